@@ -1,6 +1,4 @@
-"""
-The code blocks of the documentation are tests; those of one page are one program.
-"""
+"""The code blocks of the documentation are tests; those of one page are one program."""
 
 from __future__ import annotations
 
@@ -60,16 +58,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """
-    Tell a process that shares the tests what this one was told.
-    """
+    """Tell a process that shares the tests what this one was told."""
     node.workerinput["told"] = {name: getattr(node.config.option, name) for name in _TOLD}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """
-    Add the options that choose among the tests.
-    """
+    """Add the options that choose among the tests."""
     group = parser.getgroup("proof", "the two proofs of this repository")
     group.addoption(
         "--proof",
@@ -163,9 +157,7 @@ def _is_ours(path: Path) -> bool:
 
 @functools.cache
 def _proof(name: str) -> Any:
-    """
-    Return a module of the package ``tests/proof``.
-    """
+    """Return a module of the package ``tests/proof``."""
     sys.path.insert(0, str(ROOT / "tests"))
     try:
         return importlib.import_module(f"proof.{name}")
@@ -212,27 +204,21 @@ def _is_function_in_short(path: Path, function: str, is_fault: bool) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """
-    Skip a test where the minutes of the run are over.
-    """
+    """Skip a test where the minutes of the run are over."""
     minutes, until = item.config.option.minutes, item.config.option.until
     if time.time() > min(until, _BEGUN + 60 * minutes if minutes is not None else until):
         pytest.skip("The minutes of this run are over.")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """
-    Let a share pass that has no tests.
-    """
+    """Let a share pass that has no tests."""
     if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.option.share:
         session.exitstatus = pytest.ExitCode.OK
 
 
 @pytest.fixture(scope="session")
 def check_all() -> Callable[[Callable[[Any], None], Iterable[Any]], None]:
-    """
-    Check each row of a table with a function, and fail with all rows that it fails for.
-    """
+    """Check each row of a table with a function, and fail with all rows that it fails for."""
 
     def check_all(check: Callable[[Any], None], rows: Iterable[Any]) -> None:
         rows, failures = list(rows), []
@@ -290,9 +276,7 @@ else:
         tempfile.tempdir = tempfile.mkdtemp(prefix="page-")
 
     def end_page(_: dict[str, Any]) -> None:
-        """
-        Remove what the page's code has left there.
-        """
+        """Remove what the page's code has left there."""
         shutil.rmtree(tempfile.gettempdir())
         tempfile.tempdir = None
 

@@ -51,9 +51,7 @@ def main(arguments: list[str]) -> int:
 
 
 def describe_tasks() -> str:
-    """
-    Return what this program does, and its tasks with their descriptions.
-    """
+    """Return what this program does, and its tasks with their descriptions."""
     declared = configparser.ConfigParser(interpolation=None)
     declared.read(ROOT / "tox.ini", encoding="utf-8")
     tasks = {
@@ -76,9 +74,7 @@ def describe_tasks() -> str:
 
 
 def find_tox() -> Path:
-    """
-    Return the path of tox, installing it where it is missing or of another Python.
-    """
+    """Return the path of tox, installing it where it is missing or of another Python."""
     tox = WORK / "tools/bin/tox"
     stamp = WORK / "tools" / "made-for"
     made_for = "\n".join((sys.executable, sys.version, *TOOLS))
@@ -119,9 +115,7 @@ def is_stale(name: str) -> bool:
 
 
 def complain(sentence: str) -> int:
-    """
-    Print *sentence* to standard error and return the exit code of a usage error.
-    """
+    """Print *sentence* to standard error and return the exit code of a usage error."""
     print(sentence, file=sys.stderr)
     return 2
 

@@ -1,6 +1,4 @@
-"""
-Print the figures of fal-core beside those of its peers.
-"""
+"""Print the figures of fal-core beside those of its peers."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ ROUNDS = 7
 
 
 def all_figures(*, quick: bool) -> list[Figure]:
-    """
-    Return every figure, in the order they are measured.
-    """
+    """Return every figure, in the order they are measured."""
     themes = (
         calls,
         executors,
@@ -74,9 +70,7 @@ def all_figures(*, quick: bool) -> list[Figure]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """
-    Measure what was asked for; return the exit code.
-    """
+    """Measure what was asked for; return the exit code."""
     options = _parser().parse_args(arguments)
     figures = all_figures(quick=options.quick)
     known = [figure.name for figure in figures]

@@ -1,6 +1,4 @@
-"""
-Arrays: a large one in, another of its size out.
-"""
+"""Arrays: a large one in, another of its size out."""
 
 from __future__ import annotations
 
@@ -39,16 +37,12 @@ exchange = Exchange()
 
 
 def call_exchange(array: Array) -> Array:
-    """
-    Call the exchange of this process.
-    """
+    """Call the exchange of this process."""
     return exchange(array)
 
 
 def exchange_measure(call: Callable[[Array], Array], size: int) -> Measure:
-    """
-    Return what measures one call with an array of *size* bytes.
-    """
+    """Return what measures one call with an array of *size* bytes."""
     import numpy
 
     array = numpy.arange(size // 8, dtype=numpy.float64)
@@ -75,9 +69,7 @@ def _warmed(measure: Measure, *, warm: bool) -> Measure:
 
 @contextmanager
 def arrays_fal_core(size: int, warm: bool) -> Iterator[Measure]:
-    """
-    Call an isolated function; its worker is started by the first call.
-    """
+    """Call an isolated function; its worker is started by the first call."""
     from fal_core import function
 
     isolated = function("current", host="local", max_concurrency=1, keep_alive=600)
@@ -86,9 +78,7 @@ def arrays_fal_core(size: int, warm: bool) -> Iterator[Measure]:
 
 @contextmanager
 def arrays_pool(size: int, warm: bool) -> Iterator[Measure]:
-    """
-    The same with a ``ProcessPoolExecutor``.
-    """
+    """The same with a ``ProcessPoolExecutor``."""
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor(1) as pool:
@@ -100,9 +90,7 @@ def arrays_pool(size: int, warm: bool) -> Iterator[Measure]:
 
 @contextmanager
 def arrays_ray(size: int, warm: bool) -> Iterator[Measure]:
-    """
-    The same with an actor of a Ray that runs already.
-    """
+    """The same with an actor of a Ray that runs already."""
     with ray_cluster() as ray:
         actor = ray.remote(Exchange).remote()
 
@@ -114,9 +102,7 @@ def arrays_ray(size: int, warm: bool) -> Iterator[Measure]:
 
 @contextmanager
 def arrays_fal(size: int, warm: bool) -> Iterator[Measure]:
-    """
-    The same with fal's ``LocalHost``, environment built; each call is a process.
-    """
+    """The same with fal's ``LocalHost``, environment built; each call is a process."""
     import numpy
 
     fal = peer("fal")
@@ -135,9 +121,7 @@ def arrays_fal(size: int, warm: bool) -> Iterator[Measure]:
 
 @contextmanager
 def arrays_copies(size: int, warm: bool) -> Iterator[Measure]:
-    """
-    Copy an array of that size, and the copy, in memory that is there.
-    """
+    """Copy an array of that size, and the copy, in memory that is there."""
     import numpy
 
     first, second = numpy.zeros(size // 8), numpy.zeros(size // 8)
@@ -199,9 +183,7 @@ def _contestants(size: int, *, warm: bool) -> tuple[Contestant, ...]:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     size = (16 if quick else 256) << 20
     title = f"{size >> 20} MiB NumPy array in, a new one of that size out"
     work = "the function looks at one element and gives an array filled before"

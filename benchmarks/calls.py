@@ -1,6 +1,4 @@
-"""
-Calls: one at a time, many at once, and a map.
-"""
+"""Calls: one at a time, many at once, and a map."""
 
 from __future__ import annotations
 
@@ -22,23 +20,17 @@ _LENGTH = struct.Struct("<I")
 
 
 def increment(x: int) -> int:
-    """
-    The function that is called.
-    """
+    """The function that is called."""
     return x + 1
 
 
 def peer(module: str) -> Any:
-    """
-    Import a peer, which not everyone has.
-    """
+    """Import a peer, which not everyone has."""
     return importlib.import_module(module)
 
 
 def isolated(**options: Any) -> Any:
-    """
-    Return the function as fal-core calls it, already called once.
-    """
+    """Return the function as fal-core calls it, already called once."""
     from fal_core import function
 
     isolated = function("current", host="local", **options)(increment)
@@ -47,9 +39,7 @@ def isolated(**options: Any) -> Any:
 
 
 def median_call(call: Callable[[int], int], count: int) -> float:
-    """
-    Return the median seconds of a call.
-    """
+    """Return the median seconds of a call."""
     times = []
     for number in range(count):
         began = perf_counter()
@@ -60,9 +50,7 @@ def median_call(call: Callable[[int], int], count: int) -> float:
 
 
 def _rate(run: Callable[[int], int], count: int) -> float:
-    """
-    Return calls per second of *run*, which makes *count* and returns the sum.
-    """
+    """Return calls per second of *run*, which makes *count* and returns the sum."""
     began = perf_counter()
     total = run(count)
     seconds = perf_counter() - began
@@ -75,18 +63,14 @@ def _rate(run: Callable[[int], int], count: int) -> float:
 
 @contextmanager
 def warm_fal_core(count: int) -> Iterator[Measure]:
-    """
-    Call an isolated function in a warm worker.
-    """
+    """Call an isolated function in a warm worker."""
     function = isolated(max_concurrency=1, keep_alive=600)
     yield lambda: median_call(function, count)
 
 
 @contextmanager
 def warm_pipe(count: int) -> Iterator[Measure]:
-    """
-    Send a number through a ``multiprocessing.Pipe`` and read it back.
-    """
+    """Send a number through a ``multiprocessing.Pipe`` and read it back."""
     import multiprocessing
 
     ours, theirs = multiprocessing.Pipe()
@@ -111,9 +95,7 @@ def _echo(connection: Any) -> None:
 
 @contextmanager
 def warm_pool(count: int) -> Iterator[Measure]:
-    """
-    Submit to a ``ProcessPoolExecutor`` of one worker and wait.
-    """
+    """Submit to a ``ProcessPoolExecutor`` of one worker and wait."""
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor(1) as pool:
@@ -122,9 +104,7 @@ def warm_pool(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def warm_loky(count: int) -> Iterator[Measure]:
-    """
-    Submit to a loky executor of one worker and wait.
-    """
+    """Submit to a loky executor of one worker and wait."""
     pool = peer("loky").get_reusable_executor(max_workers=1, timeout=600)
     pool.submit(increment, 1).result()
     yield lambda: median_call(lambda x: pool.submit(increment, x).result(), count)
@@ -133,9 +113,7 @@ def warm_loky(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def ray_cluster() -> Iterator[Any]:
-    """
-    Start a Ray of two processors, and end it.
-    """
+    """Start a Ray of two processors, and end it."""
     ray = peer("ray")
     ray.init(
         num_cpus=2,
@@ -152,9 +130,7 @@ def ray_cluster() -> Iterator[Any]:
 
 @contextmanager
 def warm_ray(count: int) -> Iterator[Measure]:
-    """
-    Call a method of a Ray actor and wait.
-    """
+    """Call a method of a Ray actor and wait."""
 
     class Actor:
         def increment(self, x: int) -> int:
@@ -173,9 +149,7 @@ def warm_ray(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def warm_fal(count: int) -> Iterator[Measure]:
-    """
-    Call a function of fal on its ``LocalHost``, environment built.
-    """
+    """Call a function of fal on its ``LocalHost``, environment built."""
     fal = peer("fal")
 
     def increment(x: int) -> int:
@@ -192,9 +166,7 @@ def warm_fal(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def submit_fal_core(count: int) -> Iterator[Measure]:
-    """
-    Submit to two workers and wait for all results.
-    """
+    """Submit to two workers and wait for all results."""
     function = isolated(max_concurrency=2, min_concurrency=2, keep_alive=600)
 
     def run(count: int) -> int:
@@ -207,9 +179,7 @@ def submit_fal_core(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def submit_pool(count: int) -> Iterator[Measure]:
-    """
-    The same with a ``ProcessPoolExecutor``.
-    """
+    """The same with a ``ProcessPoolExecutor``."""
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor(2) as pool:
@@ -218,9 +188,7 @@ def submit_pool(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def submit_loky(count: int) -> Iterator[Measure]:
-    """
-    The same with loky.
-    """
+    """The same with loky."""
     pool = peer("loky").get_reusable_executor(max_workers=2, timeout=600)
     yield from _submit(pool.submit, count)
     pool.shutdown(kill_workers=True)
@@ -228,9 +196,7 @@ def submit_loky(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def submit_dask(count: int) -> Iterator[Measure]:
-    """
-    The same with two Dask workers of one thread each.
-    """
+    """The same with two Dask workers of one thread each."""
     distributed = peer("distributed")
     options: Any = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with (
@@ -246,9 +212,7 @@ def submit_dask(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def submit_ray(count: int) -> Iterator[Measure]:
-    """
-    The same with Ray tasks on two processors.
-    """
+    """The same with Ray tasks on two processors."""
     with ray_cluster() as ray:
         task = ray.remote(increment)
 
@@ -270,9 +234,7 @@ def _submit(submit: Callable[..., Any], count: int) -> Iterator[Measure]:
 
 @contextmanager
 def submit_sockets(count: int) -> Iterator[Measure]:
-    """
-    Send each call as a pickle of its own to one of two workers, and read answers.
-    """
+    """Send each call as a pickle of its own to one of two workers, and read answers."""
     ends = [_start_socket_worker() for _ in range(2)]
     yield lambda: _rate(lambda count: _call_over(ends, count), count)
     for end in ends:
@@ -336,9 +298,7 @@ def _receive(end: socket.socket, rest: bytearray) -> Iterator[Any]:
 
 @contextmanager
 def map_fal_core(count: int) -> Iterator[Measure]:
-    """
-    Map over *count* numbers; no chunk size is chosen.
-    """
+    """Map over *count* numbers; no chunk size is chosen."""
     function = isolated(max_concurrency=2, min_concurrency=2, keep_alive=600)
     run = _map(function.map)
     run(count)
@@ -347,9 +307,7 @@ def map_fal_core(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def map_pool(count: int, chunksize: int) -> Iterator[Measure]:
-    """
-    The same with ``ProcessPoolExecutor.map`` and a chunk size.
-    """
+    """The same with ``ProcessPoolExecutor.map`` and a chunk size."""
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor(2) as pool:
@@ -363,9 +321,7 @@ def _map(mapped: Callable[[range], Any]) -> Callable[[int], int]:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     here = "benchmarks.calls:"
     many, some = (200, 50) if quick else (2000, 400)
     calls, items = (500, 10_000) if quick else (5000, 100_000)

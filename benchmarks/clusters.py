@@ -29,9 +29,7 @@ _new = itertools.combinations(SMALL, 3)
 
 @contextmanager
 def on_cluster() -> Iterator[Any]:
-    """
-    Have the cluster of this benchmark, and yield a description of it.
-    """
+    """Have the cluster of this benchmark, and yield a description of it."""
     from fal_host_ray.testing import shared_cluster
 
     folder = Path(tempfile.gettempdir()) / f"fal-ray-{os.getppid()}"
@@ -42,9 +40,7 @@ def on_cluster() -> Iterator[Any]:
 
 @contextmanager
 def fal_function(function: Callable[..., Any], **options: Any) -> Iterator[Any]:
-    """
-    Have *function* as one that runs on the cluster.
-    """
+    """Have *function* as one that runs on the cluster."""
     import fal_core
     from fal_host_ray import RayHost
 
@@ -56,9 +52,7 @@ def fal_function(function: Callable[..., Any], **options: Any) -> Iterator[Any]:
 
 @contextmanager
 def ray_itself() -> Iterator[Any]:
-    """
-    Have Ray, connected to the cluster.
-    """
+    """Have Ray, connected to the cluster."""
     with on_cluster() as cluster:
         ray = peer("ray")
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
@@ -68,9 +62,7 @@ def ray_itself() -> Iterator[Any]:
 
 @contextmanager
 def warm_fal_core(count: int) -> Iterator[Measure]:
-    """
-    Call a function in a warm worker.
-    """
+    """Call a function in a warm worker."""
     with fal_function(increment, max_concurrency=1) as isolated:
         assert isolated(1) == 2
         yield lambda: median_call(isolated, count)
@@ -78,9 +70,7 @@ def warm_fal_core(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def warm_actor(count: int) -> Iterator[Measure]:
-    """
-    Call a method of an actor.
-    """
+    """Call a method of an actor."""
     with ray_itself() as ray:
         actor = ray.remote(num_cpus=1)(_Actor).remote()
 
@@ -93,9 +83,7 @@ def warm_actor(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def warm_task(count: int) -> Iterator[Measure]:
-    """
-    Run a task.
-    """
+    """Run a task."""
     with ray_itself() as ray:
         task = ray.remote(num_cpus=1)(increment)
 
@@ -113,9 +101,7 @@ class _Actor:
 
 @contextmanager
 def first_fal_core() -> Iterator[Measure]:
-    """
-    Call a function in an environment that nobody has built.
-    """
+    """Call a function in an environment that nobody has built."""
     with fal_function(increment, max_concurrency=1) as isolated:
         assert isolated(1) == 2
 
@@ -130,9 +116,7 @@ def first_fal_core() -> Iterator[Measure]:
 
 @contextmanager
 def first_ray(builder: str) -> Iterator[Measure]:
-    """
-    Run a task in such a ``runtime_env``, which *builder* makes.
-    """
+    """Run a task in such a ``runtime_env``, which *builder* makes."""
     with ray_itself() as ray:
         task = ray.remote(num_cpus=1)(increment)
         assert ray.get(task.remote(1)) == 2
@@ -147,9 +131,7 @@ def first_ray(builder: str) -> Iterator[Measure]:
 
 
 def meet(folder: str, count: int) -> int:
-    """
-    Wait until *count* processes are here, and return how many are.
-    """
+    """Wait until *count* processes are here, and return how many are."""
     place = os.path.join(folder, os.urandom(8).hex())
     with open(place, "w"):
         pass
@@ -160,9 +142,7 @@ def meet(folder: str, count: int) -> int:
 
 @contextmanager
 def many_fal_core(count: int) -> Iterator[Measure]:
-    """
-    Call a function in so many workers at once, in an environment that nobody has built.
-    """
+    """Call a function in so many workers at once, in an environment that nobody has built."""
     with fal_function(meet, max_concurrency=count, scaling_delay=0) as isolated:
         with tempfile.TemporaryDirectory() as folder:
             assert isolated(folder, 1) == 1
@@ -180,9 +160,7 @@ def many_fal_core(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def many_ray(count: int) -> Iterator[Measure]:
-    """
-    Run so many tasks at once in such a ``runtime_env`` of uv.
-    """
+    """Run so many tasks at once in such a ``runtime_env`` of uv."""
     with ray_itself() as ray:
         task = ray.remote(num_cpus=1)(meet)
 
@@ -200,9 +178,7 @@ def many_ray(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def array_fal_core(size: int) -> Iterator[Measure]:
-    """
-    Give an array to a function in a warm worker, and get one back.
-    """
+    """Give an array to a function in a warm worker, and get one back."""
     import numpy
 
     requirements = [f"numpy=={numpy.__version__}"]
@@ -214,9 +190,7 @@ def array_fal_core(size: int) -> Iterator[Measure]:
 
 @contextmanager
 def array_actor(size: int) -> Iterator[Measure]:
-    """
-    Give an array to an actor, and get one back.
-    """
+    """Give an array to an actor, and get one back."""
     with ray_itself() as ray:
         actor = ray.remote(num_cpus=1)(_Actor).remote()
         run: Any = actor.run
@@ -229,9 +203,7 @@ def array_actor(size: int) -> Iterator[Measure]:
 
 @contextmanager
 def many_calls_fal_core(count: int) -> Iterator[Measure]:
-    """
-    Submit so many calls, which run on both nodes.
-    """
+    """Submit so many calls, which run on both nodes."""
     with fal_function(increment, max_concurrency=4) as isolated:
 
         def measure() -> float:
@@ -246,9 +218,7 @@ def many_calls_fal_core(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def many_calls_ray(count: int) -> Iterator[Measure]:
-    """
-    Run so many tasks, on both nodes.
-    """
+    """Run so many tasks, on both nodes."""
     with ray_itself() as ray:
         task = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(increment)
 
@@ -274,9 +244,7 @@ def _contestant(name: str, target: str, *needs: str, **settings: Any) -> Contest
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     calls = 200 if quick else 2000
     size = (16 if quick else 256) << 20
     workers = 4 if quick else 32

@@ -1,6 +1,4 @@
-"""
-Conda environments: solved and installed from packages that are cached.
-"""
+"""Conda environments: solved and installed from packages that are cached."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ os._exit(0)
 
 @contextmanager
 def _channel() -> Iterator[tuple[Path, str]]:
-    """
-    Yield a folder of this figure, and a channel there with the running Python.
-    """
+    """Yield a folder of this figure, and a channel there with the running Python."""
     from fal_env_conda.testing import make_channel, package_python
 
     with tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as name:
@@ -50,9 +46,7 @@ def _channel() -> Iterator[tuple[Path, str]]:
 
 @contextmanager
 def new_environment() -> Iterator[Measure]:
-    """
-    Have fal-core solve and build an environment that it does not have.
-    """
+    """Have fal-core solve and build an environment that it does not have."""
     from fal_env_conda import Conda
     from fal_env_conda.building import recipes
 
@@ -75,9 +69,7 @@ def new_environment() -> Iterator[Measure]:
 
 @contextmanager
 def new_prefix() -> Iterator[Measure]:
-    """
-    Have rattler solve and install the same into a prefix.
-    """
+    """Have rattler solve and install the same into a prefix."""
     import rattler
 
     with _channel() as (folder, channel):
@@ -97,9 +89,7 @@ def new_prefix() -> Iterator[Measure]:
 
 @contextmanager
 def new_program() -> Iterator[Measure]:
-    """
-    Have a program do the same with rattler, which ends as soon as it has.
-    """
+    """Have a program do the same with rattler, which ends as soon as it has."""
     with _channel() as (folder, channel):
 
         def measure() -> float:
@@ -115,9 +105,7 @@ def new_program() -> Iterator[Measure]:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     here = "benchmarks.conda_environments:"
     return [
         Figure(

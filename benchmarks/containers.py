@@ -47,9 +47,7 @@ print({mark!r}, perf_counter() - began, flush=True)
 
 
 class Engine:
-    """
-    Podman with a store of its own, and an image.
-    """
+    """Podman with a store of its own, and an image."""
 
     def __init__(self, folder: Path) -> None:
         path = os.fspath(ROOT / "plugins" / "fal-env-container" / "tests")
@@ -65,16 +63,12 @@ class Engine:
         self.image: str = self._engine.import_python()
 
     def run(self, *arguments: str) -> str:
-        """
-        Run podman, and return what it prints.
-        """
+        """Run podman, and return what it prints."""
         printed: str = self._engine.run(*arguments)
         return printed
 
     def pin(self) -> None:
-        """
-        Keep the processes of all containers on the core of workers.
-        """
+        """Keep the processes of all containers on the core of workers."""
         pair = cores()
         running = self.run("ps", "--quiet").split()
         if pair is None or not running:
@@ -84,17 +78,13 @@ class Engine:
                 move(each, pair[1])
 
     def close(self) -> None:
-        """
-        Remove its containers, its images and its store.
-        """
+        """Remove its containers, its images and its store."""
         self._engine.remove()
 
 
 @contextmanager
 def started_engine() -> Iterator[Engine]:
-    """
-    Yield an engine, which is gone at the end.
-    """
+    """Yield an engine, which is gone at the end."""
     with tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as folder:
         engine = Engine(Path(folder))
         try:
@@ -104,9 +94,7 @@ def started_engine() -> Iterator[Engine]:
 
 
 def _python_version() -> str:
-    """
-    Return the version of the image's Python, which is the system's.
-    """
+    """Return the version of the image's Python, which is the system's."""
     ask = "import sys; print('%d.%d' % sys.version_info[:2])"
     command = ["/usr/bin/python3", "-I", "-c", ask]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
@@ -148,18 +136,14 @@ def _called(
 
 @contextmanager
 def warm_call(count: int, channel: str | None) -> Iterator[Measure]:
-    """
-    Call a function in a warm worker.
-    """
+    """Call a function in a warm worker."""
     with _called(increment, channel=channel, arguments=(1,)) as isolated:
         yield lambda: median_call(isolated, count)
 
 
 @contextmanager
 def warm_echo(count: int) -> Iterator[Measure]:
-    """
-    Send a line to a program in a container, and read it back.
-    """
+    """Send a line to a program in a container, and read it back."""
     with started_engine() as engine:
         process = subprocess.Popen(
             ["podman", "run", "--rm", "--interactive", "--pull=never", engine.image, "cat"],
@@ -189,9 +173,7 @@ _LIBRARIES = ("libstdc++.so.6", "libgcc_s.so.1", "libpthread.so.0", "librt.so.1"
 
 
 def _library_volumes() -> list[str]:
-    """
-    Return volumes with the libraries of this machine that NumPy loads.
-    """
+    """Return volumes with the libraries of this machine that NumPy loads."""
     command = ["/sbin/ldconfig", "-p"]
     listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, str] = {}
@@ -206,9 +188,7 @@ _kept: list[Any] = []
 
 
 def exchange(array: Any) -> Any:
-    """
-    Look at one element of *array*, and give an array of its size that was made before.
-    """
+    """Look at one element of *array*, and give an array of its size that was made before."""
     import numpy
 
     if not _kept:
@@ -218,9 +198,7 @@ def exchange(array: Any) -> Any:
 
 @contextmanager
 def warm_array(size: int, channel: str | None) -> Iterator[Measure]:
-    """
-    Give an array of *size* bytes to a function in a warm worker, and get one back.
-    """
+    """Give an array of *size* bytes to a function in a warm worker, and get one back."""
     import numpy
 
     array = numpy.arange(size // 8, dtype=numpy.float64)
@@ -246,9 +224,7 @@ def warm_array(size: int, channel: str | None) -> Iterator[Measure]:
 
 @contextmanager
 def first_call() -> Iterator[Measure]:
-    """
-    Declare and call a function in a container of an image that is there, in a new process.
-    """
+    """Declare and call a function in a container of an image that is there, in a new process."""
     with started_engine() as engine:
         program = Program(_FIRST_CALL)
         options = {"image": engine.image}
@@ -259,9 +235,7 @@ def first_call() -> Iterator[Measure]:
 
 @contextmanager
 def bare_run() -> Iterator[Measure]:
-    """
-    Have Podman run a Python that does nothing.
-    """
+    """Have Podman run a Python that does nothing."""
     with started_engine() as engine:
 
         def measure() -> float:
@@ -278,9 +252,7 @@ def bare_run() -> Iterator[Measure]:
 
 @contextmanager
 def _wheels() -> Iterator[tuple[Engine, Path]]:
-    """
-    Yield an engine, and a directory of wheels.
-    """
+    """Yield an engine, and a directory of wheels."""
     from fal_uv.testing import write_wheel
 
     with started_engine() as engine, tempfile.TemporaryDirectory() as name:
@@ -293,9 +265,7 @@ def _wheels() -> Iterator[tuple[Engine, Path]]:
 
 @contextmanager
 def new_packages() -> Iterator[Measure]:
-    """
-    Have fal-core install requirements on top of an image.
-    """
+    """Have fal-core install requirements on top of an image."""
     from fal_env_container import Container
 
     with _wheels() as (engine, folder):
@@ -317,9 +287,7 @@ def new_packages() -> Iterator[Measure]:
 
 @contextmanager
 def new_layer() -> Iterator[Measure]:
-    """
-    Have Podman build an image with the same requirements.
-    """
+    """Have Podman build an image with the same requirements."""
     from fal_uv.running.uv import uv_command
 
     with _wheels() as (engine, folder):
@@ -353,9 +321,7 @@ def new_layer() -> Iterator[Measure]:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     count = 200 if quick else 2000
     size = (16 if quick else 64) << 20
 

@@ -37,15 +37,11 @@ _PRIVATE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 class ContestantFailed(Exception):
-    """
-    A contestant ended, or took too long.
-    """
+    """A contestant ended, or took too long."""
 
 
 class Entry:
-    """
-    A contestant's process.
-    """
+    """A contestant's process."""
 
     def __init__(self, contestant: Contestant) -> None:
         self._name = contestant.name
@@ -80,9 +76,7 @@ class Entry:
             raise
 
     def measure(self) -> float:
-        """
-        Have the contestant measure once.
-        """
+        """Have the contestant measure once."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(b"\n")
@@ -212,9 +206,7 @@ def _can_unshare() -> bool:
 
 @contextmanager
 def _private_output() -> Iterator[TextIO]:
-    """
-    Keep standard output for answers; what the contestant prints goes elsewhere.
-    """
+    """Keep standard output for answers; what the contestant prints goes elsewhere."""
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
         yield answers
@@ -226,9 +218,7 @@ def _tell(answers: TextIO, value: float | str) -> None:
 
 
 def main(order: str) -> None:
-    """
-    Be the contestant that *order* names.
-    """
+    """Be the contestant that *order* names."""
     # By it the contestant is told to end, also where a shell has started all this aside.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     target, settings, pinned = json.loads(order)

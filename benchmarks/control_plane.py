@@ -1,6 +1,4 @@
-"""
-The control plane: its gateway, queue, runners and deployments.
-"""
+"""The control plane: its gateway, queue, runners and deployments."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ HERE, DIRECT, PROXY, RAY, SDK, SQLITE = (
 
 @contextmanager
 def gateway(way: str, measure: str, connections: int, seconds: float) -> Iterator[Measure]:
-    """
-    Measure requests through the gateway, to the same service, or through a bare proxy of that.
-    """
+    """Measure requests through the gateway, to the same service, or through a bare proxy of that."""
     with _served(way) as base:
 
         def load(seconds: float) -> Any:
@@ -97,9 +93,7 @@ def _proxied(target: str) -> Iterator[str]:
 
 @contextmanager
 def gateway_ray(measure: str, connections: int, seconds: float) -> Iterator[Measure]:
-    """
-    Measure requests through the proxy of Ray Serve.
-    """
+    """Measure requests through the proxy of Ray Serve."""
     with serve_peer("ray_serve") as served:
 
         def load(seconds: float) -> Any:
@@ -111,9 +105,7 @@ def gateway_ray(measure: str, connections: int, seconds: float) -> Iterator[Meas
 
 @contextmanager
 def queue_answer(count: int) -> Iterator[Measure]:
-    """
-    Submit requests, one at a time, and ask for the result until it is there.
-    """
+    """Submit requests, one at a time, and ask for the result until it is there."""
     with deployed() as plane:
         parts = urlsplit(plane.url("FAL_QUEUE_RUN_HOST"))
         connection = http.client.HTTPConnection(parts.netloc, timeout=30)
@@ -177,9 +169,7 @@ def _answered(plane: Plane) -> int:
 
 @contextmanager
 def from_zero() -> Iterator[Measure]:
-    """
-    Call an application that has no runner, whose environment is built.
-    """
+    """Call an application that has no runner, whose environment is built."""
     with deployed() as plane:
         client = plane.client()
 
@@ -194,9 +184,7 @@ def from_zero() -> Iterator[Measure]:
 
 @contextmanager
 def deployment() -> Iterator[Measure]:
-    """
-    Deploy an application whose environment has not changed.
-    """
+    """Deploy an application whose environment has not changed."""
     with deployed() as plane:
         client = plane.client()
 
@@ -210,17 +198,13 @@ def deployment() -> Iterator[Measure]:
 
 
 def increment(x: int) -> int:
-    """
-    The function that is called.
-    """
+    """The function that is called."""
     return x + 1
 
 
 @contextmanager
 def function_call(count: int) -> Iterator[Measure]:
-    """
-    Call a function in a warm runner.
-    """
+    """Call a function in a warm runner."""
     from fal_core import function
 
     with control_plane() as plane:
@@ -231,9 +215,7 @@ def function_call(count: int) -> Iterator[Measure]:
 
 @contextmanager
 def function_call_sdk(count: int) -> Iterator[Measure]:
-    """
-    Do the same with the released SDK.
-    """
+    """Do the same with the released SDK."""
     with control_plane():
         import fal
 
@@ -281,9 +263,7 @@ def _processor_time(pid: int) -> float:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     seconds = 2.0 if quick else 4.0
     count = 50 if quick else 200
     applications = 20 if quick else 200

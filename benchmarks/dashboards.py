@@ -1,6 +1,4 @@
-"""
-The dashboard of a large account: hundreds of runners, and a hundred thousand requests.
-"""
+"""The dashboard of a large account: hundreds of runners, and a hundred thousand requests."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ _MORE = "[...document.querySelectorAll('main button')].at(-1).click()"
 
 @contextmanager
 def runners(count: int) -> Iterator[Measure]:
-    """
-    Measure from a change of one of so many runners until it is painted in an open page.
-    """
+    """Measure from a change of one of so many runners until it is painted in an open page."""
     with tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as folder:
         changes = Path(folder) / "changes"
         changes.write_text("0")
@@ -127,9 +123,7 @@ def _painting(browser: Any, url: str, token: str, measure: str) -> Measure:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     number, count = (50, 2_000) if quick else (500, 100_000)
     asked = {
         "first": ("the newest 100 over HTTP", 0.05),

@@ -1,6 +1,4 @@
-"""
-Databases: a PostgreSQL for a server, as durable as its file of SQLite.
-"""
+"""Databases: a PostgreSQL for a server, as durable as its file of SQLite."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ _TESTS = Path(__file__).parents[1] / "plugins/fal-server/tests/postgresql_server
 
 
 def load_servers() -> ModuleType:
-    """
-    Return the module of the tests that starts a PostgreSQL.
-    """
+    """Return the module of the tests that starts a PostgreSQL."""
     spec = importlib.util.spec_from_file_location("postgresql_servers", _TESTS)
     assert spec is not None
     assert spec.loader is not None
@@ -27,9 +23,7 @@ def load_servers() -> ModuleType:
 
 @contextmanager
 def database(kind: str) -> Iterator[tuple[str, ...]]:
-    """
-    Yield the options with which a server uses a database of a kind.
-    """
+    """Yield the options with which a server uses a database of a kind."""
     if kind == "sqlite":
         yield ()
         return

@@ -1,6 +1,4 @@
-"""
-The application that is deployed on the control plane.
-"""
+"""The application that is deployed on the control plane."""
 
 # Annotations are types here, and the file travels alone.
 from pydantic import BaseModel

@@ -1,6 +1,4 @@
-"""
-Executors: one call at a time, many at once, a map, and jobs of joblib.
-"""
+"""Executors: one call at a time, many at once, a map, and jobs of joblib."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ CHUNK = 64
 
 
 def make_fal_core(workers: int) -> Any:
-    """
-    Return an executor of fal-core.
-    """
+    """Return an executor of fal-core."""
     from fal_core import Executor
 
     return Executor(
@@ -32,18 +28,14 @@ def make_fal_core(workers: int) -> Any:
 
 
 def make_pool(workers: int) -> Any:
-    """
-    Return a ``ProcessPoolExecutor``.
-    """
+    """Return a ``ProcessPoolExecutor``."""
     from concurrent.futures import ProcessPoolExecutor
 
     return ProcessPoolExecutor(workers)
 
 
 def make_loky(workers: int) -> Any:
-    """
-    Return an executor of loky.
-    """
+    """Return an executor of loky."""
     return peer("loky").ProcessPoolExecutor(workers, timeout=600)
 
 
@@ -56,9 +48,7 @@ MAKERS: dict[str, Callable[[int], Any]] = {
 
 @contextmanager
 def warm(maker: str, count: int) -> Iterator[Measure]:
-    """
-    Submit one call after the other to one worker.
-    """
+    """Submit one call after the other to one worker."""
     with MAKERS[maker](1) as pool:
         pool.submit(increment, 1).result()
         yield lambda: median_call(lambda x: pool.submit(increment, x).result(), count)
@@ -66,9 +56,7 @@ def warm(maker: str, count: int) -> Iterator[Measure]:
 
 @contextmanager
 def submitted(maker: str, count: int) -> Iterator[Measure]:
-    """
-    Submit *count* calls to two workers, and wait for all of them.
-    """
+    """Submit *count* calls to two workers, and wait for all of them."""
     with MAKERS[maker](2) as pool:
 
         def run(numbers: range) -> int:
@@ -81,9 +69,7 @@ def submitted(maker: str, count: int) -> Iterator[Measure]:
 
 @contextmanager
 def mapped(maker: str, count: int, chunksize: int) -> Iterator[Measure]:
-    """
-    Map over *count* numbers with two workers.
-    """
+    """Map over *count* numbers with two workers."""
     with MAKERS[maker](2) as pool:
 
         def run(numbers: range) -> int:
@@ -95,9 +81,7 @@ def mapped(maker: str, count: int, chunksize: int) -> Iterator[Measure]:
 
 @contextmanager
 def jobs(backend: str, count: int) -> Iterator[Measure]:
-    """
-    Run *count* jobs of joblib with two workers.
-    """
+    """Run *count* jobs of joblib with two workers."""
     joblib = peer("joblib")
     if backend == "fal-core":
         from fal_core import register_joblib_backend
@@ -123,9 +107,7 @@ def _rate(run: Callable[[range], int], count: int) -> float:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     many = 200 if quick else 2000
     calls, items = (500, 2_000) if quick else (5000, 20_000)
     return [

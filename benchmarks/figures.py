@@ -1,6 +1,4 @@
-"""
-What is measured: figures, who takes part, and the goals.
-"""
+"""What is measured: figures, who takes part, and the goals."""
 
 from __future__ import annotations
 
@@ -80,22 +78,16 @@ class Goal:
     at_least: bool = False
 
     def limit(self, value: float | None) -> float:
-        """
-        Return the bound, where the peer shows *value*.
-        """
+        """Return the bound, where the peer shows *value*."""
         return (value or 0.0) * self.factor + self.plus
 
     def is_met(self, own: float, value: float | None) -> bool:
-        """
-        Tell whether *own* is within the bound.
-        """
+        """Tell whether *own* is within the bound."""
         limit = self.limit(value)
         return own >= limit if self.at_least else own <= limit
 
     def describe(self, unit: str) -> str:
-        """
-        Return the goal as the table has it.
-        """
+        """Return the goal as the table has it."""
         sign = "≥" if self.at_least else "≤"
         if self.against is None:
             return f"{sign} {show(self.plus, unit)}"
@@ -140,18 +132,14 @@ class Result:
     missing: Mapping[str, str] = attrs.field(factory=dict)
 
     def value(self, name: str) -> float | None:
-        """
-        Return the median of a contestant.
-        """
+        """Return the median of a contestant."""
         from statistics import median
 
         samples = self.samples.get(name)
         return median(samples) if samples else None
 
     def best_peer(self, *, at_least: bool) -> str | None:
-        """
-        Return the peer that does best.
-        """
+        """Return the peer that does best."""
         values = {
             contestant.name: value
             for contestant in self.figure.contestants
@@ -161,15 +149,11 @@ class Result:
         return choose(values, key=values.__getitem__) if values else None
 
     def peer(self, goal: Goal) -> str | None:
-        """
-        Return the name of the contestant that *goal* is set against.
-        """
+        """Return the name of the contestant that *goal* is set against."""
         return self.best_peer(at_least=goal.at_least) if goal.against == BEST else goal.against
 
     def as_json(self) -> dict[str, Any]:
-        """
-        Return the result as plain values.
-        """
+        """Return the result as plain values."""
         own = self.value(FAL_CORE)
         goals = []
         for goal in self.figure.goals:
@@ -196,8 +180,6 @@ class Result:
 
 
 def show(value: float, unit: str) -> str:
-    """
-    Return *value*, in the base unit, as people read it.
-    """
+    """Return *value*, in the base unit, as people read it."""
     factor, form = _UNITS[unit]
     return form.format(value * factor)

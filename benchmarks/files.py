@@ -1,6 +1,4 @@
-"""
-Files: a large one to a server of one's own and back, beside a copy over HTTP.
-"""
+"""Files: a large one to a server of one's own and back, beside a copy over HTTP."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ _CHUNK = 1 << 18
 
 @contextmanager
 def through_fal_core(size: int) -> Iterator[Measure]:
-    """
-    Send a file of an account in parts, and read it.
-    """
+    """Send a file of an account in parts, and read it."""
     from benchmarks.planes import control_plane
 
     with control_plane() as plane:
@@ -68,9 +64,7 @@ def through_fal_core(size: int) -> Iterator[Measure]:
 
 @contextmanager
 def through_aiohttp(size: int) -> Iterator[Measure]:
-    """
-    Send a file in one request, and read it.
-    """
+    """Send a file in one request, and read it."""
     with tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as folder:
         command = [sys.executable, "-m", "benchmarks.peers.file_server", folder]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -110,9 +104,7 @@ async def _receive(session: Any, url: str, path: Path, size: int) -> None:
 def _measuring(
     exchange: Callable[[Any, Path], Awaitable[None]], size: int, headers: dict[str, str]
 ) -> Iterator[Measure]:
-    """
-    Yield what measures an exchange of a file of *size*.
-    """
+    """Yield what measures an exchange of a file of *size*."""
     with tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as folder:
         path = Path(folder) / "file"
         with path.open("wb") as file:
@@ -136,9 +128,7 @@ def _measuring(
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figure of this theme.
-    """
+    """Return the figure of this theme."""
     size = (128 if quick else 1024) << 20
     settings = {"size": size}
     return [

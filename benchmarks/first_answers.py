@@ -1,6 +1,4 @@
-"""
-A service from its start to its first answer; a program that prints the seconds.
-"""
+"""A service from its start to its first answer; a program that prints the seconds."""
 
 from __future__ import annotations
 
@@ -72,9 +70,7 @@ def run_locally(module: str, *, imports: bool = False) -> float:
 
 
 def main() -> None:
-    """
-    Print the seconds to a first answer.
-    """
+    """Print the seconds to a first answer."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("who", choices=("fal-core", *_LOCAL))
     parser.add_argument("--kind", default="current")

@@ -1,6 +1,4 @@
-"""
-Floods: calls with a key, while clients without one send what they may as fast as it goes.
-"""
+"""Floods: calls with a key, while clients without one send what they may as fast as it goes."""
 
 from __future__ import annotations
 
@@ -51,9 +49,7 @@ Target = tuple[int, int, tuple[tuple[str, str], ...]]
 
 @contextmanager
 def plane() -> Iterator[Target]:
-    """
-    Start a control plane.
-    """
+    """Start a control plane."""
     with control_plane() as started:
         port = int(started.variables["FAL_GRPC_HOST"].rpartition(":")[2])
         key, _, secret = started.variables["FAL_KEY"].partition(":")
@@ -62,9 +58,7 @@ def plane() -> Iterator[Target]:
 
 @contextmanager
 def bare() -> Iterator[Target]:
-    """
-    Start a server of the library that most servers of gRPC in Python use.
-    """
+    """Start a server of the library that most servers of gRPC in Python use."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.peers.bare_grpc"],
         stdout=subprocess.PIPE,
@@ -89,9 +83,7 @@ _SERVERS: dict[str, Callable[[], AbstractContextManager[Target]]] = {
 
 @contextmanager
 def slowest_call(server: str, names: str, seconds: float) -> Iterator[Measure]:
-    """
-    Measure the slowest call during floods, over an earlier connection or a new one.
-    """
+    """Measure the slowest call during floods, over an earlier connection or a new one."""
     with _SERVERS[server]() as (_, port, key), _connect(port) as lasting:
         _call(lasting, key)
         yield lambda: _flood(names, port, key, lasting, seconds)
@@ -99,9 +91,7 @@ def slowest_call(server: str, names: str, seconds: float) -> Iterator[Measure]:
 
 @contextmanager
 def memory(server: str, names: str, seconds: float) -> Iterator[Measure]:
-    """
-    Measure how many bytes of memory a server has taken at most more than before, in floods.
-    """
+    """Measure how many bytes of memory a server has taken at most more than before, in floods."""
     with _SERVERS[server]() as (pid, port, key), _connect(port) as lasting:
         _call(lasting, key)
         before = _peak_of(pid)
@@ -141,9 +131,7 @@ def _connect(port: int) -> Any:
 
 
 def _call(channel: Any, key: Any) -> float:
-    """
-    Return how many seconds a call took.
-    """
+    """Return how many seconds a call took."""
     import grpc
 
     method = "/controller.IsolateController/ListSecrets"
@@ -156,9 +144,7 @@ def _call(channel: Any, key: Any) -> float:
 
 
 def _peak_of(pid: int) -> int:
-    """
-    Return the most bytes of memory that a process has had resident.
-    """
+    """Return the most bytes of memory that a process has had resident."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) << 10
@@ -186,9 +172,7 @@ def _contestants(measure: str, names: str, seconds: float) -> tuple[Contestant, 
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     seconds = 1.5 if quick else 3.0
     floods = {f"flood-{name.replace('_', '-')}": name for name in NAMES} | {"flood-all": ALL}
     return [

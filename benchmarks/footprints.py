@@ -1,6 +1,4 @@
-"""
-Footprints: the memory of a warm worker that has nothing to do.
-"""
+"""Footprints: the memory of a warm worker that has nothing to do."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ _MEASURES = {
 
 
 def memory(pid: int, measure: str) -> float:
-    """
-    Return bytes of the process *pid*, as the system counts them.
-    """
+    """Return bytes of the process *pid*, as the system counts them."""
     fields = _MEASURES[measure][1]
     total = 0
     with open(f"/proc/{pid}/smaps_rollup") as file:
@@ -40,17 +36,13 @@ def memory(pid: int, measure: str) -> float:
 
 
 def process_number() -> int:
-    """
-    Return the number of the process this runs in.
-    """
+    """Return the number of the process this runs in."""
     return os.getpid()
 
 
 @contextmanager
 def footprint_fal_core(measure: str, keeper: bool) -> Iterator[Measure]:
-    """
-    Measure a worker of kind ``current`` after some calls, or the keeper.
-    """
+    """Measure a worker of kind ``current`` after some calls, or the keeper."""
     from fal_core import function
 
     isolated = function("current", host="local", max_concurrency=1, keep_alive=600)
@@ -68,9 +60,7 @@ def footprint_fal_core(measure: str, keeper: bool) -> Iterator[Measure]:
 
 @contextmanager
 def footprint_python(measure: str, text: str) -> Iterator[Measure]:
-    """
-    Measure an interpreter that has run *text* and waits.
-    """
+    """Measure an interpreter that has run *text* and waits."""
     with subprocess.Popen(
         [sys.executable, "-I", "-c", text], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -81,9 +71,7 @@ def footprint_python(measure: str, text: str) -> Iterator[Measure]:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     return [_figure(measure) for measure in _MEASURES]
 
 

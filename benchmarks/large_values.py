@@ -1,6 +1,4 @@
-"""
-Large values: tensors, tables, frames and bytes, beside a NumPy array of that size.
-"""
+"""Large values: tensors, tables, frames and bytes, beside a NumPy array of that size."""
 
 from __future__ import annotations
 
@@ -69,9 +67,7 @@ _kept: dict[str, Value] = {}
 
 
 def exchange(kind: str, size: int, value: Value) -> Value:
-    """
-    Look at the length of *value*, and give another of that size that was made before.
-    """
+    """Look at the length of *value*, and give another of that size that was made before."""
     if kind not in _kept:
         _kept[kind] = _MAKERS[kind](size)
     assert len(value) == len(_kept[kind])
@@ -80,9 +76,7 @@ def exchange(kind: str, size: int, value: Value) -> Value:
 
 @contextmanager
 def values_fal_core(kind: str, size: int) -> Iterator[Measure]:
-    """
-    Call an isolated function in a warm worker.
-    """
+    """Call an isolated function in a warm worker."""
     from fal_core import function
 
     isolated = function("current", host="local", max_concurrency=1, keep_alive=600)(exchange)
@@ -102,9 +96,7 @@ def values_fal_core(kind: str, size: int) -> Iterator[Measure]:
 
 @contextmanager
 def values_copies(size: int) -> Iterator[Measure]:
-    """
-    Copy bytes into memory that is there, and make bytes of that, once for each way.
-    """
+    """Copy bytes into memory that is there, and make bytes of that, once for each way."""
     value = _make_bytes(size)
     memory = memoryview(bytearray(size))
 
@@ -157,9 +149,7 @@ def _figure(kind: str, title: str, *, size: int, needs: tuple[str, ...], goal: G
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     size = (16 if quick else 64) << 20
     like_array = Goal(against=_ARRAY, factor=1.5)
     like_copies = Goal(against=_COPIES, factor=1.3)

@@ -57,9 +57,7 @@ class Shown:
 
 
 def describe_client() -> str:
-    """
-    Say who asks.
-    """
+    """Say who asks."""
     if shutil.which("wrk") is not None:
         return "wrk with one thread"
     return "a client in Python, as wrk is missing (apt-get install wrk)"
@@ -126,9 +124,7 @@ async def _ask(url: str, body: bytes, connections: int, seconds: float) -> Shown
 
 
 class Client(asyncio.Protocol):
-    """
-    One connection, which asks again once it has its answer.
-    """
+    """One connection, which asks again once it has its answer."""
 
     def __init__(self, request: bytes, until: float) -> None:
         import httptools

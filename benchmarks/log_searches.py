@@ -1,6 +1,4 @@
-"""
-Logs: a search of the command line in a million lines, none of which it finds.
-"""
+"""Logs: a search of the command line in a million lines, none of which it finds."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ _AT_ONCE = 20_000
 
 @contextmanager
 def search(count: int) -> Iterator[Measure]:
-    """
-    Measure ``fal-core logs --search``, its start included.
-    """
+    """Measure ``fal-core logs --search``, its start included."""
     with control_plane() as plane:
         plane.deploy("app")
         _fill(plane.directory, count)
@@ -47,9 +43,7 @@ def search(count: int) -> Iterator[Measure]:
 
 
 def _fill(directory: Path, count: int) -> None:
-    """
-    Write so many lines to the database of a server that runs.
-    """
+    """Write so many lines to the database of a server that runs."""
     from fal_server.logs.log_lines import LogLine, to_row
     from fal_server.state.databases import Database
     from fal_server.store.accounts import list_accounts
@@ -88,9 +82,7 @@ def _insert(connection: Any, rows: Sequence[Any]) -> None:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this module.
-    """
+    """Return the figures of this module."""
     count = 100_000 if quick else 1_000_000
     own, none = (
         Contestant(

@@ -1,6 +1,4 @@
-"""
-Machines: what GPUs and limits add to a warm call.
-"""
+"""Machines: what GPUs and limits add to a warm call."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ def warm_call(count: int, *, enforce: bool = False, **options: Any) -> Iterator[
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     count = 200 if quick else 2000
     target = "benchmarks.machines:warm_call"
 

@@ -1,6 +1,4 @@
-"""
-The pages that a server shows in a browser: its dashboard, and playgrounds.
-"""
+"""The pages that a server shows in a browser: its dashboard, and playgrounds."""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ PAINTED = """([selector, count]) => new Promise((resolve) => {
 
 @contextmanager
 def open_browser() -> Iterator[Any]:
-    """
-    Start the browser.
-    """
+    """Start the browser."""
     from playwright.sync_api import sync_playwright
 
     program = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -61,9 +57,7 @@ def open_browser() -> Iterator[Any]:
 
 
 def sign_in(plane: Plane) -> str:
-    """
-    Return the token of a session.
-    """
+    """Return the token of a session."""
     connection = http.client.HTTPConnection(plane.variables["FAL_REST_HOST"], timeout=30)
     headers = {"Authorization": f"Key {plane.variables['FAL_KEY']}"}
     connection.request("POST", "/dashboard/session", headers=headers)
@@ -111,9 +105,7 @@ def dashboard(count: int, measure: str) -> Iterator[Measure]:
 
 @contextmanager
 def bare() -> Iterator[Measure]:
-    """
-    Measure until a page without styles and scripts is painted: what the browser takes itself.
-    """
+    """Measure until a page without styles and scripts is painted: what the browser takes itself."""
     with bare_page() as url, open_browser() as browser:
 
         def paint() -> float:
@@ -130,9 +122,7 @@ def bare() -> Iterator[Measure]:
 
 @contextmanager
 def bare_page() -> Iterator[str]:
-    """
-    Serve a page of one line, and yield its URL.
-    """
+    """Serve a page of one line, and yield its URL."""
 
     class Answers(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -157,9 +147,7 @@ def bare_page() -> Iterator[str]:
 
 @contextmanager
 def playground() -> Iterator[Measure]:
-    """
-    Measure until the form of an application that has no runner is painted.
-    """
+    """Measure until the form of an application that has no runner is painted."""
     with deployed() as plane, open_browser() as browser:
         kill_runners(plane.client())
 
@@ -177,9 +165,7 @@ def playground() -> Iterator[Measure]:
 
 @contextmanager
 def watched(is_watched: bool, seconds: float) -> Iterator[Measure]:
-    """
-    Measure requests through the gateway while a dashboard is open and the logs are followed.
-    """
+    """Measure requests through the gateway while a dashboard is open and the logs are followed."""
     with deployed() as plane, ExitStack() as stack:
         if is_watched:
             token = sign_in(plane)
@@ -196,9 +182,7 @@ def watched(is_watched: bool, seconds: float) -> Iterator[Measure]:
 
 @contextmanager
 def _following(plane: Plane, method: str, path: str, token: str) -> Iterator[None]:
-    """
-    Read a stream of the server, whatever comes.
-    """
+    """Read a stream of the server, whatever comes."""
     parts = urlsplit(f"http://{plane.variables['FAL_REST_HOST']}")
     connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     connection.request(method, path, headers={"Authorization": f"Bearer {token}"})
@@ -224,9 +208,7 @@ def _following(plane: Plane, method: str, path: str, token: str) -> Iterator[Non
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     count, seconds = (20, 2.0) if quick else (200, 4.0)
     note = "in Chromium, with nothing of the page kept from before"
     return [

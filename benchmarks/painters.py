@@ -1,6 +1,4 @@
-"""
-The application that is served: what the peers do, with this project.
-"""
+"""The application that is served: what the peers do, with this project."""
 
 # Annotations are types here, as in the peers.
 import os

@@ -1,6 +1,4 @@
-"""
-Cores: the client on one, whatever it has started on the other.
-"""
+"""Cores: the client on one, whatever it has started on the other."""
 
 from __future__ import annotations
 
@@ -8,9 +6,7 @@ import os
 
 
 def pin(client: int, worker: int) -> None:
-    """
-    Keep this process on core *client*, and all its descendants on *worker*.
-    """
+    """Keep this process on core *client*, and all its descendants on *worker*."""
     for thread in _threads(os.getpid()):
         move(thread, client)
     for process in descendants(os.getpid()):
@@ -19,9 +15,7 @@ def pin(client: int, worker: int) -> None:
 
 
 def cores() -> tuple[int, int] | None:
-    """
-    Return the two cores that are used, or None where there are no two.
-    """
+    """Return the two cores that are used, or None where there are no two."""
     if not hasattr(os, "sched_getaffinity"):
         return None
     allowed = sorted(os.sched_getaffinity(0))
@@ -29,17 +23,13 @@ def cores() -> tuple[int, int] | None:
 
 
 def parent_of(pid: int) -> int:
-    """
-    Return the process that has started *pid*.
-    """
+    """Return the process that has started *pid*."""
     with open(f"/proc/{pid}/stat") as file:
         return int(file.read().rpartition(")")[2].split()[1])
 
 
 def descendants(pid: int) -> list[int]:
-    """
-    Return the processes that *pid* and its descendants have started.
-    """
+    """Return the processes that *pid* and its descendants have started."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -65,9 +55,7 @@ def _threads(pid: int) -> list[int]:
 
 
 def move(thread: int, core: int) -> None:
-    """
-    Keep one thread on *core*.
-    """
+    """Keep one thread on *core*."""
     try:
         os.sched_setaffinity(thread, {core})
     except OSError:

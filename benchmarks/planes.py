@@ -1,6 +1,4 @@
-"""
-Planes: a control plane in a process of its own, and what is deployed on it.
-"""
+"""Planes: a control plane in a process of its own, and what is deployed on it."""
 
 from __future__ import annotations
 
@@ -52,15 +50,11 @@ class Plane:
     variables: dict[str, str]
 
     def url(self, variable: str = "FAL_RUN_HOST", *, name: str = "echo") -> str:
-        """
-        Return where an application is called.
-        """
+        """Return where an application is called."""
         return f"http://{self.variables[variable]}/owner/{name}"
 
     def client(self) -> Any:
-        """
-        Return a client of this project.
-        """
+        """Return a client of this project."""
         from fal_host_serverless import SyncServerlessClient
 
         return SyncServerlessClient(
@@ -68,9 +62,7 @@ class Plane:
         )
 
     def deploy(self, name: str = "echo", *, client: Any = None) -> None:
-        """
-        Deploy the application.
-        """
+        """Deploy the application."""
         (client or self.client()).deploy(f"{_FILE}::Echo", app_name=name)
 
 
@@ -132,9 +124,7 @@ _NUMBER = "requests.number + copies.number"
 
 
 def copy_rows(database: sqlite3.Connection, table: str, count: int, **changed: str) -> None:
-    """
-    Add *count* copies of the row of a table, whose *changed* columns are expressions of SQL.
-    """
+    """Add *count* copies of the row of a table, whose *changed* columns are expressions of SQL."""
     if count < 1:
         return
     names = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
@@ -147,9 +137,7 @@ def copy_rows(database: sqlite3.Connection, table: str, count: int, **changed: s
 
 
 def _submit(plane: Plane) -> None:
-    """
-    Have a queued request answered.
-    """
+    """Have a queued request answered."""
     told = json.loads(post(f"{plane.url('FAL_QUEUE_RUN_HOST')}/sync", BODY))
 
     def is_answered() -> bool:
@@ -215,9 +203,7 @@ def _end_runners(command: list[str]) -> None:
 
 @contextmanager
 def deployed(*options: str, machine: str = "local") -> Iterator[Plane]:
-    """
-    Start a control plane with the application, which has answered.
-    """
+    """Start a control plane with the application, which has answered."""
     with control_plane(*options, machine=machine) as plane:
         plane.deploy()
         post(f"{plane.url()}/sync", BODY)
@@ -226,9 +212,7 @@ def deployed(*options: str, machine: str = "local") -> Iterator[Plane]:
 
 @contextmanager
 def alone() -> Iterator[str]:
-    """
-    Serve the application by itself, and yield where it answers.
-    """
+    """Serve the application by itself, and yield where it answers."""
     from benchmarks.deployed import Echo
 
     service = Echo.spawn(kind="current")
@@ -241,9 +225,7 @@ def alone() -> Iterator[str]:
 
 
 def wait_until(check: Any) -> None:
-    """
-    Wait until *check* is true.
-    """
+    """Wait until *check* is true."""
     until = time.monotonic() + _PATIENCE
     while not check():
         if time.monotonic() > until:
@@ -252,9 +234,7 @@ def wait_until(check: Any) -> None:
 
 
 def kill_runners(client: Any) -> None:
-    """
-    End all runners, and wait until they have ended.
-    """
+    """End all runners, and wait until they have ended."""
 
     def live() -> list[Any]:
         return list(client.runners.list())

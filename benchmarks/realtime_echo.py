@@ -45,17 +45,13 @@ uvloop.run(main())
 
 
 def frame(data: bytes) -> bytes:
-    """
-    Return *data* as a binary frame of a client, with a mask of zeros.
-    """
+    """Return *data* as a binary frame of a client, with a mask of zeros."""
     assert len(data) < 126
     return struct.pack("!BB4x", 0x82, 0x80 | len(data)) + data
 
 
 def connect(url: str) -> socket.socket:
-    """
-    Return a websocket that was opened at *url*.
-    """
+    """Return a websocket that was opened at *url*."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
@@ -75,18 +71,14 @@ def connect(url: str) -> socket.socket:
 
 
 def without_ping(answer: bytes) -> bytes:
-    """
-    Return *answer* without the server's question whether this client is there.
-    """
+    """Return *answer* without the server's question whether this client is there."""
     ping = b"\x89\x04"
     return answer[6:] if answer.startswith(ping) else answer[: answer.rfind(ping)]
 
 
 @contextmanager
 def load(url: str, connections: int, messages: int) -> Iterator[Measure]:
-    """
-    Give what sends *messages* over *connections*, each waiting for its answer.
-    """
+    """Give what sends *messages* over *connections*, each waiting for its answer."""
     import msgpack
 
     data = msgpack.packb(MESSAGE)
@@ -125,9 +117,7 @@ def load(url: str, connections: int, messages: int) -> Iterator[Measure]:
 
 @contextmanager
 def echo_fal_core(connections: int, messages: int) -> Iterator[Measure]:
-    """
-    Ask an application that is served by the local host.
-    """
+    """Ask an application that is served by the local host."""
     from fal_serve import App, realtime
 
     class Echo(App, kind="current", keep_alive=600):
@@ -145,9 +135,7 @@ def echo_fal_core(connections: int, messages: int) -> Iterator[Measure]:
 
 @contextmanager
 def echo_websockets(connections: int, messages: int) -> Iterator[Measure]:
-    """
-    Ask a server of the package websockets, in uvloop.
-    """
+    """Ask a server of the package websockets, in uvloop."""
     with subprocess.Popen([sys.executable, "-c", _BARE], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -159,9 +147,7 @@ def echo_websockets(connections: int, messages: int) -> Iterator[Measure]:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     return [_figure(connections, 4_000 if quick else 20_000) for connections in (1, 16)]
 
 
@@ -190,9 +176,7 @@ def _figure(connections: int, messages: int) -> Figure:
 
 
 def main() -> None:
-    """
-    Print the figures of this theme.
-    """
+    """Print the figures of this theme."""
     from benchmarks.contests import hold
     from benchmarks.tables import render
 

@@ -1,6 +1,4 @@
-"""
-Reloads: from the moment a file is saved to the first answer of what it says.
-"""
+"""Reloads: from the moment a file is saved to the first answer of what it says."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ async def number() -> int:
 
 @contextmanager
 def reloaded(who: str) -> Iterator[Measure]:
-    """
-    Save a module beside that of a service, again and again, until it answers as it says.
-    """
+    """Save a module beside that of a service, again and again, until it answers as it says."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}/number"
     if who == "fal-core":
@@ -96,9 +92,7 @@ def _ask(url: str) -> bytes:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figure of this theme.
-    """
+    """Return the figure of this theme."""
     return [
         Figure(
             name="reload",

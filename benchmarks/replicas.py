@@ -1,6 +1,4 @@
-"""
-Replicas: control planes on one PostgreSQL.
-"""
+"""Replicas: control planes on one PostgreSQL."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ SQLITE = "SQLite"
 
 @contextmanager
 def replica_options() -> Iterator[tuple[str, ...]]:
-    """
-    Yield the options with which servers become replicas of each other.
-    """
+    """Yield the options with which servers become replicas of each other."""
     with (
         database("postgresql") as options,
         tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as files,
@@ -42,9 +38,7 @@ def replica_options() -> Iterator[tuple[str, ...]]:
 
 @contextmanager
 def submissions(connections: int, seconds: float) -> Iterator[Measure]:
-    """
-    Submit requests to two replicas as fast as they are taken; every one of them is answered.
-    """
+    """Submit requests to two replicas as fast as they are taken; every one of them is answered."""
     with (
         replica_options() as options,
         deployed(*options) as first,
@@ -75,9 +69,7 @@ def submissions(connections: int, seconds: float) -> Iterator[Measure]:
 
 @contextmanager
 def takeover() -> Iterator[Measure]:
-    """
-    Kill the replica that decides, and send a request to the other one.
-    """
+    """Kill the replica that decides, and send a request to the other one."""
     with replica_options() as options, contextlib.ExitStack() as stack:
         decides = stack.enter_context(deployed(*options))
 
@@ -95,9 +87,7 @@ def takeover() -> Iterator[Measure]:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     load = {"connections": 16, "seconds": 2.0 if quick else 4.0}
     return [
         Figure(

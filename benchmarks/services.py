@@ -1,6 +1,4 @@
-"""
-Services: each contestant's, started and reached at a url.
-"""
+"""Services: each contestant's, started and reached at a url."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ class Served:
 
 @contextmanager
 def serve_fal_core(*, access_log: bool = True, kind: str = "current") -> Iterator[Served]:
-    """
-    Serve with this project; what it logs arrives in this process.
-    """
+    """Serve with this project; what it logs arrives in this process."""
     from benchmarks.painters import Painter
 
     if not access_log:
@@ -73,9 +69,7 @@ def serve_fal_core(*, access_log: bool = True, kind: str = "current") -> Iterato
 
 
 def _silence() -> None:
-    """
-    Leave out the access log, for which there is no option.
-    """
+    """Leave out the access log, for which there is no option."""
     from dataclasses import replace
 
     from fal_serve.launching import functions as launching
@@ -86,9 +80,7 @@ def _silence() -> None:
 
 @contextmanager
 def serve_peer(module: str, *options: str, path: str = "/sync") -> Iterator[Served]:
-    """
-    Serve with a program of ``benchmarks.peers``, whose output nobody reads.
-    """
+    """Serve with a program of ``benchmarks.peers``, whose output nobody reads."""
     port, other = free_ports(2)
     argv = [sys.executable, "-m", f"benchmarks.peers.{module}", "--port", str(port), *options]
     if module == "fal_app":
@@ -105,9 +97,7 @@ def serve_peer(module: str, *options: str, path: str = "/sync") -> Iterator[Serv
 
 
 def end_session(process: subprocess.Popen[Any]) -> None:
-    """
-    End *process*, which leads a session, and all that it has started there.
-    """
+    """End *process*, which leads a session, and all that it has started there."""
     process.terminate()
     try:
         process.wait(10)
@@ -121,9 +111,7 @@ def end_session(process: subprocess.Popen[Any]) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """
-    Return ports that nobody listens at.
-    """
+    """Return ports that nobody listens at."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
@@ -153,9 +141,7 @@ def await_answer(url: str, process: subprocess.Popen[Any]) -> None:
 
 
 def post(url: str, body: Any) -> str:
-    """
-    Post *body* as JSON and return the answer.
-    """
+    """Post *body* as JSON and return the answer."""
     request = urllib.request.Request(
         url,
         data=b"" if body is None else json.dumps(body).encode(),

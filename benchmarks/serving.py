@@ -1,6 +1,4 @@
-"""
-Serving: requests a second, batches, the first answer, memory.
-"""
+"""Serving: requests a second, batches, the first answer, memory."""
 
 from __future__ import annotations
 
@@ -84,9 +82,7 @@ def first_answer(
 
 @contextmanager
 def served_memory(measure: str, peer: str | None = None) -> Iterator[Measure]:
-    """
-    Measure the process that answers, after some requests.
-    """
+    """Measure the process that answers, after some requests."""
     with _serve(peer, (), "/sync", True) as served:
         for _ in range(500):
             post(f"{served.url}/sync", BODY)
@@ -94,9 +90,7 @@ def served_memory(measure: str, peer: str | None = None) -> Iterator[Measure]:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     seconds = 2.0 if quick else 4.0
     return [
         *(_json(kind, seconds, log=log) for kind in ("sync", "async") for log in (True, False)),

@@ -19,9 +19,7 @@ COUNT, CHANGES = "FAL_CORE_BENCH_RUNNERS", "FAL_CORE_BENCH_CHANGES"
 
 
 def name_of(number: int) -> str:
-    """
-    Return the id of a runner.
-    """
+    """Return the id of a runner."""
     return f"standin{number:05}"
 
 
@@ -45,9 +43,7 @@ def _make_runners(count: int) -> dict[str, Mapping[str, Any]]:
 
 
 def main() -> None:
-    """
-    Be ``fal-core``.
-    """
+    """Be ``fal-core``."""
     from fal_core.cli import main as run
     from fal_server.dashboard.snapshots import Snapshot, Snapshots
 

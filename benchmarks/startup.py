@@ -1,6 +1,4 @@
-"""
-Starts: a new environment, a new process, an import.
-"""
+"""Starts: a new environment, a new process, an import."""
 
 from __future__ import annotations
 
@@ -59,9 +57,7 @@ _IMPORTS = "import idna, six, toml"
 
 
 class Program:
-    """
-    A program that prints how long it took once it has its first result.
-    """
+    """A program that prints how long it took once it has its first result."""
 
     def __init__(self, text: str, **values: object) -> None:
         self._text = text
@@ -70,9 +66,7 @@ class Program:
         self._path = Path(self._directory.name) / "program.py"
 
     def run(self, **options: object) -> tuple[float, float]:
-        """
-        Run it; return its own seconds, and those since it was started.
-        """
+        """Run it; return its own seconds, and those since it was started."""
         text = self._text.format(options=options, mark=_MARK, **self._values)
         self._path.write_text(text, encoding="utf-8")
         began = perf_counter()
@@ -87,17 +81,13 @@ class Program:
         raise RuntimeError(f"The program ended with {process.returncode}, without a result.")
 
     def close(self) -> None:
-        """
-        Remove it.
-        """
+        """Remove it."""
         self._directory.cleanup()
 
 
 @contextmanager
 def new_environment(text: str) -> Iterator[Measure]:
-    """
-    Declare and call a function whose environment has never been built.
-    """
+    """Declare and call a function whose environment has never been built."""
     options: dict[str, object] = {"requirements": list(REQUIREMENTS), "resolver": "uv"}
     forget = _FORGET.format(kind="virtualenv", options=options)
     program = Program(globals()[text], kind="virtualenv", imports=_IMPORTS, prepare=forget)
@@ -113,9 +103,7 @@ def new_environment(text: str) -> Iterator[Measure]:
 
 @contextmanager
 def new_virtualenv() -> Iterator[Measure]:
-    """
-    Have uv make the environment, and its interpreter import what it has.
-    """
+    """Have uv make the environment, and its interpreter import what it has."""
 
     def make(*options: str) -> float:
         with tempfile.TemporaryDirectory(prefix="fal-core-benchmarks-") as directory:
@@ -136,9 +124,7 @@ def new_virtualenv() -> Iterator[Measure]:
 
 @contextmanager
 def built_environment(text: str, kind: str) -> Iterator[Measure]:
-    """
-    Start a program that calls a function whose environment is built.
-    """
+    """Start a program that calls a function whose environment is built."""
     virtual = kind == "virtualenv"
     imports = _IMPORTS if virtual else ""
     program = Program(globals()[text], kind=kind, imports=imports, prepare="")
@@ -152,9 +138,7 @@ def built_environment(text: str, kind: str) -> Iterator[Measure]:
 
 @contextmanager
 def imported(modules: str, count: int) -> Iterator[Measure]:
-    """
-    Import modules in a bare interpreter.
-    """
+    """Import modules in a bare interpreter."""
     text = f"import {modules}; print(perf_counter() - began)"
     text = f"from time import perf_counter; began = perf_counter(); {text}"
 
@@ -169,9 +153,7 @@ def imported(modules: str, count: int) -> Iterator[Measure]:
 
 
 def figures(*, quick: bool) -> list[Figure]:
-    """
-    Return the figures of this theme.
-    """
+    """Return the figures of this theme."""
     return [*_environments(), *_built(), _imports(quick=quick)]
 
 

@@ -1,6 +1,4 @@
-"""
-Results as a table: fal-core, a peer, the ratio, the goal, and whether it is met.
-"""
+"""Results as a table: fal-core, a peer, the ratio, the goal, and whether it is met."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ _ROW = "  {own:>15}  {peer:<34} {value:>15}  {ratio:>8}  {goal:<14} {met}"
 
 
 def render(result: Result) -> str:
-    """
-    Return the table of one figure.
-    """
+    """Return the table of one figure."""
     figure = result.figure
     own = result.value(FAL_CORE)
     lines = ["", f"{figure.name}: {figure.title}"]
@@ -45,9 +41,7 @@ def render(result: Result) -> str:
 
 
 def summary(results: Iterable[Result]) -> str:
-    """
-    Return how many goals were met, and which were missed.
-    """
+    """Return how many goals were met, and which were missed."""
     met, missed, open_ = 0, [], []
     for result in results:
         for goal in result.as_json()["goals"]:

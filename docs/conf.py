@@ -1,6 +1,4 @@
-"""
-How the documentation is built.
-"""
+"""How the documentation is built."""
 
 from __future__ import annotations
 

@@ -25,9 +25,7 @@ from fal_core import function
 
 @function("virtualenv", requirements=["humanize==4.12.3"], machine_type="S")
 def hold(megabytes: int) -> str:
-    """
-    Hold as much memory for a moment, and say which Python did.
-    """
+    """Hold as much memory for a moment, and say which Python did."""
     import sys
 
     import humanize

@@ -57,9 +57,7 @@ class BuildingHost(WorkerHost[..., Any]):
 
     @classmethod
     def from_url(cls, url: str) -> BuildingHost:
-        """
-        Return the host of an address, as in ``building://user@machine``.
-        """
+        """Return the host of an address, as in ``building://user@machine``."""
         _, _, address = url.partition("://")
         if not address:
             raise OptionError(f"{url!r} names no machine. Write 'building://user@machine'.")
@@ -85,7 +83,5 @@ fal_core_api = 1
 
 @hookimpl
 def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
-    """
-    Register the host ``building``.
-    """
+    """Register the host ``building``."""
     return [BuildingHost]

@@ -1,6 +1,4 @@
-"""
-Start the service of ``examples/service.py``, call all it has, and end it.
-"""
+"""Start the service of ``examples/service.py``, call all it has, and end it."""
 
 from __future__ import annotations
 
@@ -10,9 +8,7 @@ from fal_serve import AppClient
 
 
 def main() -> None:
-    """
-    Call the service by a client that has a method for each endpoint.
-    """
+    """Call the service by a client that has a method for each endpoint."""
     with AppClient.connect(Reader) as client:
         counts = client.count(Text(text="to be or not to be"))
         print(f"{counts.words} words of {counts.letters} letters, {counts.size}")

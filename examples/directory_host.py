@@ -60,9 +60,7 @@ class DirectoryHost(WorkerHost[..., Any], DetachingHost):
 
     @classmethod
     def from_url(cls, url: str) -> DirectoryHost:
-        """
-        Return the host of a directory, as in ``directory:///srv/work``.
-        """
+        """Return the host of a directory, as in ``directory:///srv/work``."""
         return cls(Path(url.removeprefix("directory://")))
 
     def begin(self, start: Start) -> Worker:
@@ -116,9 +114,7 @@ class DirectoryHost(WorkerHost[..., Any], DetachingHost):
 
 
 class FollowedExecution:
-    """
-    Detached work, as a process sees it that follows it.
-    """
+    """Detached work, as a process sees it that follows it."""
 
     def __init__(self, folder: Path, sink: Sink, after: int) -> None:
         self.reference = folder.name
@@ -158,9 +154,7 @@ class FollowedExecution:
 
 
 def supervise(folder: Path) -> None:
-    """
-    Run the call of a directory, and write its events there until it has ended.
-    """
+    """Run the call of a directory, and write its events there until it has ended."""
     host = DirectoryHost(folder.parent)
     call = decode_call((folder / "call").read_bytes(), options=host.options)
     execution = LateExecution(call.id)
@@ -202,9 +196,7 @@ fal_core_api = 1
 
 @hookimpl
 def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
-    """
-    Register the host ``directory``.
-    """
+    """Register the host ``directory``."""
     return [DirectoryHost]
 
 

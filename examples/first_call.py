@@ -21,9 +21,7 @@ REQUIREMENTS = ["humanize==4.12.3"]
 
 @function("virtualenv", requirements=REQUIREMENTS)
 def describe(size: int) -> str:
-    """
-    Return *size* bytes as people write it.
-    """
+    """Return *size* bytes as people write it."""
     import humanize
 
     return f"{humanize.naturalsize(size)} (by process {os.getpid()})"
@@ -31,9 +29,7 @@ def describe(size: int) -> str:
 
 @function("virtualenv", requirements=REQUIREMENTS)
 def work(steps: int) -> str:
-    """
-    Report each step while it runs; the lines arrive here as they are printed.
-    """
+    """Report each step while it runs; the lines arrive here as they are printed."""
     import humanize
 
     started = time.monotonic()
@@ -45,17 +41,13 @@ def work(steps: int) -> str:
 
 @function("virtualenv", requirements=REQUIREMENTS, max_concurrency=2)
 def square(number: int) -> int:
-    """
-    Return the square of *number*.
-    """
+    """Return the square of *number*."""
     return number * number
 
 
 @function("virtualenv", requirements=REQUIREMENTS)
 def count(limit: int) -> Iterator[str]:
-    """
-    Yield numbers as words, one by one.
-    """
+    """Yield numbers as words, one by one."""
     import humanize
 
     for number in range(1, limit + 1):
@@ -63,9 +55,7 @@ def count(limit: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """
-    Call each function, and say what happened and how long it took.
-    """
+    """Call each function, and say what happened and how long it took."""
     installed = importlib.util.find_spec("humanize") is not None
     print(f"This is process {os.getpid()}; humanize is installed here: {installed}.")
 

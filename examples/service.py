@@ -34,9 +34,7 @@ class Counts(BaseModel):
 
 
 class Reader(App, kind="virtualenv", requirements=["humanize==4.12.3"]):
-    """
-    Reads texts. Its requirement is not in the environment of whoever runs it.
-    """
+    """Reads texts. Its requirement is not in the environment of whoever runs it."""
 
     version = "1.0"
     max_multiplexing = 8
@@ -49,9 +47,7 @@ class Reader(App, kind="virtualenv", requirements=["humanize==4.12.3"]):
 
     @endpoint("/count")
     def count(self, text: Text) -> Counts:
-        """
-        Count the words and letters of a text.
-        """
+        """Count the words and letters of a text."""
         words = text.text.split()
         if not words:
             raise FieldException("text", "There is no word in it.")
@@ -61,16 +57,12 @@ class Reader(App, kind="virtualenv", requirements=["humanize==4.12.3"]):
 
     @endpoint("/words")
     def words(self, text: Text) -> Iterator[str]:
-        """
-        Stream the words of a text, slowly.
-        """
+        """Stream the words of a text, slowly."""
         for word in text.text.split():
             time.sleep(0.2)
             yield word
 
     @realtime("/shout")
     def shout(self, text: Text) -> Text:
-        """
-        Answer each text in capitals.
-        """
+        """Answer each text in capitals."""
         return Text(text=text.text.upper())

@@ -80,15 +80,11 @@ class SlurmHost(WorkerHost[..., Any]):
         gateway: Gateway,
         origin: str | None = None,
     ) -> None:
-        """
-        Refuse a machine type that no plugin knows.
-        """
+        """Refuse a machine type that no plugin knows."""
         resources(SlurmOptions.of(options))
 
     def begin(self, start: Start) -> Worker:
-        """
-        Queue a job, and return its worker once it runs.
-        """
+        """Queue a job, and return its worker once it runs."""
         python = start.build().command(ARGUMENTS)
         name = f"fal-core-{uuid.uuid4().hex}"
         argv = srun(f"--job-name={name}", *self.arguments, *resources(SlurmOptions.of(start)))
@@ -113,9 +109,7 @@ class SlurmHost(WorkerHost[..., Any]):
         return worker
 
     def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
-        """
-        Relay connections to the loopback address of the node, through steps of the job.
-        """
+        """Relay connections to the loopback address of the node, through steps of the job."""
         job = show(worker.reference)[0]
         step = srun(f"--jobid={job}", "--overlap", "--quiet", sys.executable)
         return relay(worker, urls, lambda arguments: (*step, *arguments))
@@ -143,9 +137,7 @@ def srun(*arguments: str) -> list[str]:
 
 
 def resources(given: SlurmOptions) -> list[str]:
-    """
-    Return the arguments of ``srun`` for what a job of *given* needs.
-    """
+    """Return the arguments of ``srun`` for what a job of *given* needs."""
     need = {"partition": given.partition, "time": given.time_limit, "gpus": given.num_gpus}
     if given.machine_names:
         machine = resolve_machine(given.machine_names[0])
@@ -159,9 +151,7 @@ def resources(given: SlurmOptions) -> list[str]:
 
 
 def show(name: str) -> list[str]:
-    """
-    Return the id, the state and the reason of the job *name*; empty where there is none.
-    """
+    """Return the id, the state and the reason of the job *name*; empty where there is none."""
     ask = ("timeout", "60", "squeue", "--noheader", "--states=all", "--format=%A|%T|%r")
     done = subprocess.run((*ask, f"--name={name}"), capture_output=True, text=True, check=False)
     return done.stdout.strip().split("|") if "|" in done.stdout else ["", "", ""]
@@ -172,7 +162,5 @@ fal_core_api = 1
 
 @hookimpl
 def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
-    """
-    Register the host ``slurm``.
-    """
+    """Register the host ``slurm``."""
     return [SlurmHost]

@@ -48,9 +48,7 @@ class SshHost(WorkerHost[..., Any]):
 
     @classmethod
     def from_url(cls, url: str) -> SshHost:
-        """
-        Return the host of an address, as in ``ssh://user@machine``.
-        """
+        """Return the host of an address, as in ``ssh://user@machine``."""
         _, _, address = url.partition("://")
         if not address:
             raise OptionError(f"{url!r} names no machine. Write 'ssh://user@machine'.")
@@ -62,9 +60,7 @@ class SshHost(WorkerHost[..., Any]):
         return Worker.start(command, explain=self.explain)
 
     def explain(self, code: int, said: str) -> HostError | None:
-        """
-        Return the error of a connection that broke. None for a worker that ended there.
-        """
+        """Return the error of a connection that broke. None for a worker that ended there."""
         if code == SSH_FAILED:
             return HostClosed(self.name, said or "The connection broke.")
         return None
@@ -75,7 +71,5 @@ fal_core_api = 1
 
 @hookimpl
 def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
-    """
-    Register the host ``ssh``.
-    """
+    """Register the host ``ssh``."""
     return [SshHost]

@@ -1,6 +1,4 @@
-"""
-Fixtures of many tests: the program ``fal-core``, a local host, a worker for sealed functions.
-"""
+"""Fixtures of many tests: the program ``fal-core``, a local host, a worker for sealed functions."""
 
 from __future__ import annotations
 
@@ -86,15 +84,11 @@ class CommandLine:
 
     @property
     def argv(self) -> list[str]:
-        """
-        The program, to which arguments are added.
-        """
+        """The program, to which arguments are added."""
         return [sys.executable, "-W", "error", "-m", "fal_core.cli"]
 
     def __call__(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        """
-        Run the program with *arguments*, and with *text* as its standard input.
-        """
+        """Run the program with *arguments*, and with *text* as its standard input."""
         return subprocess.run(
             [*self.argv, *arguments],
             cwd=self.folder,
@@ -141,18 +135,14 @@ class CommandLine:
         return process.wait(PATIENCE), sent.decode().replace("\r\n", "\n")
 
     def write(self, name: str, text: str) -> Path:
-        """
-        Write a file that the program is to be given.
-        """
+        """Write a file that the program is to be given."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text), "utf-8")
         return path
 
     def install(self, name: str, source: str, distribution: str = "") -> None:
-        """
-        Install a plugin of one module for the program alone.
-        """
+        """Install a plugin of one module for the program alone."""
         site = self.folder / "site"
         self.write(f"site/{name}.py", source)
         folder = site / f"{distribution or name}-1.0.dist-info"
@@ -163,9 +153,7 @@ class CommandLine:
 
 @pytest.fixture
 def command_line(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """
-    The program, in an empty directory, with a cache and settings of its own.
-    """
+    """The program, in an empty directory, with a cache and settings of its own."""
     variables = {
         name: value
         for name, value in os.environ.items()
@@ -177,9 +165,7 @@ def command_line(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
 
 @pytest.fixture
 def explaining(command_line: Any) -> Any:
-    """
-    The program, beside a file of functions, with two more hosts.
-    """
+    """The program, beside a file of functions, with two more hosts."""
     command_line.write("functions.py", FUNCTIONS)
     command_line.write("sibling.py", "def shout(text): return text.upper()\n")
     command_line.install("more_hosts", HOSTS)
@@ -190,9 +176,7 @@ def explaining(command_line: Any) -> Any:
 
 @pytest.fixture
 def local_host() -> Iterator[Any]:
-    """
-    A local host of the test's own.
-    """
+    """A local host of the test's own."""
     from fal_host_local import LocalHost
 
     host = LocalHost()
@@ -202,9 +186,7 @@ def local_host() -> Iterator[Any]:
 
 @pytest.fixture
 def pipe_host() -> Iterator[Any]:
-    """
-    A host that starts one worker by its command alone.
-    """
+    """A host that starts one worker by its command alone."""
     from pipe_hosts import PipeHost
 
     host = PipeHost()
@@ -214,9 +196,7 @@ def pipe_host() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def sealing_home() -> ModuleType:
-    """
-    The module ``sealing/home.py``, which starts workers for sealed functions.
-    """
+    """The module ``sealing/home.py``, which starts workers for sealed functions."""
     path = Path(__file__).with_name("sealing") / "home.py"
     spec = importlib.util.spec_from_file_location("sealing_home", path)
     assert spec is not None
@@ -228,9 +208,7 @@ def sealing_home() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def worker(sealing_home: ModuleType) -> Iterator[Any]:
-    """
-    A worker that has this Python and its packages, but none of this process's state.
-    """
+    """A worker that has this Python and its packages, but none of this process's state."""
     source = Path(__file__).resolve().parents[1] / "src"
     paths = [str(source), *(path for path in sys.path if "site-packages" in path)]
     process = sealing_home.Worker(sys.executable, paths)
@@ -240,9 +218,7 @@ def worker(sealing_home: ModuleType) -> Iterator[Any]:
 
 @pytest.fixture
 def bare_worker(tmp_path: Path, sealing_home: ModuleType) -> Iterator[Any]:
-    """
-    A worker that has no fal-core, only the modules that come with a worker.
-    """
+    """A worker that has no fal-core, only the modules that come with a worker."""
     import cloudpickle
 
     source = Path(__file__).resolve().parents[1] / "src"
@@ -257,9 +233,7 @@ def bare_worker(tmp_path: Path, sealing_home: ModuleType) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A folder with the wheels of all distributions.
-    """
+    """A folder with the wheels of all distributions."""
     try:
         return build_wheels(tmp_path_factory.mktemp("wheels"))
     except Unreachable as error:
@@ -270,7 +244,5 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def install_extra(wheels: Path) -> Callable[..., None]:
-    """
-    Makes a virtual environment of a Python, with an extra of the wheels.
-    """
+    """Makes a virtual environment of a Python, with an extra of the wheels."""
     return partial(install_wheels, wheels)

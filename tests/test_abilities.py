@@ -1,6 +1,4 @@
-"""
-Abilities: what is asked of hosts that can do more than run calls.
-"""
+"""Abilities: what is asked of hosts that can do more than run calls."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_core.testing import InProcessHost
 
 
 def test_work_that_has_ended_is_in_no_other_phase() -> None:
-    """
-    Whatever phase it entered last, work that has ended says so, also after a change.
-    """
+    """Whatever phase it entered last, work that has ended says so, also after a change."""
     status = ExecutionStatus(reference="a", name="f", phase="running", started=1.0)
     assert status.phase == "running"
     ended = attrs.evolve(status, ended=True, end="returned")
@@ -23,9 +19,7 @@ def test_work_that_has_ended_is_in_no_other_phase() -> None:
 
 
 def test_a_host_that_detaches_none_is_an_error() -> None:
-    """
-    A host that detaches work is asked for it; the error names the one that does not.
-    """
+    """A host that detaches work is asked for it; the error names the one that does not."""
 
     class Detaching(InProcessHost, DetachingHost):
         def attach(self, reference, sink, after=0):

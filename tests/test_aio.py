@@ -1,6 +1,4 @@
-"""
-Calls that are awaited.
-"""
+"""Calls that are awaited."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ def count(limit: int) -> Iterator[int]:
 
 
 def test_a_call_is_awaited() -> None:
-    """
-    Awaiting gives the result or raises what the function raised.
-    """
+    """Awaiting gives the result or raises what the function raised."""
 
     async def main() -> Any:
         assert await double.aio(4) == 8
@@ -61,9 +57,7 @@ def test_a_call_is_awaited() -> None:
 
 
 def test_items_are_iterated_over() -> None:
-    """
-    A generator function, called or streamed, and a map give asynchronous iterators.
-    """
+    """A generator function, called or streamed, and a map give asynchronous iterators."""
 
     async def main() -> None:
         assert [item async for item in count.aio(3)] == [0, 1, 2]
@@ -74,9 +68,7 @@ def test_items_are_iterated_over() -> None:
 
 
 def test_a_stream_that_nobody_takes_from_is_closed(tmp_path: Path) -> None:
-    """
-    A loop that is left ends the call whose items it took.
-    """
+    """A loop that is left ends the call whose items it took."""
     closed = tmp_path / "closed"
 
     @isolated
@@ -99,9 +91,7 @@ def test_a_stream_that_nobody_takes_from_is_closed(tmp_path: Path) -> None:
 
 
 def test_the_loop_runs_while_a_call_does(tmp_path: Path) -> None:
-    """
-    Waiting for a call keeps no other task of the loop from running.
-    """
+    """Waiting for a call keeps no other task of the loop from running."""
     until = tmp_path / "until"
 
     @isolated
@@ -122,9 +112,7 @@ def test_the_loop_runs_while_a_call_does(tmp_path: Path) -> None:
 
 @attrs.define(eq=False, slots=False)
 class SlowHost(PipeHost):
-    """
-    Launches a call once it is told to.
-    """
+    """Launches a call once it is told to."""
 
     asked: threading.Event = attrs.field(factory=threading.Event)
     told: threading.Event = attrs.field(factory=threading.Event)
@@ -149,9 +137,7 @@ def host() -> Iterator[SlowHost]:
 def test_cancelling_the_task_ends_the_call(
     host: SlowHost, tmp_path: Path, *, launched: bool
 ) -> None:
-    """
-    A call is ended whether its task is cancelled while it runs or before it was launched.
-    """
+    """A call is ended whether its task is cancelled while it runs or before it was launched."""
     began = tmp_path / "began"
 
     @function("current", host=host)
@@ -208,9 +194,7 @@ def test_a_call_that_others_end_raises(host: SlowHost, tmp_path: Path) -> None:
 
 
 def test_a_call_that_its_executor_drops_raises() -> None:
-    """
-    A call that a caller's own executor cancels while it waits there raises ``Cancelled``.
-    """
+    """A call that a caller's own executor cancels while it waits there raises ``Cancelled``."""
 
     class Noting(ThreadPoolExecutor):
         def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -237,9 +221,7 @@ def test_a_call_that_its_executor_drops_raises() -> None:
 
 
 def test_a_stream_that_raises_cancels_no_task() -> None:
-    """
-    A ``CancelledError`` that a generator function raises arrives as itself.
-    """
+    """A ``CancelledError`` that a generator function raises arrives as itself."""
 
     @isolated
     def give() -> Iterator[int]:

@@ -1,6 +1,4 @@
-"""
-The benchmarks run, and report the right figures.
-"""
+"""The benchmarks run, and report the right figures."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ sys.path.remove(str(ROOT))
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """
-    Run the benchmarks as a user does.
-    """
+    """Run the benchmarks as a user does."""
     return subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments],
         cwd=ROOT,
@@ -52,9 +48,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def result_of(**numbers: tuple[float, ...]) -> Result:
-    """
-    Return a result in which *numbers* were shown, by names with underscores for blanks.
-    """
+    """Return a result in which *numbers* were shown, by names with underscores for blanks."""
     samples = {name.replace("_", "-"): shown for name, shown in numbers.items()}
     roles: dict[str, Role] = {FAL_CORE: "fal-core", "floor": "reference"}
     figure = Figure(
@@ -73,9 +67,7 @@ def result_of(**numbers: tuple[float, ...]) -> Result:
     importlib.util.find_spec("fal_host_local") is None, reason="needs the local host"
 )
 def test_a_figure_is_measured(tmp_path: Path):
-    """
-    One round of a figure has a number of each contestant, in the table and the file.
-    """
+    """One round of a figure has a number of each contestant, in the table and the file."""
     path = tmp_path / "figures.json"
     done = run(
         *("--quick", "--rounds", "1", "--only", "warm-call", "--no-peers"),
@@ -93,9 +85,7 @@ def test_a_figure_is_measured(tmp_path: Path):
 
 
 def test_unknown_figure_is_refused():
-    """
-    A name that no figure has is an error that lists those there are.
-    """
+    """A name that no figure has is an error that lists those there are."""
     done = run("--only", "warm-cal")
     assert done.returncode == 2
     assert "No figure is called 'warm-cal'." in done.stderr
@@ -107,9 +97,7 @@ def test_unknown_figure_is_refused():
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")
 def test_failing_contestant_is_reported():
-    """
-    A contestant that cannot start takes no part, and the table has its error.
-    """
+    """A contestant that cannot start takes no part, and the table has its error."""
     from benchmarks.contests import hold
 
     broken = Contestant(name="broken", target="benchmarks.calls:no_such_contestant")
@@ -122,9 +110,7 @@ def test_failing_contestant_is_reported():
 
 @contextmanager
 def stuck(folder: str) -> Iterator[Measure]:
-    """
-    Be a contestant that measures for ever, and has to tidy up.
-    """
+    """Be a contestant that measures for ever, and has to tidy up."""
     try:
         yield Event().wait  # type: ignore[misc]  # it returns nothing
     finally:
@@ -162,18 +148,14 @@ def test_contestant_that_takes_too_long_tidies_up(
 
 @contextmanager
 def untidy() -> Iterator[Measure]:
-    """
-    Be a contestant that cannot end what it has started.
-    """
+    """Be a contestant that cannot end what it has started."""
     yield lambda: 1.0
     raise OSError("A runner does not end.")
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")
 def test_contestant_that_cannot_tidy_up_is_told_of(capsys: pytest.CaptureFixture[str]):
-    """
-    The error of a contestant that may have left something is printed.
-    """
+    """The error of a contestant that may have left something is printed."""
     from benchmarks.contests import hold
 
     untidy = Contestant(name="untidy", target="tests.test_benchmarks:untidy", pinned=False)
@@ -215,9 +197,7 @@ def test_runners_of_replicas_end_with_them(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_copies_of_rows(tmp_path: Path):
-    """
-    The state of a large account is copies of one row, each with a key of its own.
-    """
+    """The state of a large account is copies of one row, each with a key of its own."""
     from benchmarks.planes import copy_rows
 
     with closing(sqlite3.connect(tmp_path / "state.db")) as database:
@@ -235,9 +215,7 @@ def test_copies_of_rows(tmp_path: Path):
 
 
 def test_goals_compare_medians():
-    """
-    A goal holds fal-core's median against its peer's, and a reference is no peer.
-    """
+    """A goal holds fal-core's median against its peer's, and a reference is no peer."""
     result = result_of(
         fal_core=(0.004, 0.005, 9.0), slow=(0.5,), quick=(0.011,), floor=(0.0025, 0.0025)
     )
@@ -252,18 +230,14 @@ def test_goals_compare_medians():
 
 
 def test_goal_without_its_peer_is_open():
-    """
-    A goal whose peer took no part is neither met nor missed.
-    """
+    """A goal whose peer took no part is neither met nor missed."""
     result = result_of(fal_core=(0.004,), floor=(0.001,))
     assert [goal["met"] for goal in result.as_json()["goals"]] == [None, False, True]
     assert "1 not measured" in summary([result])
 
 
 def test_each_flood_has_a_figure():
-    """
-    Floods are measured by the program that sends them in tests, which knows their names.
-    """
+    """Floods are measured by the program that sends them in tests, which knows their names."""
     from benchmarks import floods
 
     pytest.importorskip("hpack")

@@ -1,6 +1,4 @@
-"""
-Files that are written whole or not at all, and lock files.
-"""
+"""Files that are written whole or not at all, and lock files."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ from fal_core.caches import (
 
 
 def test_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    """
-    A write replaces the file, and leaves no temporary file beside it.
-    """
+    """A write replaces the file, and leaves no temporary file beside it."""
     path = tmp_path / "file"
     write_atomically(str(path), "one")
     inode = path.stat().st_ino
@@ -40,9 +36,7 @@ def test_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    """
-    If the file cannot be replaced, the temporary file is removed.
-    """
+    """If the file cannot be replaced, the temporary file is removed."""
     (tmp_path / "directory" / "inside").mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
         write_atomically(str(tmp_path / "directory"), "text")
@@ -50,9 +44,7 @@ def test_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_removing_what_does_not_exist(tmp_path: Path) -> None:
-    """
-    A file that does not exist, or cannot be removed, is no error.
-    """
+    """A file that does not exist, or cannot be removed, is no error."""
     remove_quietly(str(tmp_path / "nowhere"))
     remove_quietly(str(tmp_path))
     assert tmp_path.is_dir()
@@ -60,9 +52,7 @@ def test_removing_what_does_not_exist(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("durable", [True, False])
 def test_mode_and_content_are_as_asked(tmp_path: Path, *, durable: bool) -> None:
-    """
-    Only the owner reads a file of that mode, and bytes are written as they are.
-    """
+    """Only the owner reads a file of that mode, and bytes are written as they are."""
     path = tmp_path / "file"
     write_atomically(path, b"\xff\0", mode=0o600, durable=durable)
     assert path.read_bytes() == b"\xff\0"
@@ -70,9 +60,7 @@ def test_mode_and_content_are_as_asked(tmp_path: Path, *, durable: bool) -> None
 
 
 def test_durable_write_replaces_the_content(tmp_path: Path) -> None:
-    """
-    A file that is written in place has the new content alone.
-    """
+    """A file that is written in place has the new content alone."""
     path = tmp_path / "file"
     path.write_text("a longer text")
     write_durably(path, "text")
@@ -80,9 +68,7 @@ def test_durable_write_replaces_the_content(tmp_path: Path) -> None:
 
 
 def test_new_file_goes_unless_it_was_renamed(tmp_path: Path) -> None:
-    """
-    A new file that was not renamed is removed at the end.
-    """
+    """A new file that was not renamed is removed at the end."""
     path = tmp_path / "file"
     with new_file(path) as new:
         Path(new).touch()
@@ -95,9 +81,7 @@ def test_new_file_goes_unless_it_was_renamed(tmp_path: Path) -> None:
 
 
 def test_exclusive_lock_has_one_holder(tmp_path: Path) -> None:
-    """
-    A lock can be taken again once it has been released.
-    """
+    """A lock can be taken again once it has been released."""
     path = str(tmp_path / "lock")
     assert not is_locked(path)
     held = try_lock(path, shared=False, create=True)
@@ -109,9 +93,7 @@ def test_exclusive_lock_has_one_holder(tmp_path: Path) -> None:
 
 
 def test_shared_lock_has_many_holders(tmp_path: Path) -> None:
-    """
-    A lock that is shared is locked until the last holder releases it.
-    """
+    """A lock that is shared is locked until the last holder releases it."""
     path = str(tmp_path / "lock")
     first = try_lock(path, shared=True, create=True)
     second = try_lock(path, shared=True)
@@ -124,9 +106,7 @@ def test_shared_lock_has_many_holders(tmp_path: Path) -> None:
 
 
 def test_lock_of_a_removed_file_does_not_count(tmp_path: Path) -> None:
-    """
-    A lock counts as long as its file is at its path.
-    """
+    """A lock counts as long as its file is at its path."""
     path = tmp_path / "lock"
     held = try_lock(str(path), shared=False, create=True)
     assert held is not None
@@ -143,9 +123,7 @@ def test_lock_of_a_removed_file_does_not_count(tmp_path: Path) -> None:
 
 
 def test_least_descriptor(tmp_path: Path) -> None:
-    """
-    A descriptor is as high as it is asked to be.
-    """
+    """A descriptor is as high as it is asked to be."""
     held = try_lock(str(tmp_path / "lock"), shared=False, create=True, least=50)
     assert held is not None
     assert held >= 50
@@ -153,9 +131,7 @@ def test_least_descriptor(tmp_path: Path) -> None:
 
 
 def test_children_hold_a_lock_that_was_left_to_them(tmp_path: Path) -> None:
-    """
-    A lock that is left to a child process is released when the child ends.
-    """
+    """A lock that is left to a child process is released when the child ends."""
     path = str(tmp_path / "lock")
     held = try_lock(path, shared=False, create=True)
     assert held is not None

@@ -1,6 +1,4 @@
-"""
-Calls: envelopes that hosts move and do not open.
-"""
+"""Calls: envelopes that hosts move and do not open."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_core.testing import InProcessHost
 
 
 def test_calls_are_not_compared_by_what_is_in_them() -> None:
-    """
-    Two calls of one function with the same arguments are two, of one sealed function.
-    """
+    """Two calls of one function with the same arguments are two, of one sealed function."""
     launcher = function("current", host=InProcessHost())(len).make_launcher()
     one, two = (launcher.call((("four",), {})) for _ in range(2))
     assert one.id != two.id
@@ -27,8 +23,6 @@ def test_calls_are_not_compared_by_what_is_in_them() -> None:
 
 
 def test_what_travels_is_shown_by_its_size() -> None:
-    """
-    A source archive is not printed whole.
-    """
+    """A source archive is not printed whole."""
     shown = repr(SourceArchive("abc", b"x" * 100_000))
     assert shown == "SourceArchive(digest='abc', data=<100000 bytes>)"

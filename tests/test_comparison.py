@@ -1,6 +1,4 @@
-"""
-The comparison with others: it is the same everywhere, and leads to what it claims.
-"""
+"""The comparison with others: it is the same everywhere, and leads to what it claims."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ PAGE = ROOT / "docs/comparison.md"
 
 
 def read_rows(path: Path) -> list[list[str]]:
-    """
-    Return the cells of the rows of the comparison on a page, its head included.
-    """
+    """Return the cells of the rows of the comparison on a page, its head included."""
     text = path.read_text("utf-8")
     table = re.search(r"^\| \| fal-core \|.*\n(\|.*\n)+", text, re.MULTILINE)
     assert table is not None
@@ -28,9 +24,7 @@ def read_rows(path: Path) -> list[list[str]]:
 
 
 def read_peers() -> list[tuple[str, str]]:
-    """
-    Return the distributions of the peers, each with a name that stands for it.
-    """
+    """Return the distributions of the peers, each with a name that stands for it."""
     names = PAGE.read_text("utf-8").partition("| peer | distribution | names |")[2]
     return [
         (distribution, name)
@@ -40,18 +34,14 @@ def read_peers() -> list[tuple[str, str]]:
 
 
 def test_first_page_has_the_comparison_of_its_page() -> None:
-    """
-    The table of the first page is that of the page, except for where its links begin.
-    """
+    """The table of the first page is that of the page, except for where its links begin."""
     first, page = read_rows(ROOT / "README.md"), read_rows(PAGE)
     assert [[cell.replace("(docs/", "(") for cell in row] for row in first] == page
     assert {len(row) for row in page} == {len(page[0])}
 
 
 def test_what_fal_core_claims_is_shown() -> None:
-    """
-    Each thing that fal-core does leads to a page, and to a heading of it, that are there.
-    """
+    """Each thing that fal-core does leads to a page, and to a heading of it, that are there."""
     for row in read_rows(PAGE)[1:]:
         if row[1] == "no":
             continue
@@ -68,9 +58,7 @@ def test_what_fal_core_claims_is_shown() -> None:
 
 
 def test_names_of_peers_are_there(check_all: Callable[..., None]) -> None:
-    """
-    Where a peer is installed, it has what stands for it on the page.
-    """
+    """Where a peer is installed, it has what stands for it on the page."""
     rows = read_peers()
     assert rows
     installed = [row for row in rows if importlib.util.find_spec(row[0]) is not None]

@@ -1,6 +1,4 @@
-"""
-The page for contributors says where things are.
-"""
+"""The page for contributors says where things are."""
 
 from __future__ import annotations
 
@@ -19,18 +17,14 @@ PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def test_the_map_has_every_folder() -> None:
-    """
-    The map is the one that the folders' own docstrings give.
-    """
+    """The map is the one that the folders' own docstrings give."""
     _, _, rest = PAGE.partition("<!-- map: python -m house.maps, in tests -->\n")
     drawn, _, _ = rest.partition("<!-- end of the map -->")
     assert drawn.strip() == "\n".join(draw_map()).strip()
 
 
 def test_the_places_to_start_from_are_there() -> None:
-    """
-    Each file that the page names exists.
-    """
+    """Each file that the page names exists."""
     named = re.findall(r"`((?:src|plugins|tests)/[\w/.-]+\.py)`", PAGE)
     assert named
     assert [path for path in named if not (ROOT / path).is_file()] == []

@@ -1,6 +1,4 @@
-"""
-The decorator ``function``.
-"""
+"""The decorator ``function``."""
 
 from __future__ import annotations
 

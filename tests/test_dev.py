@@ -1,6 +1,4 @@
-"""
-``dev.py``: the tasks of the repository.
-"""
+"""``dev.py``: the tasks of the repository."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["-h"], 0), ([], 2)])
 def test_the_tasks_are_listed(arguments: list[str], code: int) -> None:
-    """
-    Help lists every task with what it does, and so does the error where no task is named.
-    """
+    """Help lists every task with what it does, and so does the error where no task is named."""
     ended = subprocess.run(
         [sys.executable, str(ROOT / "dev.py"), *arguments],
         capture_output=True,

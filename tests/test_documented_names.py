@@ -1,6 +1,4 @@
-"""
-The table "Where the documented names live" is true.
-"""
+"""The table "Where the documented names live" is true."""
 
 from __future__ import annotations
 
@@ -41,18 +39,14 @@ class Row:
 
 
 def read_table() -> list[Row]:
-    """
-    Return the rows of the table.
-    """
+    """Return the rows of the table."""
     with (ROOT / "docs/documented-names.csv").open(newline="", encoding="utf-8") as file:
         return [Row(**row) for row in csv.DictReader(file)]
 
 
 @functools.cache
 def is_installed(distribution: str) -> bool:
-    """
-    Tell whether the sources of a distribution are here, and it is installed.
-    """
+    """Tell whether the sources of a distribution are here, and it is installed."""
     try:
         importlib.metadata.distribution(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -64,25 +58,19 @@ TABLE = read_table()
 
 
 def rows_here() -> list[Row]:
-    """
-    Return the rows of distributions that are installed.
-    """
+    """Return the rows of distributions that are installed."""
     return [row for row in TABLE if is_installed(row.distribution)]
 
 
 def tell_missing() -> None:
-    """
-    Skip the rest of a test where a distribution is not installed, and name it.
-    """
+    """Skip the rest of a test where a distribution is not installed, and name it."""
     missing = sorted({row.distribution for row in TABLE if not is_installed(row.distribution)})
     if missing:
         pytest.skip(f"Left out, as they are not installed: {', '.join(missing)}.")
 
 
 def find(row: Row) -> Any:
-    """
-    Import the object that the row names.
-    """
+    """Import the object that the row names."""
     *parents, last = row.here.split(".")
     for index in range(len(parents), 0, -1):
         try:
@@ -96,9 +84,7 @@ def find(row: Row) -> Any:
 
 
 def look(found: Any, name: str) -> Any:
-    """
-    Return *name* of a module, which may make it lazily, or of a class, unbound.
-    """
+    """Return *name* of a module, which may make it lazily, or of a class, unbound."""
     if not isinstance(found, type):
         return getattr(found, name)
     if attrs.has(found) and name in attrs.fields_dict(found):
@@ -109,9 +95,7 @@ def look(found: Any, name: str) -> Any:
 
 
 def own_fields(found: type) -> list[str]:
-    """
-    Return the fields that a class adds to those of its bases.
-    """
+    """Return the fields that a class adds to those of its bases."""
     if attrs.has(found):
         if "__attrs_attrs__" not in vars(found):
             return []
@@ -126,9 +110,7 @@ def own_fields(found: type) -> list[str]:
 
 
 def signature_of(found: Any) -> inspect.Signature:
-    """
-    Return how *found* is called, without the instance or class it is bound to.
-    """
+    """Return how *found* is called, without the instance or class it is bound to."""
     bound = isinstance(found, classmethod)
     function = found.__func__ if isinstance(found, classmethod | staticmethod) else found
     signature = inspect.signature(function)
@@ -139,9 +121,7 @@ def signature_of(found: Any) -> inspect.Signature:
 
 
 def documented_signature(row: Row) -> inspect.Signature:
-    """
-    Return the signature that the documentation gives.
-    """
+    """Return the signature that the documentation gives."""
     text = row.parameters.replace("<factory>", "...")
     function = eval(f"lambda {text[1:-1]}: None")
     assert callable(function)
@@ -149,17 +129,13 @@ def documented_signature(row: Row) -> inspect.Signature:
 
 
 def test_table_has_no_row_twice():
-    """
-    Each documented name stands in the table once.
-    """
+    """Each documented name stands in the table once."""
     documented = [row.documented for row in TABLE]
     assert len(documented) == len(set(documented))
 
 
 def test_name_is_where_the_table_says(check_all: Callable[..., None]):
-    """
-    Every row of a distribution that is here can be imported.
-    """
+    """Every row of a distribution that is here can be imported."""
 
     def check(row: Row) -> None:
         assert find(row) is not None
@@ -169,9 +145,7 @@ def test_name_is_where_the_table_says(check_all: Callable[..., None]):
 
 
 def test_fields_of_documented_classes_stand_in_the_table():
-    """
-    Each field and class variable of a documented class has a row of its own.
-    """
+    """Each field and class variable of a documented class has a row of its own."""
     missing = []
     documented = {row.here for row in TABLE}
     for row in rows_here():
@@ -189,9 +163,7 @@ def test_fields_of_documented_classes_stand_in_the_table():
 
 
 def test_call_as_documented_is_understood(check_all: Callable[..., None]):
-    """
-    Documented parameters keep their order, names and defaults; new ones only follow them.
-    """
+    """Documented parameters keep their order, names and defaults; new ones only follow them."""
     check_all(check_call, [row for row in rows_here() if row.parameters])
     tell_missing()
 

@@ -1,6 +1,4 @@
-"""
-Environments: the one of this Python, and the names of requirements.
-"""
+"""Environments: the one of this Python, and the names of requirements."""
 
 from __future__ import annotations
 
@@ -42,17 +40,13 @@ from fal_core.options import canonical_name, requirement_name
 def test_the_name_of_a_requirement_is_that_of_its_distribution(
     requirement: str, name: str
 ) -> None:
-    """
-    The name is normalised; a file, a folder or an address has one only if it says so.
-    """
+    """The name is normalised; a file, a folder or an address has one only if it says so."""
     assert requirement_name(requirement) == name
 
 
 @given(st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", fullmatch=True))
 def test_all_spellings_of_a_name_are_one(name: str) -> None:
-    """
-    A normalised name stays as it is, and stands for all other spellings of it.
-    """
+    """A normalised name stays as it is, and stands for all other spellings of it."""
     canonical = canonical_name(name)
     assert canonical_name(canonical) == canonical
     for other in (name.upper(), canonical.replace("-", "_"), canonical.replace("-", "-.-")):
@@ -60,9 +54,7 @@ def test_all_spellings_of_a_name_are_one(name: str) -> None:
 
 
 def test_the_current_environment_is_there() -> None:
-    """
-    Nothing is built: its interpreter is this Python, and all of them have one key.
-    """
+    """Nothing is built: its interpreter is this Python, and all of them have one key."""
     environment = CurrentEnvironment()
     assert environment.is_built()
     assert environment.key == CurrentEnvironment().key
@@ -75,9 +67,7 @@ def test_the_current_environment_is_there() -> None:
 def test_the_key_of_the_current_environment_is_that_of_its_python(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    Another Python, or another virtual environment of it, has another key.
-    """
+    """Another Python, or another virtual environment of it, has another key."""
     keys = {CurrentEnvironment().key}
     for name in ("executable", "prefix", "version"):
         monkeypatch.setattr(sys, name, "other")
@@ -87,9 +77,7 @@ def test_the_key_of_the_current_environment_is_that_of_its_python(
 
 
 def test_the_current_environment_has_what_is_installed() -> None:
-    """
-    Requirements that are installed, by any spelling, need nothing; the others are named.
-    """
+    """Requirements that are installed, by any spelling, need nothing; the others are named."""
     environment = CurrentEnvironment()
     assert environment.extend(["attrs>=1", "Typing_Extensions", "typing.extensions"]) == (
         environment
@@ -102,9 +90,7 @@ def test_the_current_environment_has_what_is_installed() -> None:
 def test_what_an_uninstaller_has_left_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A folder of a distribution without its metadata is a leftover.
-    """
+    """A folder of a distribution without its metadata is a leftover."""
     folder = tmp_path / "leftover_thing-1.0.dist-info"
     folder.mkdir()
     (folder / "RECORD").touch()
@@ -116,9 +102,7 @@ def test_what_an_uninstaller_has_left_is_not_installed(
 
 
 def test_a_local_interpreter_is_started_by_its_path() -> None:
-    """
-    The command has the arguments and the variables; what limits a container is ignored.
-    """
+    """The command has the arguments and the variables; what limits a container is ignored."""
     interpreter = LocalInterpreter(sys.executable)
     assert interpreter.channel == "inherited"
     assert interpreter.python_version is None
@@ -134,9 +118,7 @@ def test_a_local_interpreter_is_started_by_its_path() -> None:
 
 
 def test_a_local_interpreter_has_variables_of_its_own() -> None:
-    """
-    Every process of it sees them, unless the host sets them otherwise.
-    """
+    """Every process of it sees them, unless the host sets them otherwise."""
     interpreter = LocalInterpreter(sys.executable, variables={"ITS": "own", "BOTH": "own"})
     command = interpreter.command([], variables={"BOTH": "given"})
     assert command.variables == {"ITS": "own", "BOTH": "given"}
@@ -168,9 +150,7 @@ def test_an_installed_python_is_found_by_its_version(
 
 
 def test_an_environment_says_what_it_does_not_share_with_the_caller() -> None:
-    """
-    The Python, the files and the network are those of the caller, unless a kind says otherwise.
-    """
+    """The Python, the files and the network are those of the caller, unless a kind says otherwise."""
     environment = CurrentEnvironment()
     assert not environment.brings_python
     assert not environment.isolates_files

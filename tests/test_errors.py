@@ -1,6 +1,4 @@
-"""
-Errors: one tree, whose classes cross processes with their facts.
-"""
+"""Errors: one tree, whose classes cross processes with their facts."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ from fal_core.errors import (
 
 
 def test_the_tree_is_drawn_as_it_is() -> None:
-    """
-    The drawing at the top of the module has every class of it, below its base.
-    """
+    """The drawing at the top of the module has every class of it, below its base."""
     drawn: dict[str, str] = {}
     path: list[str] = []
     for indent, name in re.findall(r"^    ([│├└─ ]*)([A-Z]\w+)", tree.__doc__ or "", re.M):
@@ -49,16 +45,12 @@ def test_the_tree_is_drawn_as_it_is() -> None:
 
 @pytest.mark.parametrize("error", [UnknownOptionError("a"), WrongKindError("a", "b", ("c",))])
 def test_errors_of_declarations_travel(error: OptionError) -> None:
-    """
-    The errors keep their facts through a pickle.
-    """
+    """The errors keep their facts through a pickle."""
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_wrong_declarations_are_value_errors_and_timeouts_are_timeouts() -> None:
-    """
-    Programs that know nothing of the tree catch these by the classes of Python.
-    """
+    """Programs that know nothing of the tree catch these by the classes of Python."""
     assert issubclass(OptionError, ValueError)
     assert issubclass(StartupTimeout, TimeoutError)
     assert not issubclass(HostError, ValueError)
@@ -96,16 +88,12 @@ def test_wrong_declarations_are_value_errors_and_timeouts_are_timeouts() -> None
     ],
 )
 def test_sentences_are_made_of_the_facts(error: FalCoreError, sentence: str) -> None:
-    """
-    The text of an error says what was wrong, and what to do where that is known.
-    """
+    """The text of an error says what was wrong, and what to do where that is known."""
     assert str(error).endswith(sentence)
 
 
 def test_a_failed_build_shows_the_lines_that_were_not_said() -> None:
-    """
-    The last lines of the builder follow the reason, but for those it repeats.
-    """
+    """The last lines of the builder follow the reason, but for those it repeats."""
     lines = ("resolving", "no such package")
     error = EnvironmentBuildError("virtualenv", "There is no six.", "six", lines)
     assert str(error) == (

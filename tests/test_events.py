@@ -1,6 +1,4 @@
-"""
-Events: what a host reports of a call.
-"""
+"""Events: what a host reports of a call."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ ALL = [
 
 
 def test_every_class_is_an_event_or_a_message() -> None:
-    """
-    The unions of what goes either way have all classes of the module.
-    """
+    """The unions of what goes either way have all classes of the module."""
     classes = {
         each
         for each in vars(events).values()
@@ -64,9 +60,7 @@ def test_every_class_is_an_event_or_a_message() -> None:
 
 @pytest.mark.parametrize("event", ALL, ids=lambda event: type(event).__name__)
 def test_events_are_values(event: typing.Any) -> None:
-    """
-    Events cannot be changed, cross processes, and are shown with their fields.
-    """
+    """Events cannot be changed, cross processes, and are shown with their fields."""
     name = attrs.fields(type(event))[0].name
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         setattr(event, name, None)
@@ -79,9 +73,7 @@ def test_events_are_values(event: typing.Any) -> None:
 
 
 def test_sealed_objects_are_those_of_the_worker() -> None:
-    """
-    Both ends read the same prefix, and have the same levels of output.
-    """
+    """Both ends read the same prefix, and have the same levels of output."""
     for flags in (0, 1):
         data = bytes((1, flags, 3, 11))
         assert Sealed(data).contains_code == seals.Sealed(data).contains_code == bool(flags)

@@ -1,6 +1,4 @@
-"""
-Facts: the fields of an error.
-"""
+"""Facts: the fields of an error."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_core.facts import facts, facts_of, with_facts
 
 @facts
 class OutOfPaper(HostError):
-    """
-    An error of a plugin.
-    """
+    """An error of a plugin."""
 
     printer: str
     tray: int = 1
@@ -29,9 +25,7 @@ class OutOfPaper(HostError):
 
 @facts
 class OutOfGlossyPaper(OutOfPaper):
-    """
-    An error with more facts than its base class.
-    """
+    """An error with more facts than its base class."""
 
     size: str = "A4"
 
@@ -46,17 +40,13 @@ class OutOfGlossyPaper(OutOfPaper):
     ],
 )
 def test_facts_are_given_by_position_or_by_name(error):
-    """
-    Facts become attributes of the error, and its sentence is made of them.
-    """
+    """Facts become attributes of the error, and its sentence is made of them."""
     assert (error.printer, error.tray) == ("east", 2)
     assert str(error) == "Tray 2 of east is empty."
 
 
 def test_value_assigned_in_the_class_is_the_default():
-    """
-    A fact without a default must be given.
-    """
+    """A fact without a default must be given."""
     assert OutOfGlossyPaper("east").args == ("east", 1, "A4")
     assert facts_of(OutOfGlossyPaper) == ("printer", "tray", "size")
 
@@ -71,9 +61,7 @@ def test_value_assigned_in_the_class_is_the_default():
     ],
 )
 def test_wrong_facts_are_named(args, kwargs, problem):
-    """
-    An error that is made wrongly says which fact it was.
-    """
+    """An error that is made wrongly says which fact it was."""
     with pytest.raises(TypeError, match=problem):
         OutOfPaper(*args, **kwargs)
 
@@ -84,9 +72,7 @@ def test_wrong_facts_are_named(args, kwargs, problem):
 )
 @pytest.mark.parametrize("again", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
 def test_facts_survive_pickle_and_copy(error, again):
-    """
-    The other is of the same class, with the same facts and sentence.
-    """
+    """The other is of the same class, with the same facts and sentence."""
     other = again(error)
     assert type(other) is type(error)
     assert other.args == error.args
@@ -95,9 +81,7 @@ def test_facts_survive_pickle_and_copy(error, again):
 
 
 def test_other_facts_make_another_error():
-    """
-    The error itself, which somebody may have raised, stays as it is.
-    """
+    """The error itself, which somebody may have raised, stays as it is."""
     error = OutOfGlossyPaper("east", 2)
     other = with_facts(error, tray=3)
     assert (error.tray, other.tray) == (2, 3)
@@ -106,17 +90,13 @@ def test_other_facts_make_another_error():
 
 
 def test_signature_shows_facts_with_their_types():
-    """
-    ``help`` and editors show how the error is made.
-    """
+    """``help`` and editors show how the error is made."""
     shown = str(inspect.signature(OutOfGlossyPaper))
     assert shown.replace("'", "") == "(printer: str, tray: int = 1, size: str = A4)"
 
 
 def test_facts_can_be_matched():
-    """
-    Facts are the positional patterns of their class.
-    """
+    """Facts are the positional patterns of their class."""
     match OutOfPaper("east", 2):
         case OutOfPaper(printer, tray):
             assert (printer, tray) == ("east", 2)

@@ -1,6 +1,4 @@
-"""
-The page of faults names tests that exist.
-"""
+"""The page of faults names tests that exist."""
 
 from __future__ import annotations
 
@@ -22,15 +20,11 @@ PAGE = read_page("faults.md")
 
 
 def test_each_fault_names_a_test():
-    """
-    Every row of the table ends with a test.
-    """
+    """Every row of the table ends with a test."""
     rows = [line for line in PAGE.splitlines() if line.startswith("|")][2:]
     assert len(rows) == len(names_in(PAGE)) > 20
 
 
 def test_the_test_of_a_fault_exists():
-    """
-    The test that a row names is there.
-    """
+    """The test that a row names is there."""
     assert ["::".join(name) for name in names_in(PAGE) if not is_there(name)] == []

@@ -1,6 +1,4 @@
-"""
-Isolated functions, made without the decorator.
-"""
+"""Isolated functions, made without the decorator."""
 
 from __future__ import annotations
 
@@ -19,16 +17,12 @@ from fal_core.testing import InProcessHost
 
 
 def answer() -> int:
-    """
-    Return a number; it is not run.
-    """
+    """Return a number; it is not run."""
     return 42
 
 
 def test_isolated_functions_are_made_as_documented() -> None:
-    """
-    The host, the function and its options are given; the executor is there all the same.
-    """
+    """The host, the function and its options are given; the executor is there all the same."""
     host = InProcessHost()
     with pytest.raises(TypeError, match="options"):
         IsolatedFunction(host, answer)  # type: ignore[call-arg]  # wrong on purpose
@@ -50,9 +44,7 @@ def test_callers_that_there_is_no_way_to_authorise() -> None:
 
 
 def test_parameters_may_have_any_name() -> None:
-    """
-    A parameter may be called as those of our own methods are.
-    """
+    """A parameter may be called as those of our own methods are."""
     host = InProcessHost()
 
     def name(self: int, function: int = 0) -> int:

@@ -1,6 +1,4 @@
-"""
-The page of guarantees covers every way of calling, and names tests that exist.
-"""
+"""The page of guarantees covers every way of calling, and names tests that exist."""
 
 from __future__ import annotations
 
@@ -35,24 +33,18 @@ WAYS = (
 
 
 def test_each_row_names_a_test():
-    """
-    Every row of what happens when something dies ends with a test.
-    """
+    """Every row of what happens when something dies ends with a test."""
     assert [len(names_in(row[-1])) for row in DEATHS] == [1] * len(DEATHS)
     assert len(names_in(PAGE)) == len(DEATHS) > 30
 
 
 def test_way_of_calling_is_there():
-    """
-    Each way of calling has its promise, and a row for at least two things that may die.
-    """
+    """Each way of calling has its promise, and a row for at least two things that may die."""
     deaths = {way: [row for row in DEATHS if row[0].startswith(way)] for way in WAYS}
     assert [way for way in WAYS if not any(way in row[0] for row in PROMISES)] == []
     assert [way for way in WAYS if len(deaths[way]) < 2] == []
 
 
 def test_test_of_a_guarantee_exists():
-    """
-    The test that a row names is there.
-    """
+    """The test that a row names is there."""
     assert ["::".join(name) for name in names_in(PAGE) if not is_there(name)] == []

@@ -1,6 +1,4 @@
-"""
-Capabilities: what a host claims.
-"""
+"""Capabilities: what a host claims."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_core.testing import InProcessHost
 
 @attrs.define(eq=False, slots=False)
 class Modest(Host[..., Any]):
-    """
-    A host that claims nothing.
-    """
+    """A host that claims nothing."""
 
     name: ClassVar[str] = "modest"
 
@@ -28,9 +24,7 @@ class Modest(Host[..., Any]):
 
 
 def test_nothing_is_claimed_by_default() -> None:
-    """
-    ``Capabilities()`` claims no kind, no option and no ability.
-    """
+    """``Capabilities()`` claims no kind, no option and no ability."""
     claimed = attrs.asdict(Capabilities())
     assert claimed.pop("concurrency") == claimed.pop("nodes") == 1
     assert claimed.pop("python_versions") is None
@@ -39,9 +33,7 @@ def test_nothing_is_claimed_by_default() -> None:
 
 
 def test_a_host_that_claims_no_kind_says_what_its_author_left_out() -> None:
-    """
-    A call on a host without claims is refused with what to write.
-    """
+    """A call on a host without claims is refused with what to write."""
 
     @function("current", host=Modest())
     def give() -> int:
@@ -52,9 +44,7 @@ def test_a_host_that_claims_no_kind_says_what_its_author_left_out() -> None:
 
 
 def test_a_host_of_workers_claims_what_workers_keep() -> None:
-    """
-    ``of_workers`` claims what a worker does by itself, and the host's own beside it.
-    """
+    """``of_workers`` claims what a worker does by itself, and the host's own beside it."""
     claimed = Capabilities.of_workers(kinds=None, options=frozenset({"keep_alive"}))
     assert claimed == Capabilities(
         kinds=None,
@@ -71,9 +61,7 @@ def test_a_host_of_workers_claims_what_workers_keep() -> None:
 
 
 def test_every_claim_can_be_made_of_workers() -> None:
-    """
-    The keywords of ``of_workers`` are the fields, of the same types.
-    """
+    """The keywords of ``of_workers`` are the fields, of the same types."""
     fields = {field.name: field.type for field in attrs.fields(Capabilities)}
     assert {name: each.__forward_arg__ for name, each in Claims.__annotations__.items()} == (
         fields
@@ -96,18 +84,14 @@ def test_every_claim_can_be_made_of_workers() -> None:
 def test_a_claim_of_another_type_is_refused(
     make: Any, field: str, value: Any, said: str
 ) -> None:
-    """
-    The error names the field: a text would pass for a set of names.
-    """
+    """The error names the field: a text would pass for a set of names."""
     with pytest.raises(OptionTypeError) as caught:
         make(**{field: value})
     assert str(caught.value).startswith(f"Option 'capabilities.{field}' must be {said}, not ")
 
 
 def test_a_host_of_two_hosts_claims_what_both_can() -> None:
-    """
-    ``both`` is the lesser of each claim; None stands for everything.
-    """
+    """``both`` is the lesser of each claim; None stands for everything."""
     one = Capabilities.of_workers(
         kinds=None,
         python_versions=("3.11", "3.12.1"),

@@ -1,6 +1,4 @@
-"""
-The measures of the structure, on packages of a few lines.
-"""
+"""The measures of the structure, on packages of a few lines."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ ReadFiles = Callable[[Mapping[str, str]], dict[str, Module]]
 
 @pytest.fixture
 def read_files(tmp_path: Path) -> ReadFiles:
-    """
-    Return the modules of a package ``small`` with the files that are given.
-    """
+    """Return the modules of a package ``small`` with the files that are given."""
 
     def read(files: Mapping[str, str]) -> dict[str, Module]:
         for name, text in {"__init__.py": "", **files}.items():
@@ -44,17 +40,13 @@ def read_files(tmp_path: Path) -> ReadFiles:
 
 
 def test_texts_are_within_their_budgets() -> None:
-    """
-    What the files of the repository give is within its budget, and each measure has one.
-    """
+    """What the files of the repository give is within its budget, and each measure has one."""
     measured = measure_texts(read_modules(find_packages()))
     assert list(find_overdrawn(measured)) == []
 
 
 def test_what_has_no_budget_or_is_above_it_is_told() -> None:
-    """
-    Each measure above its budget is told with both figures, and one that has none is told.
-    """
+    """Each measure above its budget is told with both figures, and one that has none is told."""
     contract = BUDGETS["contract"]
     told = list(find_overdrawn({"contract": contract + 1, "public names": 1, "fal_new": 7}))
     assert told == [
@@ -65,9 +57,7 @@ def test_what_has_no_budget_or_is_above_it_is_told() -> None:
 
 
 def test_a_module_with_one_user_in_its_folder_is_lonely(read_files: ReadFiles) -> None:
-    """
-    Of a folder's modules the one that a neighbour alone imports is found, with the neighbour.
-    """
+    """Of a folder's modules the one that a neighbour alone imports is found, with the neighbour."""
     modules = read_files(
         {
             "one/__init__.py": "",
@@ -82,9 +72,7 @@ def test_a_module_with_one_user_in_its_folder_is_lonely(read_files: ReadFiles) -
 
 
 def test_names_in_several_folders_are_counted(read_files: ReadFiles) -> None:
-    """
-    The last names of modules that several have are counted, those of folders are not.
-    """
+    """The last names of modules that several have are counted, those of folders are not."""
     modules = read_files(
         {
             f"{folder}/{name}.py": ""

@@ -1,6 +1,4 @@
-"""
-Importing fal-core is light.
-"""
+"""Importing fal-core is light."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ HEAVY = (
 
 
 def modules_after(statement: str) -> set[str]:
-    """
-    Return the modules that a new Python has imported after it ran *statement*.
-    """
+    """Return the modules that a new Python has imported after it ran *statement*."""
     program = f"{statement}; import sys; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
@@ -51,9 +47,7 @@ def modules_after(statement: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def unavoidable() -> set[str]:
-    """
-    Return the modules that attrs, pluggy and the start of this Python import by themselves.
-    """
+    """Return the modules that attrs, pluggy and the start of this Python import by themselves."""
     return modules_after("import attrs, pluggy")
 
 
@@ -66,17 +60,13 @@ def unavoidable() -> set[str]:
     ],
 )
 def test_import_is_light(statement: str, unavoidable: set[str]):
-    """
-    Heavy modules are imported only when they are needed, also by plugins.
-    """
+    """Heavy modules are imported only when they are needed, also by plugins."""
     loaded = modules_after(statement) - unavoidable
     assert not loaded.intersection(HEAVY)
 
 
 def test_import_loads_no_plugin():
-    """
-    Plugins are loaded by the first declaration, not by the import.
-    """
+    """Plugins are loaded by the first declaration, not by the import."""
     loaded = modules_after("import fal_core")
     assert not {name for name in loaded if name.startswith(("fal_host_", "fal_env_"))}
 
@@ -95,9 +85,7 @@ def test_a_declaration_looks_closely_at_no_value() -> None:
 
 
 def test_worker_import_is_light():
-    """
-    A worker that has not opened code yet has imported no package but itself.
-    """
+    """A worker that has not opened code yet has imported no package but itself."""
     statement = "import fal_core_worker.main"
     loaded = modules_after(statement) - modules_after("pass")
     packages = {name.partition(".")[0] for name in loaded}
@@ -116,9 +104,7 @@ def test_worker_starts_without_what_is_slow_to_import() -> None:
 
 
 def test_names_that_are_imported_on_first_use_are_listed() -> None:
-    """
-    ``dir`` lists every public name, including those that were not imported yet.
-    """
+    """``dir`` lists every public name, including those that were not imported yet."""
     program = "import fal_core; print(set(fal_core.__all__) - set(dir(fal_core)))"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert told.stdout.strip() == "set()", told.stderr

@@ -1,6 +1,4 @@
-"""
-Imports go one way: those in functions and for the type checker count.
-"""
+"""Imports go one way: those in functions and for the type checker count."""
 
 from __future__ import annotations
 
@@ -53,24 +51,18 @@ DISTRIBUTIONS = ({"fal_core", "fal_core_worker"}, {"fal_server", "fal_server_age
 
 @pytest.fixture(scope="module")
 def modules() -> Modules:
-    """
-    The modules of all packages.
-    """
+    """The modules of all packages."""
     return read_modules(PACKAGES)
 
 
 @pytest.fixture(scope="module")
 def edges(modules: Modules) -> Edges:
-    """
-    Which of them imports which.
-    """
+    """Which of them imports which."""
     return find_edges(modules)
 
 
 def rows_of(package: str) -> dict[str, int]:
-    """
-    Return the row of each place of *package* in the table.
-    """
+    """Return the row of each place of *package* in the table."""
     return {
         place.rstrip("/"): number
         for number, row in enumerate(ORDER[package])
@@ -79,24 +71,18 @@ def rows_of(package: str) -> dict[str, int]:
 
 
 def public_names() -> set[tuple[str, str]]:
-    """
-    Return the modules and names that the reference lists for authors of plugins.
-    """
+    """Return the modules and names that the reference lists for authors of plugins."""
     with (ROOT / "docs/public-names.csv").open(newline="", encoding="utf-8") as file:
         return {(row["module"], row["name"]) for row in csv.DictReader(file)}
 
 
 def test_the_table_has_every_package() -> None:
-    """
-    Each package stands in the table of the order.
-    """
+    """Each package stands in the table of the order."""
     assert set(ORDER) == set(PACKAGES)
 
 
 def test_every_place_stands_in_one_row(modules: Modules, check_all: CheckAll) -> None:
-    """
-    Each module at the top of a package, and each folder, stands in the table once.
-    """
+    """Each module at the top of a package, and each folder, stands in the table once."""
 
     def check(package: str) -> None:
         listed = [place for row in ORDER[package] for place in row.split()]
@@ -111,9 +97,7 @@ def test_every_place_stands_in_one_row(modules: Modules, check_all: CheckAll) ->
 
 
 def test_imports_go_down(modules: Modules, edges: Edges) -> None:
-    """
-    A module imports from its own place, and from those in rows below it.
-    """
+    """A module imports from its own place, and from those in rows below it."""
     rows = {package: rows_of(package) for package in PACKAGES}
     wrong = []
     for module in modules.values():
@@ -129,23 +113,17 @@ def test_imports_go_down(modules: Modules, edges: Edges) -> None:
 
 
 def test_nothing_is_imported_in_a_circle(edges: Edges) -> None:
-    """
-    No modules import each other, but for the imports upward that are sanctioned.
-    """
+    """No modules import each other, but for the imports upward that are sanctioned."""
     assert find_knots(leave_out(edges, UPWARD)) == []
 
 
 def test_exceptions_are_needed(edges: Edges) -> None:
-    """
-    An import upward that nothing makes any more is removed from the table.
-    """
+    """An import upward that nothing makes any more is removed from the table."""
     assert {(name, other) for name, other in UPWARD if other in edges[name]} == set(UPWARD)
 
 
 def test_what_travels_needs_nothing_installed(modules: Modules) -> None:
-    """
-    The worker and the agent import the standard library, themselves and what travels too.
-    """
+    """The worker and the agent import the standard library, themselves and what travels too."""
     wrong = {}
     for module in modules.values():
         if module.package in TRAVELLING:
@@ -158,9 +136,7 @@ def test_what_travels_needs_nothing_installed(modules: Modules) -> None:
 
 
 def test_no_plugin_imports_another(modules: Modules) -> None:
-    """
-    A plugin imports no other plugin, and the core imports none; libraries are no plugins.
-    """
+    """A plugin imports no other plugin, and the core imports none; libraries are no plugins."""
     core = DISTRIBUTIONS[0]
     wrong = {}
     for module in modules.values():
@@ -173,9 +149,7 @@ def test_no_plugin_imports_another(modules: Modules) -> None:
 
 
 def test_public_names_are_there(modules: Modules) -> None:
-    """
-    Each name that the reference lists for authors of plugins can be imported.
-    """
+    """Each name that the reference lists for authors of plugins can be imported."""
     listed = public_names()
     assert listed
     for module, name in sorted(listed):
@@ -191,9 +165,7 @@ def test_public_names_are_there(modules: Modules) -> None:
 
 
 def test_plugins_import_what_is_public(modules: Modules) -> None:
-    """
-    A first-party plugin imports of the core what the reference lists, and nothing else.
-    """
+    """A first-party plugin imports of the core what the reference lists, and nothing else."""
     public = {f"{module}.{name}" for module, name in public_names()}
     public |= {module for module, _ in public_names()}
     wrong = {}

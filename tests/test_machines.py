@@ -1,6 +1,4 @@
-"""
-Machines: what a machine type stands for.
-"""
+"""Machines: what a machine type stands for."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ H100 = Device(kind="gpu", index=0, name="NVIDIA H100 80GB HBM3", uuid="GPU-1", m
 
 
 def knowing(*machines: Machine) -> ModuleType:
-    """
-    Return a plugin that knows *machines*.
-    """
+    """Return a plugin that knows *machines*."""
     made: Any = ModuleType("knowing")
     made.fal_core_api = 1
     known = {machine.name: machine for machine in machines}
@@ -45,17 +41,13 @@ def knowing(*machines: Machine) -> ModuleType:
 
 
 def test_the_plugin_that_knows_a_machine_type_resolves_it() -> None:
-    """
-    Plugins are asked until one knows the machine type.
-    """
+    """Plugins are asked until one knows the machine type."""
     with registered(knowing(LARGE)), registered(knowing()):
         assert resolve_machine("large") is LARGE
 
 
 def test_an_unknown_machine_type_is_refused_with_what_to_do() -> None:
-    """
-    A machine type that no plugin knows is an error that says what is missing.
-    """
+    """A machine type that no plugin knows is an error that says what is missing."""
     with registered(knowing(LARGE)), pytest.raises(UnknownMachineError) as caught:
         resolve_machine("enormous")
     error = caught.value
@@ -66,9 +58,7 @@ def test_an_unknown_machine_type_is_refused_with_what_to_do() -> None:
 
 @pytest.mark.parametrize("name", ["larg", "LARGE", "Larg"])
 def test_an_unknown_machine_type_suggests_the_nearest(name: str) -> None:
-    """
-    A misspelt machine type is an error with the one that was meant, in its own letters.
-    """
+    """A misspelt machine type is an error with the one that was meant, in its own letters."""
     with registered(knowing(LARGE)), pytest.raises(UnknownMachineError) as caught:
         resolve_machine(name)
     assert str(caught.value) == f"Unknown machine type {name!r}. Did you mean 'large'?"
@@ -76,9 +66,7 @@ def test_an_unknown_machine_type_suggests_the_nearest(name: str) -> None:
 
 @pytest.mark.parametrize("name", MACHINE_TYPES)
 def test_some_machine_types_are_always_known(name: str) -> None:
-    """
-    Machine types of the core have a name without any plugin, and what a plugin says counts.
-    """
+    """Machine types of the core have a name without any plugin, and what a plugin says counts."""
     assert resolve_machine(name).name == name
     assert refuse_machine(name) is None
     mine = Machine(name=name, cpus=3)
@@ -89,9 +77,7 @@ def test_some_machine_types_are_always_known(name: str) -> None:
 def test_nothing_is_refused_where_no_plugin_lists_machines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    A plugin that resolves machine types without listing them makes none an error.
-    """
+    """A plugin that resolves machine types without listing them makes none an error."""
     monkeypatch.setenv("FAL_CORE_PLUGINS_DENY", "fal-machines")
     silent = knowing(LARGE)
     del silent.fal_list_machines
@@ -120,9 +106,7 @@ def test_what_is_wrong_with_declared_machines_is_raised() -> None:
 
 
 def test_machines_of_all_plugins_are_listed_once() -> None:
-    """
-    Plugins list their machines; of two of a name the one is listed that is also resolved.
-    """
+    """Plugins list their machines; of two of a name the one is listed that is also resolved."""
     mine = attrs.evolve(LARGE, cpus=16)
     with registered(knowing(LARGE, Machine(name="small"))), registered(knowing(mine), "mine"):
         listed = {machine.name: machine for machine in list_machines()}
@@ -131,9 +115,7 @@ def test_machines_of_all_plugins_are_listed_once() -> None:
 
 
 def test_devices_of_all_plugins_are_found() -> None:
-    """
-    Each plugin finds the devices of its vendor.
-    """
+    """Each plugin finds the devices of its vendor."""
     made: Any = ModuleType("finding")
     made.fal_core_api = 1
     made.fal_discover_devices = hookimpl(lambda: [H100])
@@ -166,9 +148,7 @@ def test_a_machine_accepts_a_gpu_by_model_and_memory(
 
 
 def test_the_smallest_machine_with_enough_is_found() -> None:
-    """
-    Of the machines with so many GPUs, the smallest with more memory.
-    """
+    """Of the machines with so many GPUs, the smallest with more memory."""
     peta = 10**15
     small, larger = Machine(name="a", memory=peta), Machine(name="b", memory=2 * peta)
     gpu = Machine(name="c", memory=peta, gpus=1, gpu_model="H100", gpu_memory=80)
@@ -183,9 +163,7 @@ def test_the_smallest_machine_with_enough_is_found() -> None:
 
 
 def test_limits_that_are_ignored_are_named_if_they_are_stated() -> None:
-    """
-    What a machine does not state is not missed; each reason is given once.
-    """
+    """What a machine does not state is not missed; each reason is given once."""
     held = HeldLimits(by="podman", ignored={"cpus": "No cgroups.", "processes": "No cgroups."})
     assert held.problem(Machine(name="a", memory=GB)) == ""
     assert held.problem(Machine(name="a", cpus=1)) == (
@@ -196,9 +174,7 @@ def test_limits_that_are_ignored_are_named_if_they_are_stated() -> None:
 
 
 def test_a_want_of_memory_names_the_machine_that_has_more() -> None:
-    """
-    The error keeps how the worker has ended, and does without what is not known.
-    """
+    """The error keeps how the worker has ended, and does without what is not known."""
     peta = 10**15
     small, large = Machine(name="a", memory=peta), Machine(name="b", memory=2 * peta)
     with registered(knowing(small, large)):

@@ -1,6 +1,4 @@
-"""
-Mutants: lines changed one at a time, and the tests that reach and kill them.
-"""
+"""Mutants: lines changed one at a time, and the tests that reach and kill them."""
 
 from __future__ import annotations
 
@@ -146,9 +144,7 @@ TABLE = """
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Tree:
-    """
-    A tree of one package, with tests of which one is not in the short proof.
-    """
+    """A tree of one package, with tests of which one is not in the short proof."""
     for name, text in TOY.items():
         (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "tree" / name).write_text(textwrap.dedent(text))
@@ -167,17 +163,13 @@ def toy(tmp_path: Path) -> Tree:
 
 
 def statements() -> tuple[Source, list[ast.stmt]]:
-    """
-    Return the module with all of its statements that do something.
-    """
+    """Return the module with all of its statements that do something."""
     source = Source(MODULE)
     return source, [statement for statement, _ in find_statements(source.tree)]
 
 
 def test_imports_docstrings_and_declarations_are_left_out() -> None:
-    """
-    A site is a statement that does something.
-    """
+    """A site is a statement that does something."""
     _, found = statements()
     lines = sorted({statement.lineno for statement in found})
     said = [MODULE.splitlines()[line - 1].split()[0] for line in lines]
@@ -186,9 +178,7 @@ def test_imports_docstrings_and_declarations_are_left_out() -> None:
 
 
 def test_mutants_compile_and_differ_and_keep_their_lines() -> None:
-    """
-    Each kind of change can be made, and none moves a line.
-    """
+    """Each kind of change can be made, and none moves a line."""
     source, found = statements()
     kinds = set()
     for seed in range(20):
@@ -215,18 +205,14 @@ def test_mutants_compile_and_differ_and_keep_their_lines() -> None:
     ],
 )
 def test_comparisons_are_shifted(before: str, after: str) -> None:
-    """
-    The operator is found between parentheses and comments.
-    """
+    """The operator is found between parentheses and comments."""
     source = Source(before)
     [edit] = KINDS["comparison shifted"](source, source.tree.body[0])
     assert ast.dump(ast.parse(source.apply(edit))) == ast.dump(ast.parse(after))
 
 
 def test_probes_tell_what_is_reached_and_keep_lines(tmp_path: Path) -> None:
-    """
-    A program with probes at all of its statements does the same, and names those it reached.
-    """
+    """A program with probes at all of its statements does the same, and names those it reached."""
     source, found = statements()
     reached = tmp_path / "reached"
     reached.touch()
@@ -246,9 +232,7 @@ def test_probes_tell_what_is_reached_and_keep_lines(tmp_path: Path) -> None:
 
 
 def test_tests_are_found_by_their_process_or_by_the_time() -> None:
-    """
-    A process that has lost its variables is of all the tests that ran then.
-    """
+    """A process that has lost its variables is of all the tests that ran then."""
     spans = [
         Span("tests/test_a.py::a", "gw0", 10, 20, False),
         Span("tests/test_a.py::b", "gw0", 20, 30, False),
@@ -265,9 +249,7 @@ def test_tests_are_found_by_their_process_or_by_the_time() -> None:
 
 
 def test_tests_of_the_module_are_asked_first() -> None:
-    """
-    Then come those that take least; what an import runs is asked of the module's tests too.
-    """
+    """Then come those that take least; what an import runs is asked of the module's tests too."""
     seconds = {"t/test_m.py::a": 9.0, "t/test_n.py::b": 2.0, "t/test_n.py::c": 1.0}
     ordered = ["t/test_m.py::a", "t/test_n.py::c", "t/test_n.py::b"]
     assert order_tests({*seconds}, "t/test_m.py", seconds, is_outside=False) == ordered
@@ -278,9 +260,7 @@ def test_tests_of_the_module_are_asked_first() -> None:
 
 
 def test_sites_depend_on_the_seed_alone(tmp_path: Path) -> None:
-    """
-    The same seed chooses the same lines and changes; each package has its share.
-    """
+    """The same seed chooses the same lines and changes; each package has its share."""
     for name in ("src/fal_core_worker", "plugins/fal-uv", "plugins/fal-machines"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(ROOT / name)
@@ -318,8 +298,6 @@ def test_survivors_and_killers_are_told(toy: Tree, tmp_path: Path) -> None:
 
 
 def change(site: Site, kind: str) -> Mutation:
-    """
-    Return the one change of that kind.
-    """
+    """Return the one change of that kind."""
     [edit] = KINDS[kind](site.source, site.statement)
     return Mutation(kind, edit, site.source.between(edit.begin, edit.end))

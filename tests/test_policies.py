@@ -1,6 +1,4 @@
-"""
-Policies of calls: timeouts and retries.
-"""
+"""Policies of calls: timeouts and retries."""
 
 from __future__ import annotations
 
@@ -13,18 +11,14 @@ from fal_core.testing import InProcessHost
 
 
 def test_a_long_timeout_is_waited_for_in_turns() -> None:
-    """
-    A timeout longer than the longest wait of the system works.
-    """
+    """A timeout longer than the longest wait of the system works."""
     add = function("current", host=InProcessHost(), timeout=20 * 365 * 86400)(lambda x: x + 1)
     assert add(1) == add.submit(1).result(30) == 2
     assert list(add.map([1])) == [2]
 
 
 def test_an_exception_alone_is_one_to_retry_on() -> None:
-    """
-    ``retry_on`` takes exceptions, or one alone; anything else is refused.
-    """
+    """``retry_on`` takes exceptions, or one alone; anything else is refused."""
     assert check_policy({"retry_on": OSError}).retry_on == (OSError,)
     assert check_policy({"retry_on": [OSError, KeyError]}).retry_on == (OSError, KeyError)
     for wrong in (3, "OSError", [OSError()], [int]):

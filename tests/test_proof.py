@@ -1,6 +1,4 @@
-"""
-Which proof a test belongs to, what a change asks for, and what came of the steps.
-"""
+"""Which proof a test belongs to, what a change asks for, and what came of the steps."""
 
 from __future__ import annotations
 
@@ -61,9 +59,7 @@ def test_place_and_table_say_the_proof(
 
 
 def test_the_table_names_tests_that_exist() -> None:
-    """
-    Every name of the table is a file, or a test in one, and stands there once.
-    """
+    """Every name of the table is a file, or a test in one, and stands there once."""
     table = read_table()
     missing = []
     for name in [*table.short, *table.dear]:
@@ -82,18 +78,14 @@ def test_the_table_names_tests_that_exist() -> None:
 
 
 def test_the_table_says_scenarios_short_and_others_dear() -> None:
-    """
-    What the rule says anyway does not stand in the table.
-    """
+    """What the rule says anyway does not stand in the table."""
     table = read_table()
     assert [name for name in table.short if "/together/" not in name] == []
     assert [name for name in table.dear if "/together/" in name] == []
 
 
 def test_a_changed_module_asks_for_its_tests() -> None:
-    """
-    The files that mirror a changed module are asked for, and those that import it.
-    """
+    """The files that mirror a changed module are asked for, and those that import it."""
     assert changes.name_of("src/fal_core/sealing/opener.py") == "fal_core.sealing.opener"
     assert changes.name_of("plugins/fal-uv/src/fal_uv/fields.py") == "fal_uv.fields"
     assert changes.name_of("docs/index.md") is None
@@ -114,9 +106,7 @@ def test_a_changed_module_asks_for_its_tests() -> None:
 def test_imports_are_found_however_they_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A test file that imports a changed module is asked for, and no other.
-    """
+    """A test file that imports a changed module is asked for, and no other."""
     folder = tmp_path / "tests"
     folder.mkdir()
     texts = {
@@ -194,9 +184,7 @@ def test_steps_share_out_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_files_are_cold_where_nothing_is_kept_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A test file is cold until pytest has kept what it makes of it for this Python.
-    """
+    """A test file is cold until pytest has kept what it makes of it for this Python."""
     folder = tmp_path / "plugins/fal-x/tests/deeper"
     folder.mkdir(parents=True)
     for name in ("test_a.py", "test_ab.py", "conftest.py"):
@@ -211,9 +199,7 @@ def test_files_are_cold_where_nothing_is_kept_of_them(
 
 
 def test_counts_are_those_of_all_runs_of_a_step() -> None:
-    """
-    A step that runs pytest more than once has the sums.
-    """
+    """A step that runs pytest more than once has the sums."""
     output = (
         "==== 2 failed, 3 passed, 1 skipped, 1 error in 4.20s ====\n"
         "other words\n"

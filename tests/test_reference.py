@@ -1,6 +1,4 @@
-"""
-The reference has all that a program can write.
-"""
+"""The reference has all that a program can write."""
 
 from __future__ import annotations
 
@@ -66,9 +64,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(built: Path) -> dict[str, str]:
-    """
-    The pages of the reference, as text in one line each.
-    """
+    """The pages of the reference, as text in one line each."""
     return {
         path.stem: re.sub(r"<[^>]+>", "", path.read_text("utf-8"))
         for path in (built / "reference").glob("*.html")
@@ -110,9 +106,7 @@ def missing(page: str, names: Iterator[str] | list[str]) -> list[str]:
 
 
 def test_every_option_is_there(pages: dict[str, str]) -> None:
-    """
-    The options of every kind of environment and of every host are listed.
-    """
+    """The options of every kind of environment and of every host are listed."""
     for kind, cls in load_plugins().environments.items():
         options = [field.alias for field in attrs.fields(cls) if field.init]
         assert missing(pages["kinds"], [kind, *options]) == []
@@ -127,9 +121,7 @@ def test_every_option_is_there(pages: dict[str, str]) -> None:
 
 
 def test_every_field_of_an_option_says_what_it_means() -> None:
-    """
-    Each option is described, in the docstring that the reference is made from.
-    """
+    """Each option is described, in the docstring that the reference is made from."""
     environments = load_plugins().environments.values()
     hosts = [host.options for host in load_plugins().hosts.values()]
     for cls in (*environments, *hosts, HostOptions, Gateway, Policy):
@@ -139,9 +131,7 @@ def test_every_field_of_an_option_says_what_it_means() -> None:
 
 
 def test_public_methods_are_in_the_reference(pages: dict[str, str]) -> None:
-    """
-    Every keyword of ``function``, every field of a policy, and every method is listed.
-    """
+    """Every keyword of ``function``, every field of a policy, and every method is listed."""
     page = pages["functions"]
     names = list(inspect.signature(function).parameters)
     names += [field.name for field in attrs.fields(Policy)]
@@ -240,17 +230,13 @@ def test_classes_of_applications_and_clients_are_there(
 
 
 def test_names_of_serving_are_in_the_reference(pages: dict[str, str]) -> None:
-    """
-    Each name that fal_serve exports is on one of the two pages.
-    """
+    """Each name that fal_serve exports is on one of the two pages."""
     names = list(importlib.import_module("fal_serve").__all__)
     assert missing(pages["serving"] + pages["clients"], names) == []
 
 
 def test_functions_of_authors_are_there(pages: dict[str, str]) -> None:
-    """
-    The functions that authors call are listed, and a default is written as in the code.
-    """
+    """The functions that authors call are listed, and a default is written as in the code."""
     names = ["shared_by", "resolve_machine", "read_journal"]
     assert missing(pages["hosts"], names) == []
     assert "shared_by: SharedBy = shared_by," in pages["hosts"]
@@ -258,9 +244,7 @@ def test_functions_of_authors_are_there(pages: dict[str, str]) -> None:
 
 
 def test_no_generated_method_is_in_the_reference(pages: dict[str, str]) -> None:
-    """
-    What attrs generates, and what Python calls by itself, is on no page.
-    """
+    """What attrs generates, and what Python calls by itself, is on no page."""
     found = {
         (page, name)
         for page, text in pages.items()
@@ -271,9 +255,7 @@ def test_no_generated_method_is_in_the_reference(pages: dict[str, str]) -> None:
 
 
 def variables_in_code() -> set[str]:
-    """
-    Return the variables of the environment that the code names.
-    """
+    """Return the variables of the environment that the code names."""
     sources = [
         *(ROOT / "src").rglob("*.py"),
         *(path for path in (ROOT / "plugins").glob("*/src/**/*.py")),
@@ -289,9 +271,7 @@ def variables_in_code() -> set[str]:
 
 
 def test_every_variable_is_there() -> None:
-    """
-    The page of variables has each that the code reads, and no other.
-    """
+    """The page of variables has each that the code reads, and no other."""
     page = (DOCS / "reference" / "variables.md").read_text("utf-8")
     told = {name for name in re.findall(r"`([^`]+)`", page) if VARIABLE.fullmatch(name)}
     assert told == variables_in_code()

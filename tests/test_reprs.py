@@ -1,6 +1,4 @@
-"""
-Representations of values.
-"""
+"""Representations of values."""
 
 from __future__ import annotations
 
@@ -27,16 +25,12 @@ class ShownByAttrs:
 
 
 def test_values_are_shown_as_attrs_shows_them():
-    """
-    Fields that are hidden stay hidden, and those shown in another way are.
-    """
+    """Fields that are hidden stay hidden, and those shown in another way are."""
     assert repr(Shown("a")).replace("Shown", "ShownByAttrs") == repr(ShownByAttrs("a"))
 
 
 def test_a_class_inside_a_function_has_its_own_name_alone():
-    """
-    The name of a class is shown without the function that defines it.
-    """
+    """The name of a class is shown without the function that defines it."""
 
     @attrs.frozen
     class Inner:
@@ -60,9 +54,7 @@ def test_a_class_inside_a_function_has_its_own_name_alone():
     ],
 )
 def test_sizes_have_a_unit(count: int, shown: str) -> None:
-    """
-    A number of bytes has the largest unit that it reaches.
-    """
+    """A number of bytes has the largest unit that it reaches."""
     assert show_size(count) == shown
 
 
@@ -78,16 +70,12 @@ def test_sizes_have_a_unit(count: int, shown: str) -> None:
     ],
 )
 def test_durations_are_shown_as_people_read_them(seconds: float, shown: str):
-    """
-    Parts of seconds are shown of short durations alone.
-    """
+    """Parts of seconds are shown of short durations alone."""
     assert show_seconds(seconds) == shown
 
 
 def test_html_is_escaped_and_links_urls():
-    """
-    What users wrote stands in a table as it is.
-    """
+    """What users wrote stands in a table as it is."""
     html = show_html("<f>", [("url", "http://127.0.0.1:1/a?b&c"), ("<n>", "<v>")])
     assert "&lt;f&gt;" in html
     assert "&lt;n&gt;" in html

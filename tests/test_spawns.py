@@ -1,6 +1,4 @@
-"""
-Handles of spawned calls, and the queue of their log lines.
-"""
+"""Handles of spawned calls, and the queue of their log lines."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_core.spawns import LogQueue, SpawnInfo
 
 
 def test_lines_keep_their_order_beyond_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Lines that do not fit into memory go to a file, and come out in order.
-    """
+    """Lines that do not fit into memory go to a file, and come out in order."""
     monkeypatch.setattr(spawns, "_MEMORY", 1000)
     queue = LogQueue()
     logs = [Log(f"line {number}") for number in range(20)]
@@ -33,9 +29,7 @@ def test_lines_keep_their_order_beyond_memory(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_queue_that_was_read_is_in_memory_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The file is closed once everything in it has been read.
-    """
+    """The file is closed once everything in it has been read."""
     monkeypatch.setattr(spawns, "_MEMORY", 0)
     queue = LogQueue()
     for text in ("one", "two"):
@@ -46,8 +40,6 @@ def test_a_queue_that_was_read_is_in_memory_again(monkeypatch: pytest.MonkeyPatc
 
 
 def test_nothing_was_spawned() -> None:
-    """
-    Without a call there is no result to wait for.
-    """
+    """Without a call there is no result to wait for."""
     with pytest.raises(ValueError, match="Nothing was spawned"):
         _ = SpawnInfo().return_value

@@ -1,6 +1,4 @@
-"""
-Validators: bounds of options, which are checked whenever a class of options is made.
-"""
+"""Validators: bounds of options, which are checked whenever a class of options is made."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_core.validators import (
 
 @attrs.frozen(kw_only=True)
 class Bounded:
-    """
-    An option for each kind of bound.
-    """
+    """An option for each kind of bound."""
 
     least: float | None = attrs.field(default=None, validator=at_least(1))
     more: float | None = attrs.field(default=None, validator=more_than(0))
@@ -46,9 +42,7 @@ class Bounded:
     ],
 )
 def test_values_at_their_bounds_are_taken(values: dict[str, float]) -> None:
-    """
-    A bound belongs to what is allowed, and None is not set.
-    """
+    """A bound belongs to what is allowed, and None is not set."""
     made = Bounded(**values)
     assert {name: getattr(made, name) for name in values} == values
 
@@ -74,9 +68,7 @@ def test_values_at_their_bounds_are_taken(values: dict[str, float]) -> None:
     ],
 )
 def test_values_out_of_bounds_are_refused(values: dict[str, float], said: str) -> None:
-    """
-    The error has the name of the option as it is written, its bounds and its value.
-    """
+    """The error has the name of the option as it is written, its bounds and its value."""
     with pytest.raises(OptionValueError) as caught:
         Bounded(**values)
     assert str(caught.value) == f"Option {said}"

@@ -1,3 +1,1 @@
-"""
-Services of others that answer as ours do: ``python -m benchmarks.peers.bare --port 8000``.
-"""
+"""Services of others that answer as ours do: ``python -m benchmarks.peers.bare --port 8000``."""

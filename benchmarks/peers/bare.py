@@ -1,6 +1,4 @@
-"""
-FastAPI in uvicorn, as their documentation has it.
-"""
+"""FastAPI in uvicorn, as their documentation has it."""
 
 # Annotations are types here: FastAPI reads them.
 import argparse

@@ -1,6 +1,4 @@
-"""
-A bare server of gRPC: one method, which asks for a key. It prints its port.
-"""
+"""A bare server of gRPC: one method, which asks for a key. It prints its port."""
 
 import asyncio
 
@@ -8,9 +6,7 @@ import grpc
 
 
 async def answer(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-    """
-    Answer with nothing who has the key.
-    """
+    """Answer with nothing who has the key."""
     if dict(context.invocation_metadata()).get("auth-key") != "secret":
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, "The key is unknown.")
     return b""

@@ -1,6 +1,4 @@
-"""
-The body of a request, as all servers are sent it.
-"""
+"""The body of a request, as all servers are sent it."""
 
 from __future__ import annotations
 

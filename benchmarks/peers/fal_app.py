@@ -1,6 +1,4 @@
-"""
-An application of fal, run in its own process without an environment.
-"""
+"""An application of fal, run in its own process without an environment."""
 
 import argparse
 

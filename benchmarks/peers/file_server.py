@@ -1,6 +1,4 @@
-"""
-A server of aiohttp that writes what it is sent to a file, and sends it back.
-"""
+"""A server of aiohttp that writes what it is sent to a file, and sends it back."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ _CHUNK = 1 << 18
 
 
 def main(folder: str) -> None:
-    """
-    Serve until it is ended, and print the port first.
-    """
+    """Serve until it is ended, and print the port first."""
     path = Path(folder) / "file"
 
     async def put(request: web.Request) -> web.Response:

@@ -1,6 +1,4 @@
-"""
-LitServe, one worker: ``/predict`` answers alone, ``/batch`` in batches.
-"""
+"""LitServe, one worker: ``/predict`` answers alone, ``/batch`` in batches."""
 
 import argparse
 import time
@@ -13,9 +11,7 @@ from benchmarks.peers.models import Order, Picture, paint, read_port
 
 class Painter(litserve.LitAPI):
     def setup(self, device: Any) -> None:
-        """
-        Load nothing.
-        """
+        """Load nothing."""
 
     def decode_request(self, request: Order) -> Order:
         return request
@@ -29,9 +25,7 @@ class Painter(litserve.LitAPI):
 
 class Batches(litserve.LitAPI):
     def setup(self, device: Any) -> None:
-        """
-        Load nothing.
-        """
+        """Load nothing."""
 
     def decode_request(self, request: Order) -> int:
         return request.seed

@@ -1,6 +1,4 @@
-"""
-What every service takes and gives.
-"""
+"""What every service takes and gives."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ class Picture(BaseModel):
 
 
 def paint(order: Order) -> Picture:
-    """
-    Answer an order with next to no work, so that it is the serving that is measured.
-    """
+    """Answer an order with next to no work, so that it is the serving that is measured."""
     return Picture(
         caption=order.prompt.title(),
         seed=order.seed + 1,
@@ -36,8 +32,6 @@ def paint(order: Order) -> Picture:
 
 
 def read_port(parser: Any) -> Any:
-    """
-    Return the options of a peer that is run as a program.
-    """
+    """Return the options of a peer that is run as a program."""
     parser.add_argument("--port", type=int, required=True)
     return parser.parse_args()

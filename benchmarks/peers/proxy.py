@@ -1,6 +1,4 @@
-"""
-A bare proxy of aiohttp: what passing requests on costs at least in Python.
-"""
+"""A bare proxy of aiohttp: what passing requests on costs at least in Python."""
 
 import argparse
 from collections.abc import AsyncIterator
@@ -12,9 +10,7 @@ _SKIPPED = {"host", "connection", "content-length", "transfer-encoding"}
 
 
 def make(target: str) -> web.Application:
-    """
-    Return what passes every request on to *target*.
-    """
+    """Return what passes every request on to *target*."""
 
     async def pass_on(request: web.Request) -> web.Response:
         kept = {k: v for k, v in request.headers.items() if k.lower() not in _SKIPPED}

@@ -1,6 +1,4 @@
-"""
-Ray Serve, one replica behind its proxy.
-"""
+"""Ray Serve, one replica behind its proxy."""
 
 import argparse
 import os

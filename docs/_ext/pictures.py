@@ -20,9 +20,7 @@ SIZE = {"width": 1080, "height": 660}
 
 
 def read_application() -> Any:
-    """
-    Return the application that the page declares in its first block.
-    """
+    """Return the application that the page declares in its first block."""
     page = (DOCS / "how-to/gpu-service.md").read_text("utf-8")
     block = re.search(r"^```python\n(.*?)^```", page, re.M | re.S)
     assert block is not None
@@ -32,9 +30,7 @@ def read_application() -> Any:
 
 
 def main() -> None:
-    """
-    Write the pictures of both schemes.
-    """
+    """Write the pictures of both schemes."""
     service = read_application().spawn()
     service.wait()
     chromium = shutil.which("chromium") or sys.exit("It needs chromium.")

@@ -30,9 +30,7 @@ SECTIONS = ("Attributes:", "Arguments:", "Raises:")
 
 
 class Markdown(SphinxDirective):
-    """
-    A directive whose content is Markdown that :meth:`lines` yields.
-    """
+    """A directive whose content is Markdown that :meth:`lines` yields."""
 
     has_content = False
 
@@ -45,25 +43,19 @@ class Markdown(SphinxDirective):
 
 
 def find(path: str) -> Any:
-    """
-    Return the object at the dotted *path*.
-    """
+    """Return the object at the dotted *path*."""
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
 
 def prose(text: str) -> str:
-    """
-    Return docstring text as Markdown: roles become code.
-    """
+    """Return docstring text as Markdown: roles become code."""
     text = re.sub(r":\w+:`~?(?:[^`<]+<)?([^`<>]+)>?`", r"`\1`", text)
     return text.replace("``", "`")
 
 
 def split(docstring: str | None) -> tuple[str, dict[str, dict[str, str]]]:
-    """
-    Split a docstring into its text, and its sections as name and description.
-    """
+    """Split a docstring into its text, and its sections as name and description."""
     text: list[str] = []
     sections: dict[str, list[str]] = {}
     current = text
@@ -79,9 +71,7 @@ def split(docstring: str | None) -> tuple[str, dict[str, dict[str, str]]]:
 
 
 def entries(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """
-    Yield the entries of one section: what stands before the colon, and after it.
-    """
+    """Yield the entries of one section: what stands before the colon, and after it."""
     body = textwrap.dedent("\n".join(lines)).strip()
     for entry in re.split(r"\n(?=\S)", body):
         name, _, description = entry.partition(":")
@@ -89,16 +79,12 @@ def entries(lines: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def code(annotation: Any) -> str:
-    """
-    Return an annotation as it is written, fit for a table's cell.
-    """
+    """Return an annotation as it is written, fit for a table's cell."""
     return "`" + annotation_text(annotation).replace("|", "\\|") + "`"
 
 
 def default_of(field: attrs.Attribute[Any]) -> str:
-    """
-    Return the default of *field* as it is written; empty where there is none.
-    """
+    """Return the default of *field* as it is written; empty where there is none."""
     if field.default is attrs.NOTHING:
         return ""
     # It is a class, typed as a function.
@@ -108,9 +94,7 @@ def default_of(field: attrs.Attribute[Any]) -> str:
 
 
 def table_of(cls: Any, fields: Iterable[attrs.Attribute[Any]]) -> Iterator[str]:
-    """
-    Yield the table of *fields* of *cls*, described by its docstring and those of its bases.
-    """
+    """Yield the table of *fields* of *cls*, described by its docstring and those of its bases."""
     described: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         described |= split(base.__doc__)[1].get("Attributes:", {})
@@ -123,9 +107,7 @@ def table_of(cls: Any, fields: Iterable[attrs.Attribute[Any]]) -> Iterator[str]:
 
 
 class Fields(Markdown):
-    """
-    ``fal-fields:: module.Class``: an attrs class with its text, fields and methods.
-    """
+    """``fal-fields:: module.Class``: an attrs class with its text, fields and methods."""
 
     required_arguments = 1
 
@@ -139,9 +121,7 @@ class Fields(Markdown):
 
 
 class Function(Markdown):
-    """
-    ``fal-function:: module.function``: a function with its signature and arguments.
-    """
+    """``fal-function:: module.function``: a function with its signature and arguments."""
 
     required_arguments = 1
 
@@ -155,9 +135,7 @@ class Function(Markdown):
 
 
 class Kinds(Markdown):
-    """
-    ``fal-kinds::``: the installed kinds of environment, each with its options.
-    """
+    """``fal-kinds::``: the installed kinds of environment, each with its options."""
 
     def lines(self) -> Iterator[str]:
         from fal_core.plugins import load_plugins
@@ -175,9 +153,7 @@ class Kinds(Markdown):
 
 
 class InstalledHosts(Markdown):
-    """
-    ``fal-installed-hosts::``: the installed hosts, each with the options it acts on.
-    """
+    """``fal-installed-hosts::``: the installed hosts, each with the options it acts on."""
 
     def lines(self) -> Iterator[str]:
         from fal_core.options import HostOptions
@@ -228,9 +204,7 @@ class Contract(Markdown):
 
 
 def public_names(docs: Path) -> frozenset[str]:
-    """
-    Return the names that a plugin may import, of whatever module.
-    """
+    """Return the names that a plugin may import, of whatever module."""
     import csv
 
     with (docs / "public-names.csv").open(newline="", encoding="utf-8") as file:
@@ -260,9 +234,7 @@ def members_of(cls: type, public: frozenset[str]) -> Iterator[str]:
 
 
 def describe(name: str, member: Any, function: Any) -> Iterator[str]:
-    """
-    Yield one method or property, if it has a docstring.
-    """
+    """Yield one method or property, if it has a docstring."""
     text, sections = split(function.__doc__)
     if not text:
         return
@@ -285,9 +257,7 @@ def describe(name: str, member: Any, function: Any) -> Iterator[str]:
 
 
 def listed(sections: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """
-    Yield the arguments of a function, and what it raises, as a list.
-    """
+    """Yield the arguments of a function, and what it raises, as a list."""
     for title in ("Arguments:", "Raises:"):
         for entry, description in sections.get(title, {}).items():
             label = "raises " if title == "Raises:" else ""
@@ -313,9 +283,7 @@ def signature_of(function: Any, *, broken: bool = False) -> str:
 
 
 def written(parameters: list[inspect.Parameter]) -> Iterator[str]:
-    """
-    Yield *parameters* as they are written, and the star before those given by name.
-    """
+    """Yield *parameters* as they are written, and the star before those given by name."""
     starred = False
     for parameter in parameters:
         if parameter.kind is parameter.KEYWORD_ONLY and not starred:
@@ -335,9 +303,7 @@ def written(parameters: list[inspect.Parameter]) -> Iterator[str]:
 
 
 def default_text(default: Any) -> str:
-    """
-    Return a default as it is written.
-    """
+    """Return a default as it is written."""
     if inspect.isfunction(default) or inspect.isclass(default):
         return default.__name__ if default.__name__ != "<lambda>" else "..."
     # A bound that none reaches.
@@ -345,16 +311,12 @@ def default_text(default: Any) -> str:
 
 
 def annotation_text(annotation: Any) -> str:
-    """
-    Return an annotation as it is written.
-    """
+    """Return an annotation as it is written."""
     return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 class Hooks(Markdown):
-    """
-    ``fal-hooks::``: the table of hooks, from their specifications.
-    """
+    """``fal-hooks::``: the table of hooks, from their specifications."""
 
     def lines(self) -> Iterator[str]:
         from fal_core import hooks
@@ -378,9 +340,7 @@ class Hooks(Markdown):
 
 
 class Errors(Markdown):
-    """
-    ``fal-errors::``: the tree of errors, and each with its facts.
-    """
+    """``fal-errors::``: the tree of errors, and each with its facts."""
 
     def lines(self) -> Iterator[str]:
         from fal_core import errors
@@ -402,9 +362,7 @@ class Errors(Markdown):
 
 
 class Commands(Markdown):
-    """
-    ``fal-commands::``: the help of each command of ``fal-core``.
-    """
+    """``fal-commands::``: the help of each command of ``fal-core``."""
 
     def lines(self) -> Iterator[str]:
         import click
@@ -414,9 +372,7 @@ class Commands(Markdown):
         yield from self.command(click.Context(cli, info_name="fal-core"))
 
     def command(self, context: Any) -> Iterator[str]:
-        """
-        Yield the help of one command, and of those under it.
-        """
+        """Yield the help of one command, and of those under it."""
         yield f"## {context.command_path}\n"
         yield f"```text\n{context.get_help()}\n```\n"
         for name, command in sorted(getattr(context.command, "commands", {}).items()):
@@ -424,9 +380,7 @@ class Commands(Markdown):
 
 
 class Names(Markdown):
-    """
-    ``fal-names::``: where the documented names live.
-    """
+    """``fal-names::``: where the documented names live."""
 
     def lines(self) -> Iterator[str]:
         import csv
@@ -445,9 +399,7 @@ class Names(Markdown):
 
 
 class PublicNames(Markdown):
-    """
-    ``fal-public-names::``: what a plugin may import, by module.
-    """
+    """``fal-public-names::``: what a plugin may import, by module."""
 
     def lines(self) -> Iterator[str]:
         import csv
@@ -468,9 +420,7 @@ class PublicNames(Markdown):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """
-    Add the directives.
-    """
+    """Add the directives."""
     app.add_directive("fal-fields", Fields)
     app.add_directive("fal-function", Function)
     app.add_directive("fal-kinds", Kinds)

@@ -1,6 +1,4 @@
-"""
-Streams: an answer in pieces, as server-sent events.
-"""
+"""Streams: an answer in pieces, as server-sent events."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Secrets: values that are set for an account, and reach the application as variables.
-"""
+"""Secrets: values that are set for an account, and reach the application as variables."""
 
 from __future__ import annotations
 

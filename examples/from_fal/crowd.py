@@ -1,6 +1,4 @@
-"""
-Concurrency: requests that one runner answers at once, and how many runners there are.
-"""
+"""Concurrency: requests that one runner answers at once, and how many runners there are."""
 
 from __future__ import annotations
 

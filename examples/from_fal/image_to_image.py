@@ -1,6 +1,4 @@
-"""
-Image to image: images that callers send as URLs, and errors of their fields.
-"""
+"""Image to image: images that callers send as URLs, and errors of their fields."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-A life: a model is loaded before the first request, and let go after the last one.
-"""
+"""A life: a model is loaded before the first request, and let go after the last one."""
 
 from __future__ import annotations
 

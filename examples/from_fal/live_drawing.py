@@ -1,6 +1,4 @@
-"""
-Realtime: messages over a websocket, one answered for each, and a stream of them.
-"""
+"""Realtime: messages over a websocket, one answered for each, and a stream of them."""
 
 from __future__ import annotations
 

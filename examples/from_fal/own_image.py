@@ -1,6 +1,4 @@
-"""
-A container: the image of an application is built of a Dockerfile.
-"""
+"""A container: the image of an application is built of a Dockerfile."""
 
 from __future__ import annotations
 

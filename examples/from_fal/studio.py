@@ -1,6 +1,4 @@
-"""
-Many endpoints: of one class and its base, with the request that each answers.
-"""
+"""Many endpoints: of one class and its base, with the request that each answers."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ class Base(fal.App):
 
 
 class Studio(Base, keep_alive=300):
-    """
-    Words in several ways.
-    """
+    """Words in several ways."""
 
     app_name = "studio"
     prefix = "studio"

@@ -1,6 +1,4 @@
-"""
-Text to image: models with fields for a form, and images in the answer.
-"""
+"""Text to image: models with fields for a form, and images in the answer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Voices: sounds, videos and other files in answers, and an archive of files in a request.
-"""
+"""Voices: sounds, videos and other files in answers, and an archive of files in a request."""
 
 from __future__ import annotations
 

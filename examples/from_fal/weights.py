@@ -1,6 +1,4 @@
-"""
-Weights: a model and a repository are downloaded once, and are there for the next runner.
-"""
+"""Weights: a model and a repository are downloaded once, and are there for the next runner."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Health: an endpoint that is asked whether the application is well, and errors that say why.
-"""
+"""Health: an endpoint that is asked whether the application is well, and errors that say why."""
 
 from __future__ import annotations
 

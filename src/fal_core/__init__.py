@@ -1,6 +1,4 @@
-"""
-Run Python functions anywhere: one decorator, and every host is a plugin.
-"""
+"""Run Python functions anywhere: one decorator, and every host is a plugin."""
 
 from __future__ import annotations
 

@@ -49,9 +49,7 @@ class LimitedSink:
 
 
 def limit_of(sink: Sink) -> int | None:
-    """
-    Return the largest event that *sink* takes, in bytes. None for any.
-    """
+    """Return the largest event that *sink* takes, in bytes. None for any."""
     return sink.largest if isinstance(sink, LimitedSink) else None
 
 
@@ -95,9 +93,7 @@ class ExecutionStatus:
 
 
 class DetachingHost(ABC):
-    """
-    A :class:`Host` whose work can outlive the process that launched it.
-    """
+    """A :class:`Host` whose work can outlive the process that launched it."""
 
     @abstractmethod
     def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
@@ -110,9 +106,7 @@ class DetachingHost(ABC):
 
     @abstractmethod
     def executions(self) -> Iterable[ExecutionStatus]:
-        """
-        List the detached work of this host.
-        """
+        """List the detached work of this host."""
 
 
 def detaching(host: Host[Any, Any]) -> DetachingHost:
@@ -203,15 +197,11 @@ class ConditionalHost(ABC):
 
 
 class EnforcingHost(ABC):
-    """
-    A :class:`Host` that can hold calls to the limits of the machine type that they declare.
-    """
+    """A :class:`Host` that can hold calls to the limits of the machine type that they declare."""
 
     @abstractmethod
     def enforcing(self) -> Host[Any, Any]:
-        """
-        Return a host like this one that does so.
-        """
+        """Return a host like this one that does so."""
 
 
 @attrs.frozen(kw_only=True)
@@ -236,9 +226,7 @@ class Usage:
     gpu_memory: int | None = None
 
     def or_more(self, other: Usage) -> Usage:
-        """
-        Return the larger of each field of this and of *other*.
-        """
+        """Return the larger of each field of this and of *other*."""
         known = [each.gpu_memory for each in (self, other) if each.gpu_memory is not None]
         return Usage(
             memory=max(self.memory, other.memory),
@@ -248,30 +236,22 @@ class Usage:
 
 
 class MeasuringHost(ABC):
-    """
-    A :class:`Host` that can tell what calls have used.
-    """
+    """A :class:`Host` that can tell what calls have used."""
 
     @abstractmethod
     def measuring(self) -> Host[Any, Any]:
-        """
-        Return a host like this one that measures. It is a *MeasuringHost* as well.
-        """
+        """Return a host like this one that measures. It is a *MeasuringHost* as well."""
 
     @abstractmethod
     def read_usage(self) -> Usage:
-        """
-        End the workers of a host that measures, and return the most that any has used.
-        """
+        """End the workers of a host that measures, and return the most that any has used."""
 
 
 # -- speed ----------------------------------------------------------------------
 
 
 class AnticipatingHost(ABC):
-    """
-    A :class:`Host` that can start a worker before the call arrives.
-    """
+    """A :class:`Host` that can start a worker before the call arrives."""
 
     @abstractmethod
     def expect(
@@ -308,15 +288,11 @@ class Driver(ABC):
 
     @abstractmethod
     def __call__(self, event: Event) -> None:
-        """
-        Take *event*.
-        """
+        """Take *event*."""
 
 
 class Driven(ABC):
-    """
-    An execution whose events the waiting thread can deliver, which saves a switch of threads.
-    """
+    """An execution whose events the waiting thread can deliver, which saves a switch of threads."""
 
     __slots__ = ()
 

@@ -1,6 +1,4 @@
-"""
-``.aio``: isolated functions for code that runs in an event loop.
-"""
+"""``.aio``: isolated functions for code that runs in an event loop."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ ItemT = TypeVar("ItemT")
 
 
 class Calls(Protocol[ArgsT, ReturnT]):
-    """
-    The ways to call that isolated functions and isolated methods have in common.
-    """
+    """The ways to call that isolated functions and isolated methods have in common."""
 
     @property
     def flavour(self) -> str: ...
@@ -84,9 +80,7 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
     async def map(
         self, *iterables: Iterable[Any], **options: Unpack[MapKeywords]
     ) -> AsyncIterator[ReturnT]:
-        """
-        Iterate over the results of the function for each item.
-        """
+        """Iterate over the results of the function for each item."""
         __tracebackhide__ = True
         try:
             results = self._function.map(*iterables, **options)
@@ -98,9 +92,7 @@ class AsyncCalls(Generic[ArgsT, ReturnT]):
     async def stream(
         self: AsyncCalls[ArgsT, Iterator[ItemT]], /, *args: ArgsT.args, **kwargs: ArgsT.kwargs
     ) -> AsyncIterator[ItemT]:
-        """
-        Iterate over what a generator function yields.
-        """
+        """Iterate over what a generator function yields."""
         __tracebackhide__ = True
         try:
             items = self._function.stream(*args, **kwargs)
@@ -173,9 +165,7 @@ _END = object()
 
 
 async def _iterate(items: Any) -> AsyncIterator[Any]:
-    """
-    Take *items* on threads, one at a time; close them when nobody takes more.
-    """
+    """Take *items* on threads, one at a time; close them when nobody takes more."""
     try:
         while True:
             item, error = await asyncio.to_thread(_take, items)
@@ -189,9 +179,7 @@ async def _iterate(items: Any) -> AsyncIterator[Any]:
 
 
 def _take(items: Iterator[Any]) -> tuple[Any, BaseException | None]:
-    """
-    Return the next of *items* or the error that it raised, which asyncio might replace.
-    """
+    """Return the next of *items* or the error that it raised, which asyncio might replace."""
     try:
         return next(items, _END), None
     except BaseException as error:

@@ -71,9 +71,7 @@ def write_atomically(
 
 
 def write_durably(path: StrPath, content: str | bytes) -> None:
-    """
-    Write *content* to *path*, and return once it is on the disk.
-    """
+    """Write *content* to *path*, and return once it is on the disk."""
     _write(path, content, 0o644, durable=True)
 
 
@@ -92,9 +90,7 @@ def new_file(path: StrPath) -> Iterator[str]:
 
 
 def remove_quietly(path: StrPath) -> None:
-    """
-    Remove the file *path*, if it exists and can be removed.
-    """
+    """Remove the file *path*, if it exists and can be removed."""
     try:
         os.unlink(path)
     except OSError:
@@ -143,9 +139,7 @@ def try_lock(
 
 
 def unlock(descriptor: int) -> None:
-    """
-    Release a lock that :func:`try_lock` took.
-    """
+    """Release a lock that :func:`try_lock` took."""
     if descriptor in _held:
         _held.discard(descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_UN)
@@ -164,9 +158,7 @@ def leave_to_children(descriptor: int) -> None:
 
 
 def is_descriptor_of(descriptor: int, path: StrPath) -> bool:
-    """
-    Tell whether *descriptor* belongs to the file that is at *path* now.
-    """
+    """Tell whether *descriptor* belongs to the file that is at *path* now."""
     try:
         there = os.stat(path)
     except FileNotFoundError:

@@ -1,6 +1,4 @@
-"""
-A call as it travels: an envelope that hosts move and do not open.
-"""
+"""A call as it travels: an envelope that hosts move and do not open."""
 
 from __future__ import annotations
 
@@ -181,15 +179,11 @@ class Call:
 
     @property
     def nodes(self) -> int:
-        """
-        On how many nodes it runs.
-        """
+        """On how many nodes it runs."""
         return self.host_options.nodes or 1
 
     def at_node(self, node: Node) -> Call:
-        """
-        Return this call for *node*, one of those that it runs on.
-        """
+        """Return this call for *node*, one of those that it runs on."""
         return attrs.evolve(self, node=node)
 
     def at_ports(self, exposed_port: int, exposed_metrics_port: int) -> Call:

@@ -1,6 +1,4 @@
-"""
-Checks that ``fal-core doctor`` runs.
-"""
+"""Checks that ``fal-core doctor`` runs."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ class Finding:
 
 @attrs.frozen
 class Check:
-    """
-    One thing that can be wrong with this machine.
-    """
+    """One thing that can be wrong with this machine."""
 
     name: str
     run: Callable[[], Finding]

@@ -1,6 +1,4 @@
-"""
-The decorator that makes a function isolated.
-"""
+"""The decorator that makes a function isolated."""
 
 from __future__ import annotations
 
@@ -252,9 +250,7 @@ def function(
 
 
 def _suggest_keyword(error: UnknownOptionError) -> UnknownOptionError:
-    """
-    Return *error*, suggesting a keyword of the decorator where that is the nearest name.
-    """
+    """Return *error*, suggesting a keyword of the decorator where that is the nearest name."""
     import inspect
 
     from fal_core.declaring.known_options import nearest_name

@@ -16,7 +16,5 @@ except ImportError:
 
 
 def digest(data: bytes, size: int = 20) -> str:
-    """
-    Return the digest of *data*, *size* bytes long, in hexadecimal digits.
-    """
+    """Return the digest of *data*, *size* bytes long, in hexadecimal digits."""
     return blake2b(data, digest_size=size).hexdigest()

@@ -1,6 +1,4 @@
-"""
-Environments: where a function's imports come from.
-"""
+"""Environments: where a function's imports come from."""
 
 from __future__ import annotations
 
@@ -97,9 +95,7 @@ class Interpreter(ABC):
 
     @property
     def joins_networks(self) -> bool:
-        """
-        Whether its processes can be in a network namespace that a host has made.
-        """
+        """Whether its processes can be in a network namespace that a host has made."""
         return False
 
     @abstractmethod
@@ -178,9 +174,7 @@ class Environment(ABC):
         return False
 
     def joins_networks(self) -> bool:
-        """
-        Tell whether its interpreters :attr:`~Interpreter.joins_networks`.
-        """
+        """Tell whether its interpreters :attr:`~Interpreter.joins_networks`."""
         return False
 
     def network_problem(self) -> str:
@@ -215,14 +209,10 @@ class Environment(ABC):
 
     @abstractmethod
     def extend(self, requirements: Iterable[str]) -> Self:
-        """
-        Return this environment with *requirements* added as a layer.
-        """
+        """Return this environment with *requirements* added as a layer."""
 
     def is_built(self) -> bool:
-        """
-        Tell whether the environment is built already.
-        """
+        """Tell whether the environment is built already."""
         return False
 
     def obstacle(self) -> str:
@@ -340,9 +330,7 @@ def _version_of(program: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class CurrentEnvironment(Environment):
-    """
-    The environment that the launching Python runs in; nothing is built.
-    """
+    """The environment that the launching Python runs in; nothing is built."""
 
     __repr__ = show_fields
 
@@ -371,9 +359,7 @@ class CurrentEnvironment(Environment):
 
 
 def python_problem(version: str | None) -> str:
-    """
-    Return why no worker runs on a Python of *version*, as a sentence; empty if one may.
-    """
+    """Return why no worker runs on a Python of *version*, as a sentence; empty if one may."""
     numbers = re.findall(r"\d+", version or "")[:2]
     if len(numbers) < 2 or tuple(map(int, numbers)) >= OLDEST_PYTHON:
         return ""
@@ -382,9 +368,7 @@ def python_problem(version: str | None) -> str:
 
 
 def is_within(version: str, other: str) -> bool:
-    """
-    Tell whether *version* is *other* or one of its own, as ``3.11.4`` is one of ``3.11``.
-    """
+    """Tell whether *version* is *other* or one of its own, as ``3.11.4`` is one of ``3.11``."""
     return version == other or version.startswith(f"{other}.")
 
 

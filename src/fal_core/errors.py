@@ -40,18 +40,14 @@ from fal_core.facts import facts
 
 
 class FalCoreError(Exception):
-    """
-    The root of the tree: catch it to catch all of fal-core's own errors.
-    """
+    """The root of the tree: catch it to catch all of fal-core's own errors."""
 
 
 # -- Declarations ------------------------------------------------------------
 
 
 class OptionError(FalCoreError, ValueError):
-    """
-    A declaration, an option or a command line argument is wrong.
-    """
+    """A declaration, an option or a command line argument is wrong."""
 
 
 @facts
@@ -83,9 +79,7 @@ class UnknownOptionError(OptionError):
 
 @facts
 class WrongKindError(OptionError):
-    """
-    The option exists, but for other kinds of environment.
-    """
+    """The option exists, but for other kinds of environment."""
 
     option: str
     kind: str
@@ -142,9 +136,7 @@ class OptionValueError(OptionError):
 
 @facts
 class UnknownNameError(OptionError):
-    """
-    No installed plugin provides a host or an environment of that name.
-    """
+    """No installed plugin provides a host or an environment of that name."""
 
     role: str
     name: str
@@ -161,9 +153,7 @@ class UnknownNameError(OptionError):
 
 
 class HostError(FalCoreError):
-    """
-    The host failed, not the function.
-    """
+    """The host failed, not the function."""
 
 
 @facts
@@ -262,9 +252,7 @@ class Timeout(HostError, TimeoutError):
 
 
 class StartupTimeout(Timeout):
-    """
-    A worker or a service was not ready in time, and was ended.
-    """
+    """A worker or a service was not ready in time, and was ended."""
 
     def __str__(self) -> str:
         return (
@@ -275,9 +263,7 @@ class StartupTimeout(Timeout):
 
 @facts
 class Cancelled(HostError, CancelledError):
-    """
-    The call was cancelled.
-    """
+    """The call was cancelled."""
 
     detail: str = ""
 
@@ -287,9 +273,7 @@ class Cancelled(HostError, CancelledError):
 
 @facts
 class HostClosed(HostError):
-    """
-    The host was closed, or cannot be reached.
-    """
+    """The host was closed, or cannot be reached."""
 
     host: str
     detail: str = ""
@@ -300,9 +284,7 @@ class HostClosed(HostError):
 
 @facts
 class UnsupportedError(HostError):
-    """
-    The host cannot do what the call asks of it.
-    """
+    """The host cannot do what the call asks of it."""
 
     host: str
     what: str
@@ -352,43 +334,33 @@ class EnvironmentBuildError(HostError):
 
 
 class FalServerlessException(FalCoreError):
-    """
-    The documented root of errors that have to do with running a function.
-    """
+    """The documented root of errors that have to do with running a function."""
 
 
 @facts
 class FalServerlessError(FalServerlessException):
-    """
-    A run or a declaration failed; *message* says how.
-    """
+    """A run or a declaration failed; *message* says how."""
 
     message: str
 
 
 @facts
 class InternalFalServerlessError(FalServerlessException):
-    """
-    The service failed, not the caller; *message* says how.
-    """
+    """The service failed, not the caller; *message* says how."""
 
     message: str
 
 
 @facts
 class FalSerializationError(FalServerlessException):
-    """
-    A function, an argument, a result or an exception cannot travel.
-    """
+    """A function, an argument, a result or an exception cannot travel."""
 
     message: str
 
 
 @facts
 class FalMissingDependencyError(FalSerializationError):
-    """
-    The function needs a module that its environment does not have.
-    """
+    """The function needs a module that its environment does not have."""
 
 
 class UserFunctionException(FalServerlessException):

@@ -39,17 +39,13 @@ class Sealed(NamedTuple):
 
     @property
     def contains_code(self) -> bool:
-        """
-        Whether it holds code, which only the Python minor that sealed it can open.
-        """
+        """Whether it holds code, which only the Python minor that sealed it can open."""
         return bool(self.data[1] & 1)
 
 
 @attrs.frozen
 class State:
-    """
-    The phase that the call has entered.
-    """
+    """The phase that the call has entered."""
 
     __repr__ = show_fields
 
@@ -139,9 +135,7 @@ class Started:
 
 @attrs.frozen
 class Returned:
-    """
-    The items of a batch from *first* on were handed back and will not be started.
-    """
+    """The items of a batch from *first* on were handed back and will not be started."""
 
     __repr__ = show_fields
 
@@ -150,9 +144,7 @@ class Returned:
 
 @attrs.frozen
 class Ready:
-    """
-    The service can be reached at *urls*; ``run`` is the one to call.
-    """
+    """The service can be reached at *urls*; ``run`` is the one to call."""
 
     __repr__ = show_fields
 
@@ -210,9 +202,7 @@ class Exited:
 
 @attrs.frozen
 class Reply:
-    """
-    The answer to :class:`HomeCall` *number*: what that function returned or *raised*.
-    """
+    """The answer to :class:`HomeCall` *number*: what that function returned or *raised*."""
 
     __repr__ = show_fields
 
@@ -223,9 +213,7 @@ class Reply:
 
 @attrs.frozen
 class Credit:
-    """
-    Permission for a generator to yield *count* more items.
-    """
+    """Permission for a generator to yield *count* more items."""
 
     __repr__ = show_fields
 

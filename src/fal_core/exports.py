@@ -1,6 +1,4 @@
-"""
-Exports that are imported at their first use, so that a package starts without them.
-"""
+"""Exports that are imported at their first use, so that a package starts without them."""
 
 from __future__ import annotations
 

@@ -46,17 +46,13 @@ def facts(cls: type[ErrorT]) -> type[ErrorT]:
 
 
 def facts_of(error: BaseException | type[BaseException]) -> tuple[str, ...]:
-    """
-    Return the names of the fields of *error*, in the order of its constructor.
-    """
+    """Return the names of the fields of *error*, in the order of its constructor."""
     names: tuple[str, ...] = getattr(error, "__match_args__", ())
     return names
 
 
 def with_facts(error: ErrorT, **changes: Any) -> ErrorT:
-    """
-    Return a new error like *error*, with the fields in *changes* replaced.
-    """
+    """Return a new error like *error*, with the fields in *changes* replaced."""
     return type(error)(**{name: getattr(error, name) for name in facts_of(error)} | changes)
 
 
@@ -78,9 +74,7 @@ def copy_error(error: ErrorT) -> ErrorT:
 
 
 def _annotations_of(cls: type) -> dict[str, Any]:
-    """
-    Return the annotations that *cls* itself has.
-    """
+    """Return the annotations that *cls* itself has."""
     try:
         return cls.__annotations__
     except AttributeError:
@@ -93,9 +87,7 @@ def _annotations_of(cls: type) -> dict[str, Any]:
 
 
 class _Signature:
-    """
-    The signature that ``inspect`` shows for the constructor, made on demand.
-    """
+    """The signature that ``inspect`` shows for the constructor, made on demand."""
 
     def __get__(
         self, error: BaseException | None, cls: type[BaseException]

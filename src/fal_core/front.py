@@ -27,9 +27,7 @@ ReturnT = TypeVar("ReturnT", covariant=True)
 
 
 def parse_options(host: type[Host[..., Any]], config: Mapping[str, Any]) -> Options:
-    """
-    Sort and check *config*, each option as *host* spells it.
-    """
+    """Sort and check *config*, each option as *host* spells it."""
     written = vocabulary.spread_if_needed(config)
     parsed = (host.parse_key(key, value) for key, value in written.items())
     # A wrapper host computes its options; those of the inner host are known.
@@ -99,9 +97,7 @@ def list_machines() -> list[Machine]:
 
 
 def _has_catalogue() -> bool:
-    """
-    Tell whether a plugin lists machines, beside the core's own.
-    """
+    """Tell whether a plugin lists machines, beside the core's own."""
     return len(load_plugins().hooks.each("fal_list_machines")) > 1
 
 
@@ -121,14 +117,10 @@ def _unknown_machine(name: str) -> UnknownMachineError:
 
 
 def can_discover_devices() -> bool:
-    """
-    Tell whether a plugin finds accelerators.
-    """
+    """Tell whether a plugin finds accelerators."""
     return bool(load_plugins().hooks.each("fal_discover_devices"))
 
 
 def discover_devices() -> list[Device]:
-    """
-    Ask the plugins for the accelerators of this machine.
-    """
+    """Ask the plugins for the accelerators of this machine."""
     return list(load_plugins().hooks.collect("fal_discover_devices"))

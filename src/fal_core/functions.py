@@ -1,6 +1,4 @@
-"""
-Isolated functions: what the decorator makes of a function.
-"""
+"""Isolated functions: what the decorator makes of a function."""
 
 from __future__ import annotations
 
@@ -85,9 +83,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
     @property
     def func(self) -> Callable[ArgsT, ReturnT]:
-        """
-        The function that a call runs: a server of it, if the options say so.
-        """
+        """The function that a call runs: a server of it, if the options say so."""
         if self.raw_func is None:
             raise FalServerlessError("This isolated function has no code of its own.")
         if self.options.gateway.get("serve"):
@@ -98,9 +94,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
     @property
     def executor(self) -> ThreadPoolExecutor:
-        """
-        The threads that submitted calls wait on, if the caller gave any.
-        """
+        """The threads that submitted calls wait on, if the caller gave any."""
         if self._executor is None:
             from concurrent.futures import ThreadPoolExecutor
 
@@ -115,25 +109,19 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
     @property
     def declaration(self) -> Declaration:
-        """
-        What calls are made from, as it is now.
-        """
+        """What calls are made from, as it is now."""
         from fal_core.declaring.declaration import Declaration
 
         return Declaration.of(self)
 
     @functools.cached_property
     def flavour(self) -> Flavour:
-        """
-        What calling the function gives.
-        """
+        """What calling the function gives."""
         return self.declaration.flavour
 
     @property
     def aio(self) -> AsyncCalls[ArgsT, ReturnT]:
-        """
-        The same calls for code that runs in an event loop.
-        """
+        """The same calls for code that runs in an event loop."""
         from fal_core.aio import AsyncCalls
 
         return AsyncCalls(self)
@@ -174,9 +162,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
             raise trim(error)  # noqa: B904  # the same one
 
     def submit(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Future[ReturnT]:
-        """
-        Queue a call and return the future of its result.
-        """
+        """Queue a call and return the future of its result."""
         __tracebackhide__ = True
         try:
             submitter = self._submitter
@@ -204,9 +190,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
     @begins_at_caller
     def spawn(self, /, *args: Any, **kwargs: Any) -> SpawnInfo[Any]:
-        """
-        Start a call and return at once; its lines are queued, not printed.
-        """
+        """Start a call and return at once; its lines are queued, not printed."""
         self.check_arguments(args, kwargs)
         launcher = self.make_launcher()
         # Imported while the worker starts, as the host expects the call by now.
@@ -255,9 +239,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
     def stream(
         self: IsolatedFunction[ArgsT, Iterator[T]], /, *args: ArgsT.args, **kwargs: ArgsT.kwargs
     ) -> Iterator[T]:
-        """
-        Run a generator function and iterate over what it yields, as it does.
-        """
+        """Run a generator function and iterate over what it yields, as it does."""
         if not self.flavour.endswith("generator"):
             from fal_core.refusing.ways import refuse_plain
 
@@ -300,9 +282,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
     @begins_at_caller
     def with_policy(self, **changes: Unpack[PolicyKeywords]) -> Self:
-        """
-        Return this function with other timeouts, retries and the like.
-        """
+        """Return this function with other timeouts, retries and the like."""
         return self._declared_as(self.declaration.with_policy(changes))
 
     def _declared_as(self, declaration: Declaration) -> Self:
@@ -332,9 +312,7 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
         return launcher
 
     def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """
-        Raise Python's ``TypeError`` if the function does not take these arguments.
-        """
+        """Raise Python's ``TypeError`` if the function does not take these arguments."""
         shape = (len(args), *kwargs)
         if shape not in self._shapes:
             if not self.declaration.takes(len(args), kwargs):
@@ -395,6 +373,4 @@ class IsolatedFunction(Generic[ArgsT, ReturnT]):
 
 
 class ServedIsolatedFunction(IsolatedFunction[ArgsT, ReturnT]):
-    """
-    An isolated function that is served over HTTP once it is spawned.
-    """
+    """An isolated function that is served over HTTP once it is spawned."""

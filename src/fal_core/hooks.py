@@ -37,23 +37,17 @@ hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker("fal_core")
 
 @hookspec
 def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
-    """
-    Return the host classes of this plugin.
-    """
+    """Return the host classes of this plugin."""
 
 
 @hookspec
 def fal_register_environments() -> Iterable[type[Environment]]:
-    """
-    Return the environment classes of this plugin.
-    """
+    """Return the environment classes of this plugin."""
 
 
 @hookspec
 def fal_register_stores() -> Iterable[Store]:
-    """
-    Return the places where what this plugin builds is kept. Stores that are equal count once.
-    """
+    """Return the places where what this plugin builds is kept. Stores that are equal count once."""
 
 
 @hookspec
@@ -79,16 +73,12 @@ def fal_list_machines() -> Iterable[Machine]:
 
 @hookspec
 def fal_discover_devices() -> Iterable[Device]:
-    """
-    Return the accelerators of this machine that the plugin knows.
-    """
+    """Return the accelerators of this machine that the plugin knows."""
 
 
 @hookspec
 def fal_health_checks() -> Iterable[Check]:
-    """
-    Return what ``fal-core doctor`` is to check.
-    """
+    """Return what ``fal-core doctor`` is to check."""
 
 
 # Resolve: the first plugin with an answer wins, None passes.
@@ -96,9 +86,7 @@ def fal_health_checks() -> Iterable[Check]:
 
 @hookspec(firstresult=True)
 def fal_resolve_machine(machine_type: str) -> Machine | None:
-    """
-    Return the resources that *machine_type* stands for.
-    """
+    """Return the resources that *machine_type* stands for."""
 
 
 @hookspec(firstresult=True)
@@ -123,22 +111,16 @@ def fal_create_server(
 
 @hookspec
 def fal_call_started(call: Call, host: Host[..., Any], count: int) -> None:
-    """
-    Called before a call is launched.
-    """
+    """Called before a call is launched."""
 
 
 @hookspec
 def fal_call_finished(
     call: Call, host: Host[..., Any], count: int, seconds: float, raised: bool
 ) -> None:
-    """
-    Called when a call has ended with an outcome, *seconds* after its launch.
-    """
+    """Called when a call has ended with an outcome, *seconds* after its launch."""
 
 
 @hookspec
 def fal_host_failed(call: Call, host: Host[..., Any], error: HostError) -> None:
-    """
-    Called when a call has ended without an outcome.
-    """
+    """Called when a call has ended without an outcome."""

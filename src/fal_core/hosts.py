@@ -1,6 +1,4 @@
-"""
-Hosts: the places where functions run.
-"""
+"""Hosts: the places where functions run."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ ReturnT = TypeVar("ReturnT", covariant=True)
 
 
 class Claims(TypedDict, total=False):
-    """
-    The fields of :class:`Capabilities`, as keywords of :meth:`Capabilities.of_workers`.
-    """
+    """The fields of :class:`Capabilities`, as keywords of :meth:`Capabilities.of_workers`."""
 
     kinds: frozenset[str] | None
     python_versions: tuple[str, ...] | None
@@ -172,9 +168,7 @@ class Capabilities:
 
 
 def _lesser(one: Any, other: Any) -> Any:
-    """
-    Return what is within both of two claims. None stands for everything.
-    """
+    """Return what is within both of two claims. None stands for everything."""
     if one is None or other is None:
         return other if one is None else one
     if isinstance(one, tuple):
@@ -200,14 +194,10 @@ class Execution(Protocol):
     def reference(self) -> str: ...
 
     def send(self, message: Message) -> None:
-        """
-        Pass *message* on to the worker: credit, or the reply to a home call.
-        """
+        """Pass *message* on to the worker: credit, or the reply to a home call."""
 
     def drain(self) -> None:
-        """
-        Let a service end: it takes no more requests and finishes those it has.
-        """
+        """Let a service end: it takes no more requests and finishes those it has."""
 
     def cancel(self, grace: float) -> None:
         """
@@ -267,9 +257,7 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
 
     @classmethod
     def parse_key(cls, key: str, value: Any) -> tuple[Any, Any]:
-        """
-        Return the option and the value that the keyword *key* stands for.
-        """
+        """Return the option and the value that the keyword *key* stands for."""
         return key, value
 
     @classmethod
@@ -293,9 +281,7 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         application_name: str | None = None,
         application_auth_mode: AuthMode | None = None,
     ) -> ReturnT:
-        """
-        Run *func* here, wait for it, and return what it returned.
-        """
+        """Run *func* here, wait for it, and return what it returned."""
         from fal_core.front import isolate
 
         function = isolate(self, func, options, application_name, application_auth_mode)
@@ -310,9 +296,7 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         application_name: str | None = None,
         application_auth_mode: AuthMode | None = None,
     ) -> SpawnInfo[ReturnT]:
-        """
-        Start *func* here and return at once.
-        """
+        """Start *func* here and return at once."""
         from fal_core.front import isolate
 
         function = isolate(self, func, options, application_name, application_auth_mode)
@@ -356,6 +340,4 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         """
 
     def close(self) -> None:
-        """
-        End the attached work of this host and free its resources.
-        """
+        """End the attached work of this host and free its resources."""

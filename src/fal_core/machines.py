@@ -1,6 +1,4 @@
-"""
-Machines and the devices they have.
-"""
+"""Machines and the devices they have."""
 
 from __future__ import annotations
 
@@ -96,9 +94,7 @@ class HeldLimits:
     ignored: Mapping[str, str] = attrs.field(factory=dict)
 
     def problem(self, machine: Machine) -> str:
-        """
-        Return which sizes of *machine* are ignored, and why, as a sentence; empty if none is.
-        """
+        """Return which sizes of *machine* are ignored, and why, as a sentence; empty if none is."""
         return self._said([each for each in LIMITS if getattr(machine, each) is not None])
 
     def __str__(self) -> str:
@@ -289,9 +285,7 @@ class Device:
 
 
 def count_cpus() -> int:
-    """
-    Return how many processors this process may use.
-    """
+    """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -308,9 +302,7 @@ def can_discover_devices() -> bool:
 
 
 def discover_devices() -> list[Device]:
-    """
-    Return the accelerators of this machine, as far as installed plugins find them.
-    """
+    """Return the accelerators of this machine, as far as installed plugins find them."""
     from fal_core.front import discover_devices
 
     return discover_devices()

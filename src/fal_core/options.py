@@ -1,6 +1,4 @@
-"""
-Options: the lossless record of what the user wrote, and the typed values made of it.
-"""
+"""Options: the lossless record of what the user wrote, and the typed values made of it."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ Lifetime = Literal["attached", "detached"]
 
 
 class HasHostOptions(Protocol):
-    """
-    What has options for a host: a call, or the start of a worker.
-    """
+    """What has options for a host: a call, or the start of a worker."""
 
     @property
     def host_options(self) -> HostOptions: ...
@@ -272,24 +268,18 @@ class Options:
 
 
 def merge_basic_config(target: dict[str, Any], incoming: dict[str, Any]) -> None:
-    """
-    Add the items of *incoming* whose keys *target* does not have.
-    """
+    """Add the items of *incoming* whose keys *target* does not have."""
     for name, value in incoming.items():
         target.setdefault(name, value)
 
 
 def canonical_name(name: str) -> str:
-    """
-    Return *name* of a distribution normalised, so that all its spellings are equal.
-    """
+    """Return *name* of a distribution normalised, so that all its spellings are equal."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def requirement_name(requirement: str) -> str:
-    """
-    Return the canonical name that *requirement* asks for; empty if it has none.
-    """
+    """Return the canonical name that *requirement* asks for; empty if it has none."""
     egg = re.search(r"#(?:.*&)?egg=([A-Za-z0-9._-]+)", requirement)
     named = egg or re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)(?![A-Za-z0-9+:/])", requirement)
     return canonical_name(named[1]) if named else ""

@@ -1,6 +1,4 @@
-"""
-Policies: how the core makes the calls of a function.
-"""
+"""Policies: how the core makes the calls of a function."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_core.validators import at_least, more_than, seconds
 
 
 def _exceptions(value: Any) -> Any:
-    """
-    Return the exceptions that *value* is or holds.
-    """
+    """Return the exceptions that *value* is or holds."""
     if isinstance(value, type):
         return (value,)
     return tuple(value) if isinstance(value, Iterable) else value

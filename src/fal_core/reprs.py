@@ -14,9 +14,7 @@ import attrs
 
 
 def show_fields(self: Any) -> str:
-    """
-    Show an instance of an attrs class as attrs would.
-    """
+    """Show an instance of an attrs class as attrs would."""
     shown = []
     for field in attrs.fields(type(self)):
         if field.repr:
@@ -26,9 +24,7 @@ def show_fields(self: Any) -> str:
 
 
 def show_size(count: float) -> str:
-    """
-    Show a number of bytes as people read it, as in ``1.5 GB``; a GB is 10 ** 9 of them.
-    """
+    """Show a number of bytes as people read it, as in ``1.5 GB``; a GB is 10 ** 9 of them."""
     for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
         # What is shown as 1000 of a unit is 1 of the next.
         if round(count / 1000 ** (power - 1), 1) >= 1000:
@@ -58,9 +54,7 @@ def show_end(lost: Any, end: str) -> str:
 
 
 def show_timeout(error: Any) -> str:
-    """
-    Show the end of a call whose time was up, a :class:`~fal_core.errors.Timeout`.
-    """
+    """Show the end of a call whose time was up, a :class:`~fal_core.errors.Timeout`."""
     late = f"The call took longer than {error.seconds:g} s"
     if error.detail:
         return f"{late}. {error.detail}"
@@ -89,9 +83,7 @@ def _end_of(lost: Any) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """
-    Show a duration as people read it, as in ``0.8 s``, ``42 s`` or ``3 min 5 s``.
-    """
+    """Show a duration as people read it, as in ``0.8 s``, ``42 s`` or ``3 min 5 s``."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(round(seconds), 60)
@@ -102,9 +94,7 @@ def show_seconds(seconds: float) -> str:
 
 
 def show_html(title: str, rows: Iterable[tuple[str, object]]) -> str:
-    """
-    Return a table with a *title* for notebooks; of a cell that is a URL it makes a link.
-    """
+    """Return a table with a *title* for notebooks; of a cell that is a URL it makes a link."""
     from html import escape
 
     lines = [f'<tr><th colspan="2" style="text-align: left">{escape(title)}</th></tr>']
@@ -118,7 +108,5 @@ def show_html(title: str, rows: Iterable[tuple[str, object]]) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """
-    Return the message of *error* as part of a sentence: one line, without its full stop.
-    """
+    """Return the message of *error* as part of a sentence: one line, without its full stop."""
     return " ".join(str(error).split()).rstrip(".") or "no reason was given"

@@ -1,6 +1,4 @@
-"""
-Routes, and the server that answers them.
-"""
+"""Routes, and the server that answers them."""
 
 from __future__ import annotations
 

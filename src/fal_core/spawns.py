@@ -1,6 +1,4 @@
-"""
-Spawned calls, which run while their caller goes on.
-"""
+"""Spawned calls, which run while their caller goes on."""
 
 from __future__ import annotations
 
@@ -108,9 +106,7 @@ class SpawnInfo(Generic[ReturnT]):
     @property
     @begins_at_caller
     def return_value(self) -> ReturnT:
-        """
-        Wait for the result and return it, or raise what the function raised.
-        """
+        """Wait for the result and return it, or raise what the function raised."""
         if self.future is None:
             raise ValueError("Nothing was spawned, so there is no result to wait for.")
         return self.future.result()
@@ -148,29 +144,21 @@ class SpawnInfo(Generic[ReturnT]):
 
     @property
     def application(self) -> str:
-        """
-        The path of the url, which is the name of the application.
-        """
+        """The path of the url, which is the name of the application."""
         return urlparse(self.url or "").path.strip("/")
 
     @property
     def reference(self) -> str:
-        """
-        The name of the execution on its host.
-        """
+        """The name of the execution on its host."""
         return str(self.stream.reference)
 
     @property
     def ends(self) -> bool:
-        """
-        Whether the call has ended, or was cancelled.
-        """
+        """Whether the call has ended, or was cancelled."""
         return self._ends or self.future is None or self.future.done()
 
     def _repr_html_(self) -> str:
-        """
-        Show what is known now, and wait for nothing.
-        """
+        """Show what is known now, and wait for nothing."""
         rows: list[tuple[str, object]] = [("state", self._describe_state())]
         rows += self.urls.items() or [("url", self._url)] * (self._url is not None)
         if self.stream is not None:
@@ -189,17 +177,13 @@ class SpawnInfo(Generic[ReturnT]):
         return "returned" if error is None else f"raised {type(error).__name__}: {error}"
 
     def cancel(self, grace: float = 2.0) -> None:
-        """
-        End the call: interrupt it, and after *grace* seconds end its processes.
-        """
+        """End the call: interrupt it, and after *grace* seconds end its processes."""
         self._ends = True
         if self.stream is not None:
             self._ask(self.stream.cancel, grace)
 
     def _ask(self, method: Callable[..., object], *arguments: Any) -> None:
-        """
-        Call a *method* of the execution; what it raises names the host.
-        """
+        """Call a *method* of the execution; what it raises names the host."""
         ask = getattr(self.future, "ask", None)
         if ask is None:
             method(*arguments)

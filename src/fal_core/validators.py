@@ -26,30 +26,22 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def at_least(least: float) -> Validator:
-    """
-    Return a validator for numbers of at least *least*.
-    """
+    """Return a validator for numbers of at least *least*."""
     return _validator(lambda value: value >= least, f"at least {least}")
 
 
 def more_than(least: float) -> Validator:
-    """
-    Return a validator for numbers above *least*.
-    """
+    """Return a validator for numbers above *least*."""
     return _validator(lambda value: value > least, f"more than {least}")
 
 
 def between(least: float, most: float) -> Validator:
-    """
-    Return a validator for numbers from *least* to *most*, both included.
-    """
+    """Return a validator for numbers from *least* to *most*, both included."""
     return _validator(lambda value: least <= value <= most, f"from {least} to {most}")
 
 
 def no_less_than(other: str) -> Validator:
-    """
-    Return a validator for numbers that are at least the value of option *other*.
-    """
+    """Return a validator for numbers that are at least the value of option *other*."""
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         least = getattr(instance, other)
@@ -61,9 +53,7 @@ def no_less_than(other: str) -> Validator:
 
 
 def seconds(within: Validator) -> Validator:
-    """
-    Return a validator for seconds that are also *within* other bounds.
-    """
+    """Return a validator for seconds that are also *within* other bounds."""
 
     def check(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         within(instance, attribute, value)
@@ -85,9 +75,7 @@ def _validator(is_within: Callable[[Any], bool], words: str) -> Validator:
 
 
 def _check_claim(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """
-    Refuse a claim of another type than its field has. A text would pass for a set of names.
-    """
+    """Refuse a claim of another type than its field has. A text would pass for a set of names."""
     kind, expected = _CLAIMED[str(attribute.type)]
     is_unset = value is None and str(attribute.type).endswith("None")
     # What a collection holds are texts.

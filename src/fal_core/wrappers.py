@@ -1,6 +1,4 @@
-"""
-Hosts around a host: how behaviour is added to one.
-"""
+"""Hosts around a host: how behaviour is added to one."""
 
 from __future__ import annotations
 

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def annotations_of(value: Any) -> dict[str, Any]:
-    """
-    Return the annotations of *value*, a function or class; none of what has none.
-    """
+    """Return the annotations of *value*, a function or class; none of what has none."""
     try:
         found = getattr(value, "__annotations__", None)
     except Exception:
@@ -30,9 +28,7 @@ def annotations_of(value: Any) -> dict[str, Any]:
 
 
 def readable(function: types.FunctionType) -> types.FunctionType:
-    """
-    Return *function*, or a copy of one whose annotations cannot all be evaluated.
-    """
+    """Return *function*, or a copy of one whose annotations cannot all be evaluated."""
     try:
         function.__annotations__  # noqa: B018, evaluated by being read
     except Exception:

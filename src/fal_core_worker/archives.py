@@ -34,9 +34,7 @@ def cache_root() -> str:
 
 
 class ForeignCache(PermissionError):
-    """
-    The cache, or a directory in it, belongs to another user.
-    """
+    """The cache, or a directory in it, belongs to another user."""
 
     def __str__(self) -> str:
         return (
@@ -87,9 +85,7 @@ def _name_of(user: int) -> str:
 
 
 def find(digest: str) -> str | None:
-    """
-    Return the folder of an archive that was unpacked before, or None.
-    """
+    """Return the folder of an archive that was unpacked before, or None."""
     for find_root in (_sources, _temporary_sources):
         try:
             path = os.path.join(find_root(), digest)
@@ -122,9 +118,7 @@ def unpack(digest: str, archive: bytes | memoryview) -> str:
 
 
 def add_source(payload: bytes | memoryview) -> None:
-    """
-    Make the modules of a SOURCES frame importable, at the end of ``sys.path``.
-    """
+    """Make the modules of a SOURCES frame importable, at the end of ``sys.path``."""
     # A large payload is a memoryview.
     add_path(unpack(bytes(payload[:64]).decode().strip(), payload[64:]))
 
@@ -156,9 +150,7 @@ def add_path(path: str) -> bool:
 
 
 def _differ(one: str, other: str) -> bool:
-    """
-    Tell whether a file is in both folders, and not the same.
-    """
+    """Tell whether a file is in both folders, and not the same."""
     for folder, folders, names in os.walk(one):
         # Compiled modules say when their sources were unpacked.
         folders[:] = [name for name in folders if name != "__pycache__"]
@@ -216,9 +208,7 @@ def _temporary_sources() -> str:
 
 
 def _extract(archive: bytes | memoryview, path: str) -> None:
-    """
-    Unpack *archive* to *path*, which appears complete or not at all.
-    """
+    """Unpack *archive* to *path*, which appears complete or not at all."""
     import io
     import zipfile
 

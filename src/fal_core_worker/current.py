@@ -1,6 +1,4 @@
-"""
-The runtime of this process, for the code that runs in it.
-"""
+"""The runtime of this process, for the code that runs in it."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ if TYPE_CHECKING:
             loop: asyncio.AbstractEventLoop,
             drain: Callable[[], None],
         ) -> None:
-            """
-            Run *service* in *loop* until it ends. A request to drain calls *drain* there.
-            """
+            """Run *service* in *loop* until it ends. A request to drain calls *drain* there."""
 
         def find_node(self) -> Any:
             """
@@ -55,9 +51,7 @@ if TYPE_CHECKING:
             """
 
         def announce(self, urls: dict[str, str]) -> None:
-            """
-            Report that the service which runs here answers at *urls*.
-            """
+            """Report that the service which runs here answers at *urls*."""
 
 
 #: The number that stands for a function of a library, which the caller and the worker both

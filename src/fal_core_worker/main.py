@@ -1,6 +1,4 @@
-"""
-The worker process, from its start to its exit.
-"""
+"""The worker process, from its start to its exit."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ _FIRST_DESCRIPTOR = 64
 
 
 def main(path: str, configuration: bytes) -> None:
-    """
-    Run this process as a worker until its stream ends.
-    """
+    """Run this process as a worker until its stream ends."""
     settings: dict[str, Any] = marshal.loads(configuration)
     if not settings.get("kept"):
         from fal_core_worker.running.guards import become_guarded
@@ -115,9 +111,7 @@ class _CloudpickleFinder:
 
 
 def _take_stream(settings: dict[str, Any]) -> FrameStream:
-    """
-    Return the stream, moved to descriptors whose numbers no program uses.
-    """
+    """Return the stream, moved to descriptors whose numbers no program uses."""
     # Standard input and output, or one descriptor for both directions.
     place = settings.get("stream", 0)
     reader = fcntl.fcntl(place, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
@@ -181,9 +175,7 @@ class _Forks:
 
 
 def _send_before_exit(output: Output) -> None:
-    """
-    Make ``os._exit`` send first what was printed.
-    """
+    """Make ``os._exit`` send first what was printed."""
     worker, leave = os.getpid(), os._exit
 
     @functools.wraps(leave)
@@ -200,9 +192,7 @@ def _send_before_exit(output: Output) -> None:
 
 
 def _end(code: int, output: Output) -> None:
-    """
-    Exit as a program does, but without waiting for its threads.
-    """
+    """Exit as a program does, but without waiting for its threads."""
     import atexit
 
     try:

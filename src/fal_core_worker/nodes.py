@@ -55,9 +55,7 @@ def current_node() -> Node:
 
 
 def add_note(error: BaseException, node: Node) -> None:
-    """
-    Note at *error*, which the function has raised on *node*, where that was.
-    """
+    """Note at *error*, which the function has raised on *node*, where that was."""
     rank, addresses = node
     text = f"It was raised on node {rank} of {len(addresses)}, at {addresses[rank]}."
     try:
@@ -69,9 +67,7 @@ def add_note(error: BaseException, node: Node) -> None:
 
 
 def pack_node(node: Node) -> bytes:
-    """
-    Return the payload of a NODE frame.
-    """
+    """Return the payload of a NODE frame."""
     return marshal.dumps((node.rank, tuple(node.addresses)), 2)
 
 

@@ -28,15 +28,11 @@ _counting = threading.Lock()
 
 
 class Stays(TypeError):
-    """
-    An object belongs to its process, for a reason that the message states.
-    """
+    """An object belongs to its process, for a reason that the message states."""
 
 
 def is_one(kind: type) -> bool:
-    """
-    Tell whether objects of type *kind* travel as new ones, or are refused here.
-    """
+    """Tell whether objects of type *kind* travel as new ones, or are refused here."""
     module = kind.__module__
     if module in _MODULES and (
         kind in _RENEWED or module in _QUEUES or (module, kind.__name__) in _OF_PROCESS
@@ -46,9 +42,7 @@ def is_one(kind: type) -> bool:
 
 
 def _late_base(kind: type) -> str | None:
-    """
-    Return what objects of *kind* are if they derive from a class that few processes import.
-    """
+    """Return what objects of *kind* are if they derive from a class that few processes import."""
     for (module, name), what in _LATE_BASES.items():
         found = sys.modules.get(module)
         if found is not None and issubclass(kind, getattr(found, name)):
@@ -104,9 +98,7 @@ _REENTRANT = type(threading.RLock())
 
 
 def is_free(lock: Any) -> bool:
-    """
-    Tell whether nobody holds *lock* at the moment.
-    """
+    """Tell whether nobody holds *lock* at the moment."""
     if not lock.acquire(blocking=False):
         return False
     free = type(lock) is not _REENTRANT or _is_held_once(lock)
@@ -159,25 +151,19 @@ def _reduce_event(event: Any) -> Reduced:
 
 
 def make_lock(reentrant: bool) -> Any:
-    """
-    Make a lock that is free. Its own name differs between Pythons.
-    """
+    """Make a lock that is free. Its own name differs between Pythons."""
     return threading.RLock() if reentrant else threading.Lock()
 
 
 def make_bounded_semaphore(limit: int, value: int) -> threading.BoundedSemaphore:
-    """
-    Make a semaphore that was acquired down to *value*.
-    """
+    """Make a semaphore that was acquired down to *value*."""
     made: Any = threading.BoundedSemaphore(limit)
     made._value = value
     return made  # type: ignore[no-any-return]  # it is one
 
 
 def make_event(is_set: bool) -> threading.Event:
-    """
-    Make an event.
-    """
+    """Make an event."""
     made = threading.Event()
     if is_set:
         made.set()
@@ -215,9 +201,7 @@ _MODULES = frozenset(
 
 
 def _find_descriptor(value: Any) -> int | None:
-    """
-    Return the file descriptor that *value* would take with it as a bare number, or None.
-    """
+    """Return the file descriptor that *value* would take with it as a bare number, or None."""
     kind: Any = type(value)
     if value is sys.stdout or value is sys.stderr or _states_itself(kind):
         return None
@@ -230,9 +214,7 @@ def _find_descriptor(value: Any) -> int | None:
 
 
 def _states_itself(kind: Any) -> bool:
-    """
-    Tell whether the class says what is pickled of its objects, instead of all attributes.
-    """
+    """Tell whether the class says what is pickled of its objects, instead of all attributes."""
     if (kind.__module__, kind.__name__) == ("tempfile", "SpooledTemporaryFile"):
         # Asked for its descriptor, it would make a file of what it has in memory.
         return True
@@ -258,9 +240,7 @@ def _reduce_local(value: Any) -> Reduced | None:
 
 
 def make_from_fields(kind: type, fields: dict[str, Any]) -> Any:
-    """
-    Make an instance of a dataclass.
-    """
+    """Make an instance of a dataclass."""
     return kind(**fields)
 
 
@@ -294,9 +274,7 @@ def _copy_items(value: Any) -> list[Any]:
 
 
 def _look_into(value: Any) -> list[Any]:
-    """
-    Return the items of a simple queue, which has no other way to see them than to take them.
-    """
+    """Return the items of a simple queue, which has no other way to see them than to take them."""
     with _counting:
         items = [value.get_nowait() for _ in range(value.qsize())]
         for item in items:
@@ -305,9 +283,7 @@ def _look_into(value: Any) -> list[Any]:
 
 
 def make_queue(kind: Any, limit: int | None, ended: bool) -> Any:
-    """
-    Make a queue without items. *ended* tells whether it was shut down.
-    """
+    """Make a queue without items. *ended* tells whether it was shut down."""
     made = kind() if limit is None else kind(limit)
     if ended and hasattr(made, "shutdown"):
         made.shutdown()
@@ -315,9 +291,7 @@ def make_queue(kind: Any, limit: int | None, ended: bool) -> Any:
 
 
 def fill_queue(made: Any, items: list[Any]) -> None:
-    """
-    Give a new queue its items, each of which is a task yet to be done.
-    """
+    """Give a new queue its items, each of which is a task yet to be done."""
     if not hasattr(made, "unfinished_tasks"):
         for item in items:
             made.put(item)

@@ -92,15 +92,11 @@ def _describe(value: Any) -> Any:
 
 
 class _Abandoned(Exception):
-    """
-    The call that others wait for was ended from outside, so that another has to be made.
-    """
+    """The call that others wait for was ended from outside, so that another has to be made."""
 
 
 class _Load:
-    """
-    One call of a function, and the thread or task that makes it.
-    """
+    """One call of a function, and the thread or task that makes it."""
 
     def __init__(self, maker: Any) -> None:
         from concurrent.futures import Future
@@ -128,9 +124,7 @@ class Results:
         self._loads: dict[Any, _Load] = {}
 
     def get(self, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """
-        Return what *func* returns for these arguments, calling it if no other call has.
-        """
+        """Return what *func* returns for these arguments, calling it if no other call has."""
         maker = threading.get_ident()
         key = args, frozenset(kwargs.items())
         while True:
@@ -156,9 +150,7 @@ class Results:
                 continue
 
     async def await_one(self, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """
-        Return what *func*, a coroutine function, returns for these arguments.
-        """
+        """Return what *func*, a coroutine function, returns for these arguments."""
         import asyncio
 
         maker = asyncio.current_task()
@@ -196,9 +188,7 @@ class Results:
             load.future.set_exception(error if isinstance(error, Exception) else _Abandoned())
 
     def forget_unfinished(self) -> None:
-        """
-        Forget the calls that are being made.
-        """
+        """Forget the calls that are being made."""
         self._loads = {key: load for key, load in self._loads.items() if load.future.done()}
 
 
@@ -241,9 +231,7 @@ def _content(cell: Any) -> Any:
 
 
 def _identify(values: list[Any]) -> tuple[Any, Any]:
-    """
-    Return what equal *values* share and others do not, and what has to be held for it.
-    """
+    """Return what equal *values* share and others do not, and what has to be held for it."""
     if all(value is None for value in values):
         return None, None
     import hashlib

@@ -149,9 +149,7 @@ def _look_into(value: Any) -> Iterable[Any]:
 
 @lru_cache(128)
 def _is_fixed(kind: type) -> bool:
-    """
-    Tell whether values of *kind* are compared by what they are, and so do not change.
-    """
+    """Tell whether values of *kind* are compared by what they are, and so do not change."""
     if issubclass(kind, (tuple, type, FunctionType)):
         return True
     by_value = kind.__hash__ is not None and kind.__hash__ is not object.__hash__
@@ -159,9 +157,7 @@ def _is_fixed(kind: type) -> bool:
 
 
 def never_changes(value: Any, depth: int = 0) -> bool:
-    """
-    Tell whether nobody can change *value*, and what it refers to, as far as is known.
-    """
+    """Tell whether nobody can change *value*, and what it refers to, as far as is known."""
     kind = type(value)
     if kind in FIXED or isinstance(value, type):
         return True
@@ -176,9 +172,7 @@ def never_changes(value: Any, depth: int = 0) -> bool:
 
 
 def _find_parts(value: Any) -> Iterable[Any] | None:
-    """
-    Return what *value*, which does not change itself, refers to. None if it may change.
-    """
+    """Return what *value*, which does not change itself, refers to. None if it may change."""
     import gc
     from enum import Enum
 

@@ -30,9 +30,7 @@ _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 def prepare_child() -> None:
-    """
-    Make this process a subreaper that is killed when its parent ends, on Linux.
-    """
+    """Make this process a subreaper that is killed when its parent ends, on Linux."""
     prctl = _prctl()
     if prctl is not None:
         prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -40,18 +38,14 @@ def prepare_child() -> None:
 
 
 def become_subreaper() -> None:
-    """
-    Make this process a subreaper, on Linux. It stays one after ``exec``.
-    """
+    """Make this process a subreaper, on Linux. It stays one after ``exec``."""
     prctl = _prctl()
     if prctl is not None:
         prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def children(pid: int) -> list[int]:
-    """
-    Return the children of *pid*.
-    """
+    """Return the children of *pid*."""
     try:
         found = []
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -84,16 +78,12 @@ def descendants(pid: int) -> list[int]:
 
 
 def contained(pid: int) -> list[int]:
-    """
-    Return the descendants of *pid* that run in containers.
-    """
+    """Return the descendants of *pid* that run in containers."""
     return [each for each in descendants(pid) if are_apart(each, pid)]
 
 
 def is_monitor(pid: int) -> bool:
-    """
-    Tell whether *pid* watches a container.
-    """
+    """Tell whether *pid* watches a container."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             if not file.read(64).partition(b" ")[2].startswith(_MONITORS):
@@ -110,9 +100,7 @@ def is_monitor(pid: int) -> bool:
 
 
 def are_apart(one: int, other: int) -> bool:
-    """
-    Tell whether two processes see other processes, as one in a container does.
-    """
+    """Tell whether two processes see other processes, as one in a container does."""
     try:
         return os.readlink(f"/proc/{one}/ns/pid") != os.readlink(f"/proc/{other}/ns/pid")
     except OSError:
@@ -121,25 +109,19 @@ def are_apart(one: int, other: int) -> bool:
 
 
 def now() -> float:
-    """
-    Return the seconds since this machine was booted. Unlike the time, they cannot be set.
-    """
+    """Return the seconds since this machine was booted. Unlike the time, they cannot be set."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
 
 
 def started(pid: int) -> float:
-    """
-    Return when *pid* was started, in terms of :func:`now`. Return 0 if it is gone.
-    """
+    """Return when *pid* was started, in terms of :func:`now`. Return 0 if it is gone."""
     fields = _status(pid)
     return int(fields[19]) / _TICKS if fields else 0.0
 
 
 def runs(pid: int) -> bool:
-    """
-    Tell whether *pid* has not ended; a zombie has.
-    """
+    """Tell whether *pid* has not ended; a zombie has."""
     fields = _status(pid)
     return bool(fields) and fields[0] not in (b"Z", b"X")
 
@@ -188,9 +170,7 @@ def _children_by_parent(pid: int) -> list[int]:
 
 
 def _status(pid: int) -> list[bytes]:
-    """
-    Return what the system tells of *pid*, from its state on. Empty if it is gone.
-    """
+    """Return what the system tells of *pid*, from its state on. Empty if it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()

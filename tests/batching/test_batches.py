@@ -1,6 +1,4 @@
-"""
-Batches: how many items a launch carries.
-"""
+"""Batches: how many items a launch carries."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ def host() -> SlowToLaunch:
 
 
 def test_quick_items_share_slow_launches(host: SlowToLaunch) -> None:
-    """
-    The time of a launch does not count as time of its items: quick items need few launches.
-    """
+    """The time of a launch does not count as time of its items: quick items need few launches."""
 
     @function("current", host=host)
     def double(number: int) -> int:
@@ -61,9 +57,7 @@ def test_quick_items_share_slow_launches(host: SlowToLaunch) -> None:
 
 
 def test_slow_items_are_launched_alone(host: SlowToLaunch) -> None:
-    """
-    Items that take longer than their launch do not wait behind each other.
-    """
+    """Items that take longer than their launch do not wait behind each other."""
 
     @function("current", host=host)
     def sleep(number: int) -> int:
@@ -75,9 +69,7 @@ def test_slow_items_are_launched_alone(host: SlowToLaunch) -> None:
 
 
 def test_one_call_after_the_other_is_learned_from(host: SlowToLaunch) -> None:
-    """
-    The time of calls submitted alone decides how many may share a launch.
-    """
+    """The time of calls submitted alone decides how many may share a launch."""
 
     @function("current", host=host)
     def double(number: int) -> int:
@@ -93,9 +85,7 @@ def test_one_call_after_the_other_is_learned_from(host: SlowToLaunch) -> None:
 
 
 def test_exception_of_an_item_on_its_own_is_its_own(host: SlowToLaunch) -> None:
-    """
-    An item launched alone raises its own exception, with nothing added to it.
-    """
+    """An item launched alone raises its own exception, with nothing added to it."""
 
     @function("current", host=host)
     def fail(number: int) -> int:

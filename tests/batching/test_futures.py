@@ -1,6 +1,4 @@
-"""
-Futures of submitted calls.
-"""
+"""Futures of submitted calls."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ def use(_: object) -> None:
 
 
 def test_a_call_counts_until_its_callbacks_have_begun(local_host: LocalHost):
-    """
-    A program that ends while an answer is being taken waits for what is done with it.
-    """
+    """A program that ends while an answer is being taken waits for what is done with it."""
     counted: list[int] = []
     isolated = function("current", host=local_host)(wait)
     future = isolated.submit(0.1)
@@ -51,9 +47,7 @@ def test_a_call_counts_until_its_callbacks_have_begun(local_host: LocalHost):
 
 
 def test_submitted_calls_wait_on_their_own_time(local_host: LocalHost):
-    """
-    A submitted call has its time from its submission, also while others run.
-    """
+    """A submitted call has its time from its submission, also while others run."""
     isolated = function("current", host=local_host, max_concurrency=1, timeout=1)(wait)
     in_time = isolated.with_policy(timeout=None)
     assert in_time(0) == 0
@@ -151,9 +145,7 @@ def test_call_that_waits_costs_little(
 
 @pytest.mark.parametrize("way", ["early", "late"])
 def test_given_executor_takes_the_calls(local_host: LocalHost, way: str):
-    """
-    Submitted calls wait on the threads of an executor that was given, if only after others.
-    """
+    """Submitted calls wait on the threads of an executor that was given, if only after others."""
     isolated = function("current", host=local_host)(wait)
     if way == "late":
         assert isolated.submit(0).result(60) == 0
@@ -165,9 +157,7 @@ def test_given_executor_takes_the_calls(local_host: LocalHost, way: str):
 
 
 def test_refused_call_begins_at_the_caller(local_host: LocalHost):
-    """
-    What is wrong with a submitted call is raised by one frame of ours, after others fitted too.
-    """
+    """What is wrong with a submitted call is raised by one frame of ours, after others fitted too."""
     isolated = function("current", host=local_host)(wait)
     assert isolated.submit(0).result(60) == 0
     with pytest.raises(TypeError, match="1 positional argument but 2 were given") as raised:
@@ -195,18 +185,14 @@ class ScriptedHost(Host[..., Any]):
         return LateExecution(call.id)
 
     def numbers(self, index: int) -> list[int]:
-        """
-        Return the arguments of the items of a launch, once it was made.
-        """
+        """Return the arguments of the items of a launch, once it was made."""
         assert wait_until(lambda: len(self.launched) > index, 60)
         call, _ = self.launched[index]
         items = values.open_arguments(call.arguments, None)
         return [args[0] for args, _ in (items if call.batch else [items])]
 
     def answer(self, index: int) -> None:
-        """
-        End a launch with a result for each item: its argument.
-        """
+        """End a launch with a result for each item: its argument."""
         _, sink = self.launched[index]
         outcomes = [(VALUE, number) for number in self.numbers(index)]
         sink(Item(Sealed(*values.seal_value(outcomes, None)), 0, len(outcomes)))
@@ -249,9 +235,7 @@ def test_cancelled_call_that_is_handed_back_is_not_made():
 
 
 class Argument:
-    """
-    What a call is made with; it tells when it is freed.
-    """
+    """What a call is made with; it tells when it is freed."""
 
 
 @pytest.mark.parametrize("step", [1, -1])

@@ -1,6 +1,4 @@
-"""
-Maps over inputs that are slow, endless, or raise.
-"""
+"""Maps over inputs that are slow, endless, or raise."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ def wait(seconds: float) -> float:
 
 
 def test_every_result_comes_once_and_in_order(local_host: LocalHost):
-    """
-    Each item has one result, in order, for batches of any size.
-    """
+    """Each item has one result, in order, for batches of any size."""
 
     @function("current", host=local_host, max_concurrency=2)
     def negative(x: int) -> int:
@@ -37,9 +33,7 @@ def test_every_result_comes_once_and_in_order(local_host: LocalHost):
 
 
 def test_slow_inputs_do_not_hold_back_what_is_there(local_host: LocalHost):
-    """
-    An item is launched when it is there, not when many others have come.
-    """
+    """An item is launched when it is there, not when many others have come."""
 
     @function("current", host=local_host, max_concurrency=1)
     def double(x: int) -> int:
@@ -63,9 +57,7 @@ def test_slow_inputs_do_not_hold_back_what_is_there(local_host: LocalHost):
 
 
 def test_window_bounds_the_items_taken(local_host: LocalHost):
-    """
-    No more items are taken than the window says, over the results that were taken.
-    """
+    """No more items are taken than the window says, over the results that were taken."""
 
     @function("current", host=local_host, max_concurrency=2)
     def same(x: int) -> int:
@@ -87,9 +79,7 @@ def test_window_bounds_the_items_taken(local_host: LocalHost):
 
 
 def test_input_that_raises_ends_the_map_after_earlier_results(local_host: LocalHost):
-    """
-    An exception of the inputs is raised once the results of the items before it are taken.
-    """
+    """An exception of the inputs is raised once the results of the items before it are taken."""
 
     @function("current", host=local_host, max_concurrency=2)
     def same(x: int) -> int:
@@ -106,9 +96,7 @@ def test_input_that_raises_ends_the_map_after_earlier_results(local_host: LocalH
 
 
 def test_calls_of_one_map_run_in_several_workers(local_host: LocalHost, tmp_path: Path):
-    """
-    Long calls are not held together while a worker could take some.
-    """
+    """Long calls are not held together while a worker could take some."""
 
     @function("current", host=local_host, min_concurrency=2, max_concurrency=2)
     def meet(folder: Path) -> int:
@@ -130,9 +118,7 @@ def test_calls_of_one_map_run_in_several_workers(local_host: LocalHost, tmp_path
 
 
 def test_an_unordered_map_gives_results_as_they_are_ready(local_host: LocalHost):
-    """
-    Results of an unordered map come in the order in which they got ready.
-    """
+    """Results of an unordered map come in the order in which they got ready."""
 
     @function("current", host=local_host, max_concurrency=1)
     def same(x: int) -> int:
@@ -143,9 +129,7 @@ def test_an_unordered_map_gives_results_as_they_are_ready(local_host: LocalHost)
 
 
 def test_a_map_over_no_iterable_is_refused_once(local_host: LocalHost):
-    """
-    A map that cannot be made raises, and says nothing more when it is forgotten.
-    """
+    """A map that cannot be made raises, and says nothing more when it is forgotten."""
 
     @function("current", host=local_host)
     def same(x: int) -> int:
@@ -157,18 +141,14 @@ def test_a_map_over_no_iterable_is_refused_once(local_host: LocalHost):
 
 
 def test_an_item_of_a_map_has_its_time_from_when_it_runs(local_host: LocalHost):
-    """
-    Items that wait for a worker do not wait on their own time.
-    """
+    """Items that wait for a worker do not wait on their own time."""
     isolated = function("current", host=local_host, max_concurrency=1, timeout=5)(wait)
 
     assert list(isolated.map([0.4] * 14)) == [0.4] * 14
 
 
 def test_an_item_that_raises_stop_iteration_is_told(local_host: LocalHost):
-    """
-    An item that raises StopIteration does not look like the end of the map.
-    """
+    """An item that raises StopIteration does not look like the end of the map."""
 
     @function("current", host=local_host)
     def take(number: int) -> int:
@@ -182,9 +162,7 @@ def test_an_item_that_raises_stop_iteration_is_told(local_host: LocalHost):
 
 
 def test_an_argument_that_cannot_travel_is_named(local_host: LocalHost):
-    """
-    The error of an item names its argument, as that of a call does, and no place in a batch.
-    """
+    """The error of an item names its argument, as that of a call does, and no place in a batch."""
 
     @function("current", host=local_host, max_concurrency=1)
     def take(first: object, second: object = None) -> None:
@@ -199,9 +177,7 @@ def test_an_argument_that_cannot_travel_is_named(local_host: LocalHost):
 
 
 class Wordless(Exception):
-    """
-    An error that says only once what is wrong.
-    """
+    """An error that says only once what is wrong."""
 
     told = False
 
@@ -218,9 +194,7 @@ class Stubborn:
 
 
 def test_an_item_that_cannot_be_sealed_twice_has_its_first_error(local_host: LocalHost):
-    """
-    Whatever goes wrong as the argument is looked for, the call of the item ends.
-    """
+    """Whatever goes wrong as the argument is looked for, the call of the item ends."""
     isolated = function("current", host=local_host, max_concurrency=1)(abs)
     with pytest.raises(FalSerializationError, match="not now"):
         isolated.submit(Stubborn()).result(60)  # type: ignore[arg-type]  # that is refused

@@ -1,6 +1,4 @@
-"""
-How far a map is, as it is shown.
-"""
+"""How far a map is, as it is shown."""
 
 from __future__ import annotations
 
@@ -16,18 +14,14 @@ from fal_core_worker.stream.frames import RAISED, VALUE
 
 
 def test_items_are_counted_where_all_inputs_have_a_size():
-    """
-    The shortest input ends a map.
-    """
+    """The shortest input ends a map."""
     assert count_items([[1, 2, 3], "ab"]) == 2
     assert count_items([[1, 2], iter([1])]) is None
     assert count_items([]) is None
 
 
 def test_description_says_how_long_it_takes_to_the_end():
-    """
-    The time that is left is known where the number of items is.
-    """
+    """The time that is left is known where the number of items is."""
     progress = MapProgress("double", 10)
     assert progress.describe(0.0) == "double: 0 of 10 in 0.0 s"
     progress.add([(VALUE, 1), (RAISED, ValueError())])
@@ -39,9 +33,7 @@ def test_description_says_how_long_it_takes_to_the_end():
 
 @pytest.mark.parametrize("ordered", [True, False])
 def test_map_ends_with_a_line_of_its_progress(capfd: Any, ordered: bool):
-    """
-    The line says how many items have ended, once, on standard error.
-    """
+    """The line says how many items have ended, once, on standard error."""
 
     @function("current", host=InProcessHost())
     def double(x: int) -> int:
@@ -56,9 +48,7 @@ def test_map_ends_with_a_line_of_its_progress(capfd: Any, ordered: bool):
 
 
 def test_map_is_silent_unless_it_is_asked(capfd: Any):
-    """
-    Without ``progress`` nothing is printed.
-    """
+    """Without ``progress`` nothing is printed."""
 
     @function("current", host=InProcessHost())
     def double(x: int) -> int:
@@ -69,9 +59,7 @@ def test_map_is_silent_unless_it_is_asked(capfd: Any):
 
 
 def test_map_that_raises_says_how_far_it_came(capfd: Any):
-    """
-    The line counts what has failed.
-    """
+    """The line counts what has failed."""
 
     @function("current", host=InProcessHost())
     def invert(x: int) -> float:

@@ -1,6 +1,4 @@
-"""
-Items that have an object in common, and results that have.
-"""
+"""Items that have an object in common, and results that have."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ def tagged(items: deque[Any]) -> deque[Any]:
 
 
 def test_a_batch_ends_before_an_item_that_shares_an_object() -> None:
-    """
-    Keyword arguments count as others do, and so do those that are nested.
-    """
+    """Keyword arguments count as others do, and so do those that are nested."""
     kept: list[int] = []
     separation = Separation(4096)
     assert separation.count(tagged(make_items(1, kept, 3, [kept], 5)), 5) == 3
@@ -55,9 +51,7 @@ def test_a_batch_ends_before_an_item_that_shares_an_object() -> None:
 
 
 def test_few_items_are_looked_at_where_they_share_objects() -> None:
-    """
-    A map of very many items that share one object does not look at all of them each time.
-    """
+    """A map of very many items that share one object does not look at all of them each time."""
     kept: list[int] = []
     waiting = tagged(make_items(*[kept] * 100))
     separation = Separation(64)
@@ -68,9 +62,7 @@ def test_few_items_are_looked_at_where_they_share_objects() -> None:
 
 
 def test_every_item_of_a_map_has_its_own_objects() -> None:
-    """
-    That holds however many items are launched together, and for their results.
-    """
+    """That holds however many items are launched together, and for their results."""
     kept: list[int] = []
 
     @function("current", host=InProcessHost())
@@ -94,9 +86,7 @@ def test_every_item_of_a_map_has_its_own_objects() -> None:
     ],
 )
 def test_items_share_nothing_that_other_objects_hold(make: Any) -> None:
-    """
-    What attributes, methods and closures refer to is not shared by the items of a map either.
-    """
+    """What attributes, methods and closures refer to is not shared by the items of a map either."""
 
     @function("current", host=InProcessHost())
     def call(append: Any, number: int, /) -> int:
@@ -107,9 +97,7 @@ def test_items_share_nothing_that_other_objects_hold(make: Any) -> None:
 
 
 def test_results_share_nothing_that_other_objects_hold() -> None:
-    """
-    Results that refer to one object of the worker refer to one of their own at home.
-    """
+    """Results that refer to one object of the worker refer to one of their own at home."""
     held: list[int] = []
 
     @function("current", host=InProcessHost())
@@ -121,9 +109,7 @@ def test_results_share_nothing_that_other_objects_hold() -> None:
 
 
 def test_items_of_other_objects_are_launched_together() -> None:
-    """
-    Objects that have none in common but what never changes need no launch of their own.
-    """
+    """Objects that have none in common but what never changes need no launch of their own."""
     sizes: list[int] = []
 
     class Counting(InProcessHost):

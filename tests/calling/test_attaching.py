@@ -1,6 +1,4 @@
-"""
-Attaching: detached work is followed as if this process had spawned it.
-"""
+"""Attaching: detached work is followed as if this process had spawned it."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ PATIENCE = 30
 
 
 class Ended:
-    """
-    An execution that has ended, and what it was sent.
-    """
+    """An execution that has ended, and what it was sent."""
 
     reference = "kept"
 
@@ -46,9 +42,7 @@ class Ended:
 
 @attrs.define(eq=False, slots=False)
 class KeepingHost(InProcessHost, DetachingHost):
-    """
-    Keeps the events of each call, and reports them to whoever asks.
-    """
+    """Keeps the events of each call, and reports them to whoever asks."""
 
     name: ClassVar[str] = "keeping"
 
@@ -56,9 +50,7 @@ class KeepingHost(InProcessHost, DetachingHost):
     attached: list[Ended] = attrs.field(factory=list)
 
     def keep(self, isolated: Any, *arguments: Any) -> str:
-        """
-        Run a call to its end, and return what it can be found by.
-        """
+        """Run a call to its end, and return what it can be found by."""
         recorder = Recorder(isolated.make_launcher())
         recorder.launch(*arguments)
         recorder.wait(PATIENCE)
@@ -91,9 +83,7 @@ def speak(text: str) -> str:
 
 
 def test_result_and_lines_are_those_of_the_call(host: KeepingHost) -> None:
-    """
-    Whoever attaches gets the lines and the result, with no function at hand.
-    """
+    """Whoever attaches gets the lines and the result, with no function at hand."""
     info = attach(host, host.keep(function("current", host=host)(speak), "hi"))
     assert info.return_value == "HI"
     assert info.logs.get(timeout=PATIENCE).message == "speaking"
@@ -101,9 +91,7 @@ def test_result_and_lines_are_those_of_the_call(host: KeepingHost) -> None:
 
 
 def test_events_that_were_seen_are_left_out(host: KeepingHost) -> None:
-    """
-    The host reports what comes after the events that were seen already.
-    """
+    """The host reports what comes after the events that were seen already."""
     reference = host.keep(function("current", host=host)(speak), "hi")
     seen = next(n for n, each in enumerate(host.kept["kept"], 1) if isinstance(each, Log))
     info = attach(host, reference, after=seen)
@@ -117,9 +105,7 @@ class Size:
 
 
 def test_classes_of_the_function_are_its_own(host: KeepingHost) -> None:
-    """
-    With the function that was spawned, its result is of the classes that it has here.
-    """
+    """With the function that was spawned, its result is of the classes that it has here."""
     isolated = function("current", host=host)(lambda width: Size(width))
     info = attach(host, host.keep(isolated, 3), isolated)
     assert type(info.return_value) is Size
@@ -127,9 +113,7 @@ def test_classes_of_the_function_are_its_own(host: KeepingHost) -> None:
 
 
 def test_what_the_call_raised_is_raised(host: KeepingHost) -> None:
-    """
-    The error of the function is that of the call, under a name for what is not known.
-    """
+    """The error of the function is that of the call, under a name for what is not known."""
     info = attach(host, host.keep(function("current", host=host)(speak), None))
     with pytest.raises(AttributeError, match="upper"):
         assert info.return_value
@@ -137,9 +121,7 @@ def test_what_the_call_raised_is_raised(host: KeepingHost) -> None:
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 def test_calls_home_are_answered(host: KeepingHost, *, known: bool) -> None:
-    """
-    A call that the work makes here is answered, with an error where nobody can make it.
-    """
+    """A call that the work makes here is answered, with an error where nobody can make it."""
     inner = function("current", host=InProcessHost())(speak)
     isolated = function("current", host=host)(lambda: inner("x"))
     host.keep(isolated)
@@ -156,9 +138,7 @@ def test_calls_home_are_answered(host: KeepingHost, *, known: bool) -> None:
 
 
 def test_errors_of_the_host_are_raised_at_once(host: KeepingHost) -> None:
-    """
-    Unknown work is an error, and so is a host that detaches none.
-    """
+    """Unknown work is an error, and so is a host that detaches none."""
     with pytest.raises(HostError, match="There is no nothing"):
         attach(host, "nothing")
     with pytest.raises(UnsupportedError, match="cannot attach to detached work"):

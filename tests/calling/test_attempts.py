@@ -1,6 +1,4 @@
-"""
-Calls that are made again after their host has failed.
-"""
+"""Calls that are made again after their host has failed."""
 
 from __future__ import annotations
 
@@ -93,9 +91,7 @@ def fail() -> Callable[..., Failing]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_call_is_made_again(way: Callable[..., Any], fail: Callable[..., Failing]) -> None:
-    """
-    A call whose host has failed is made again under another id, in each way of calling.
-    """
+    """A call whose host has failed is made again under another id, in each way of calling."""
     host = fail(failures=2)
 
     assert way(function("current", host=host, retries=2)(double)) == 8
@@ -106,9 +102,7 @@ def test_a_call_is_made_again(way: Callable[..., Any], fail: Callable[..., Faili
 def test_a_launch_that_raises_is_an_attempt(
     way: Callable[..., Any], fail: Callable[..., Failing]
 ) -> None:
-    """
-    A host that refuses a call at once may take it the next time.
-    """
+    """A host that refuses a call at once may take it the next time."""
     host = fail(way="launch")
 
     assert way(function("current", host=host, retries=1)(double)) == 8
@@ -116,9 +110,7 @@ def test_a_launch_that_raises_is_an_attempt(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_last_attempt_raises(way: Callable[..., Any], fail: Callable[..., Failing]) -> None:
-    """
-    After the last attempt the error of the host is raised.
-    """
+    """After the last attempt the error of the host is raised."""
     host = fail(failures=3)
 
     with pytest.raises(WorkerLost, match="As it was asked to"):
@@ -130,9 +122,7 @@ def test_the_last_attempt_raises(way: Callable[..., Any], fail: Callable[..., Fa
 def test_a_cancelled_call_is_not_made_again(
     way: Callable[..., Any], fail: Callable[..., Failing]
 ) -> None:
-    """
-    Some errors are final: another attempt would not be wanted, or not help.
-    """
+    """Some errors are final: another attempt would not be wanted, or not help."""
     host = fail(reason=Cancelled())
 
     with pytest.raises(Cancelled):
@@ -142,9 +132,7 @@ def test_a_cancelled_call_is_not_made_again(
 
 @pytest.mark.parametrize("way", WAYS)
 def test_exceptions_that_are_named_are_retried(way: Callable[..., Any], tmp_path: Any) -> None:
-    """
-    A function is run again after an exception of ``retry_on``, and after no other.
-    """
+    """A function is run again after an exception of ``retry_on``, and after no other."""
     path = tmp_path / "tries"
 
     def sometimes(number: int) -> int:
@@ -184,9 +172,7 @@ def test_exceptions_are_retried_in_whatever_way_they_are_raised(
 
 
 def test_a_stream_that_raises_before_its_first_item_is_begun_again(tmp_path: Any) -> None:
-    """
-    An exception of ``retry_on`` begins a stream again that has given nothing.
-    """
+    """An exception of ``retry_on`` begins a stream again that has given nothing."""
     path = tmp_path / "tries"
 
     def items() -> Iterator[int]:
@@ -201,9 +187,7 @@ def test_a_stream_that_raises_before_its_first_item_is_begun_again(tmp_path: Any
 
 
 def test_items_of_a_stream_are_not_repeated(fail: Callable[..., Failing]) -> None:
-    """
-    A stream is begun again only while it has given nothing.
-    """
+    """A stream is begun again only while it has given nothing."""
     host = fail(way="last")
     items = function("current", host=host, retries=2)(count)(3)
 
@@ -214,9 +198,7 @@ def test_items_of_a_stream_are_not_repeated(fail: Callable[..., Failing]) -> Non
 
 
 def test_a_stream_that_has_given_nothing_is_begun_again(fail: Callable[..., Failing]) -> None:
-    """
-    A stream whose host fails before the first item is begun again.
-    """
+    """A stream whose host fails before the first item is begun again."""
     host: Host[..., Any] = fail(failures=2)
 
     assert list(function("current", host=host, retries=2)(count)(3)) == [0, 1, 2]

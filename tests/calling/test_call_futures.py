@@ -1,6 +1,4 @@
-"""
-Futures that are cancelled while their calls run.
-"""
+"""Futures that are cancelled while their calls run."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_core.errors import Cancelled
 
 
 class EndedFuture(CallFuture):
-    """
-    Counts how often its call was ended.
-    """
+    """Counts how often its call was ended."""
 
     count = 0
 
@@ -28,9 +24,7 @@ class EndedFuture(CallFuture):
 
 
 def test_a_cancelled_future_is_done_for_all_who_wait() -> None:
-    """
-    The waits of ``concurrent.futures`` end too, whether they began before or after.
-    """
+    """The waits of ``concurrent.futures`` end too, whether they began before or after."""
     future = EndedFuture()
     found: list[int] = []
     waiting = threading.Thread(target=lambda: found.append(len(wait([future]).done)))
@@ -45,9 +39,7 @@ def test_a_cancelled_future_is_done_for_all_who_wait() -> None:
 
 
 def test_the_answer_of_a_cancelled_call_is_dropped() -> None:
-    """
-    A result or an error that comes after a cancel changes nothing, and raises nothing.
-    """
+    """A result or an error that comes after a cancel changes nothing, and raises nothing."""
     future = EndedFuture()
     future.cancel()
 
@@ -62,9 +54,7 @@ def test_the_answer_of_a_cancelled_call_is_dropped() -> None:
 
 
 def test_a_future_that_is_done_is_not_cancelled() -> None:
-    """
-    The answer that has come is kept.
-    """
+    """The answer that has come is kept."""
     future = EndedFuture()
     future.settle(1)
 
@@ -97,9 +87,7 @@ def test_a_call_is_ended_once() -> None:
 
 
 def test_an_error_of_the_function_is_no_cancel() -> None:
-    """
-    A ``CancelledError`` that the function raised arrives as itself.
-    """
+    """A ``CancelledError`` that the function raised arrives as itself."""
     future = EndedFuture()
     future.settle(None, CancelledError("its own"))
 
@@ -109,9 +97,7 @@ def test_an_error_of_the_function_is_no_cancel() -> None:
 
 
 def test_a_raised_error_keeps_no_future() -> None:
-    """
-    Without a cycle, the future and what its error holds are freed once they are not used.
-    """
+    """Without a cycle, the future and what its error holds are freed once they are not used."""
     future = EndedFuture()
     future.settle(None, LookupError("gone"))
     known = weakref.ref(future)
@@ -126,9 +112,7 @@ def test_a_raised_error_keeps_no_future() -> None:
 
 
 def test_a_cancelled_future_cancels_who_awaits_it() -> None:
-    """
-    It can be awaited as any future of ``concurrent.futures``.
-    """
+    """It can be awaited as any future of ``concurrent.futures``."""
 
     async def main() -> None:
         future = EndedFuture()

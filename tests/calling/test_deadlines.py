@@ -1,6 +1,4 @@
-"""
-Calls that are ended when their time is up.
-"""
+"""Calls that are ended when their time is up."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from fal_core.testing import InProcessHost
 
 
 class Endless(Driven):
-    """
-    An execution that ends only when it is cancelled, if at all.
-    """
+    """An execution that ends only when it is cancelled, if at all."""
 
     reference = "endless"
 
@@ -49,9 +45,7 @@ class Endless(Driven):
 
 @attrs.define(eq=False, slots=False)
 class EndlessHost(Host[..., Any]):
-    """
-    A host whose calls never end of their own accord.
-    """
+    """A host whose calls never end of their own accord."""
 
     name: ClassVar[str] = "endless"
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -93,9 +87,7 @@ def mapped(isolated: IsolatedFunction[..., Any]) -> Any:
 
 @pytest.mark.parametrize("way", [called, submitted, spawned, mapped])
 def test_a_call_has_its_time(way: Callable[..., Any]) -> None:
-    """
-    A call ends at its deadline in each way of calling, and the error has its seconds.
-    """
+    """A call ends at its deadline in each way of calling, and the error has its seconds."""
     isolated = function("current", host=EndlessHost(), timeout=0.1)(give)
 
     with pytest.raises(Timeout) as raised:
@@ -107,18 +99,14 @@ def test_a_call_has_its_time(way: Callable[..., Any]) -> None:
 
 
 def test_a_stream_has_its_time() -> None:
-    """
-    The timeout of a stream is that of all its items.
-    """
+    """The timeout of a stream is that of all its items."""
     with pytest.raises(Timeout):
         list(function("current", host=EndlessHost(), timeout=0.1)(items)(1))
 
 
 @pytest.mark.parametrize("way", [called, spawned])
 def test_a_call_whose_time_is_up_is_not_made_again(way: Callable[..., Any]) -> None:
-    """
-    All attempts share one deadline.
-    """
+    """All attempts share one deadline."""
     host = EndlessHost()
 
     with pytest.raises(Timeout):
@@ -127,9 +115,7 @@ def test_a_call_whose_time_is_up_is_not_made_again(way: Callable[..., Any]) -> N
 
 
 def test_a_call_in_time_keeps_its_result() -> None:
-    """
-    A deadline changes nothing for a call that ends before it.
-    """
+    """A deadline changes nothing for a call that ends before it."""
     assert function("current", host=InProcessHost(), timeout=60)(give)(3) == 3
 
 
@@ -138,9 +124,7 @@ def make_call() -> Call:
 
 
 def test_a_host_that_does_not_end_a_call_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A call ends soon after the grace even if its host never reports the end.
-    """
+    """A call ends soon after the grace even if its host never reports the end."""
     monkeypatch.setattr("fal_core.calling.deadlines._PATIENCE", 0.1)
     events: list[Event] = []
     ended = threading.Event()
@@ -161,9 +145,7 @@ def test_a_host_that_does_not_end_a_call_is_given_up(monkeypatch: pytest.MonkeyP
 
 
 def test_a_host_that_ignores_a_cancel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The error of a call that its host does not end says so, and names the host.
-    """
+    """The error of a call that its host does not end says so, and names the host."""
     monkeypatch.setattr("fal_core.calling.deadlines._PATIENCE", 0.1)
     isolated = function("current", host=EndlessHost(obeys=False), timeout=0.1, grace=0.1)(give)
     with pytest.raises(Timeout) as raised:
@@ -175,9 +157,7 @@ def test_a_host_that_ignores_a_cancel_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_launch_that_raises_leaves_no_deadline() -> None:
-    """
-    A call that was not launched has no end, neither at its deadline nor later.
-    """
+    """A call that was not launched has no end, neither at its deadline nor later."""
     events: list[Event] = []
 
     def refuse(call: Call, sink: Sink) -> Execution:
@@ -196,9 +176,7 @@ def test_a_launch_that_raises_leaves_no_deadline() -> None:
 
 
 def test_a_call_may_have_its_time_from_its_start() -> None:
-    """
-    The time of an item of a map begins when the host runs it, not while it waits.
-    """
+    """The time of an item of a map begins when the host runs it, not while it waits."""
     sinks: list[Sink] = []
 
     def launch(call: Call, sink: Sink) -> Execution:

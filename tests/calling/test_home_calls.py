@@ -1,6 +1,4 @@
-"""
-Functions in a worker that call isolated functions of this process.
-"""
+"""Functions in a worker that call isolated functions of this process."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_core.testing import InProcessHost
 
 
 def test_a_call_to_another_place_is_made_at_home() -> None:
-    """
-    The function runs where its own host says, and its result goes to the worker.
-    """
+    """The function runs where its own host says, and its result goes to the worker."""
     outer_host, inner_host = InProcessHost(), InProcessHost()
 
     @function("current", host=inner_host)
@@ -31,9 +27,7 @@ def test_a_call_to_another_place_is_made_at_home() -> None:
 
 
 def test_exception_of_a_home_call_is_raised_in_the_worker() -> None:
-    """
-    An exception of a home call is an exception of that call, wherever it runs.
-    """
+    """An exception of a home call is an exception of that call, wherever it runs."""
 
     @function("current", host=InProcessHost())
     def fail() -> None:
@@ -51,9 +45,7 @@ def test_exception_of_a_home_call_is_raised_in_the_worker() -> None:
 
 
 def test_a_generator_called_at_home_gives_a_list() -> None:
-    """
-    The items that it yields are returned as one list.
-    """
+    """The items that it yields are returned as one list."""
 
     @function("current", host=InProcessHost())
     def items(limit: int) -> Iterator[int]:
@@ -68,9 +60,7 @@ def test_a_generator_called_at_home_gives_a_list() -> None:
 
 @pytest.mark.parametrize("way", ["submit", "spawn", "map", "stream"])
 def test_home_calls_are_answered_however_the_caller_is_called(way: str) -> None:
-    """
-    Every sink of a call answers its home calls.
-    """
+    """Every sink of a call answers its home calls."""
 
     @function("current", host=InProcessHost())
     def inner(number: int) -> int:

@@ -1,6 +1,4 @@
-"""
-Executions that stand in for another one until that is known.
-"""
+"""Executions that stand in for another one until that is known."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ MESSAGE: Any = object()
 
 
 class Inner:
-    """
-    An execution that records its requests.
-    """
+    """An execution that records its requests."""
 
     def __init__(self) -> None:
         self.asked: list[object] = []
@@ -46,9 +42,7 @@ def late() -> LateExecution:
 
 
 def test_earlier_requests_are_passed_on_in_order(late: LateExecution):
-    """
-    The inner execution gets the requests from before it was known, then the later ones.
-    """
+    """The inner execution gets the requests from before it was known, then the later ones."""
     inner = Inner()
     late.send(MESSAGE)
     late.drain()
@@ -64,9 +58,7 @@ def test_earlier_requests_are_passed_on_in_order(late: LateExecution):
 
 
 def test_requests_made_while_passing_on_come_after_the_earlier_ones(late: LateExecution):
-    """
-    A request made while earlier ones are passed on comes after them, without a deadlock.
-    """
+    """A request made while earlier ones are passed on comes after them, without a deadlock."""
     inner = Inner()
     inner.cancelled = lambda: late.send(MESSAGE)
     late.cancel(2.0)
@@ -78,9 +70,7 @@ def test_requests_made_while_passing_on_come_after_the_earlier_ones(late: LateEx
 
 
 def test_requests_are_dropped_if_there_is_no_inner_execution(late: LateExecution):
-    """
-    An execution that never begins can be asked for anything.
-    """
+    """An execution that never begins can be asked for anything."""
     late.cancel(2.0)
     late.settle(None)
     late.drain()
@@ -90,9 +80,7 @@ def test_requests_are_dropped_if_there_is_no_inner_execution(late: LateExecution
 
 
 def test_another_inner_execution_follows(late: LateExecution):
-    """
-    After it has settled again, requests go to the new inner execution alone.
-    """
+    """After it has settled again, requests go to the new inner execution alone."""
     first, second = Inner(), Inner()
     late.settle(first)
     late.settle(second)
@@ -103,9 +91,7 @@ def test_another_inner_execution_follows(late: LateExecution):
 
 
 def test_settling_is_waited_for(late: LateExecution):
-    """
-    Waiting ends once the inner execution is known and has received the earlier requests.
-    """
+    """Waiting ends once the inner execution is known and has received the earlier requests."""
     assert not late.wait_until_settled(0)
     inner = Inner()
     late.cancel(2.0)

@@ -1,6 +1,4 @@
-"""
-The checks before a function is called: the options that its host uses, and its Python.
-"""
+"""The checks before a function is called: the options that its host uses, and its Python."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from fal_core.testing import InProcessHost
 
 
 def told(captured: pytest.CaptureFixture[str]) -> list[str]:
-    """
-    Return the warnings since the last call.
-    """
+    """Return the warnings since the last call."""
     return [line for line in captured.readouterr().err.splitlines() if "does not use" in line]
 
 
@@ -33,9 +29,7 @@ def told(captured: pytest.CaptureFixture[str]) -> list[str]:
 def test_each_unused_option_is_warned_of_once(
     capsys: pytest.CaptureFixture[str], seal: Any
 ) -> None:
-    """
-    A function warns of an option once for each host, however it is called or changed.
-    """
+    """A function warns of an option once for each host, however it is called or changed."""
 
     @function("current", host=InProcessHost(), machine_type="GPU-H100", seal=seal)
     def give(number: int = 1) -> int:
@@ -54,9 +48,7 @@ def test_each_unused_option_is_warned_of_once(
 
 
 def test_another_function_warns_of_its_own_options(capsys: pytest.CaptureFixture[str]) -> None:
-    """
-    Two functions of one name each warn of their options, also one that has no hash.
-    """
+    """Two functions of one name each warn of their options, also one that has no hash."""
 
     def declared() -> Any:
         @function("current", host=InProcessHost(), machine_type="GPU-H100")
@@ -81,9 +73,7 @@ def test_another_function_warns_of_its_own_options(capsys: pytest.CaptureFixture
 def test_errors_are_raised_every_time_and_silence_never_warns(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """
-    ``on_unsupported="error"`` refuses each call, and ``"ignore"`` prints nothing.
-    """
+    """``on_unsupported="error"`` refuses each call, and ``"ignore"`` prints nothing."""
 
     @function("current", host=InProcessHost(), machine_type="GPU-H100")
     def give() -> int:
@@ -107,9 +97,7 @@ def echo(value: Any) -> Any:
 
 @attrs.define(eq=False, slots=False)
 class ElsewhereHost(InProcessHost):
-    """
-    Keeps the calls it is given, and does not know which Python runs them.
-    """
+    """Keeps the calls it is given, and does not know which Python runs them."""
 
     name: ClassVar[str] = "elsewhere"
     capabilities: ClassVar[Capabilities] = attrs.evolve(
@@ -127,9 +115,7 @@ class ElsewhereHost(InProcessHost):
 
 @attrs.define(eq=False, slots=False)
 class HereHost(ElsewhereHost):
-    """
-    Runs the Python of this process.
-    """
+    """Runs the Python of this process."""
 
     name: ClassVar[str] = "here"
     capabilities: ClassVar[Capabilities] = InProcessHost.capabilities
@@ -139,9 +125,7 @@ class HereHost(ElsewhereHost):
 def test_functions_travel_as_source_where_the_python_is_not_known(
     cls: type[ElsewhereHost], travels: bool
 ) -> None:
-    """
-    A function also travels as source if its host may have another Python.
-    """
+    """A function also travels as source if its host may have another Python."""
     host = cls()
     assert function("current", host=host)(echo)(4) == 4
     assert [call.function.portable is not None for call in host.calls] == [travels]
@@ -150,9 +134,7 @@ def test_functions_travel_as_source_where_the_python_is_not_known(
 
 @attrs.frozen(kw_only=True)
 class OtherPython(CurrentEnvironment):
-    """
-    Has a Python of its own.
-    """
+    """Has a Python of its own."""
 
     kind: ClassVar[str] = "other-python"
 
@@ -160,9 +142,7 @@ class OtherPython(CurrentEnvironment):
 
 
 class OtherPythons:
-    """
-    A plugin that registers the kind.
-    """
+    """A plugin that registers the kind."""
 
     fal_core_api = 1
 
@@ -172,9 +152,7 @@ class OtherPythons:
 
 
 def test_function_without_source_is_refused_for_another_python_at_once() -> None:
-    """
-    A function that another Python could not open is refused before its environment is built.
-    """
+    """A function that another Python could not open is refused before its environment is built."""
     made: dict[str, Any] = {"__name__": "made"}
     exec("def give() -> int:\n    return 1\n", made)
     host = ElsewhereHost()

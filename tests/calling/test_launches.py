@@ -26,9 +26,7 @@ from fal_core.testing.harness.processes import wait_until
 
 @attrs.define(eq=False, slots=False)
 class RaisingHost(Host[..., Any]):
-    """
-    A host whose launch raises.
-    """
+    """A host whose launch raises."""
 
     name: ClassVar[str] = "raising"
     capabilities: ClassVar[Capabilities] = Capabilities(kinds=None, stream=True)
@@ -43,9 +41,7 @@ class RaisingHost(Host[..., Any]):
 
 @attrs.define(eq=False, slots=False)
 class CheckingHost(InProcessHost):
-    """
-    A host whose check raises.
-    """
+    """A host whose check raises."""
 
     name: ClassVar[str] = "checking"
 
@@ -74,9 +70,7 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 def test_what_a_launch_raises_names_the_host(
     monkeypatch: pytest.MonkeyPatch, way: str, strict: str
 ) -> None:
-    """
-    An error that is none of fal-core's is the cause of a HostError that names the host.
-    """
+    """An error that is none of fal-core's is the cause of a HostError that names the host."""
     monkeypatch.setenv("FAL_CORE_STRICT", strict)
     error = KeyError("token")
     with pytest.raises(HostError) as caught:
@@ -86,9 +80,7 @@ def test_what_a_launch_raises_names_the_host(
 
 
 def test_a_launch_that_says_what_is_wrong_is_left_alone() -> None:
-    """
-    An error of fal-core is raised as it is.
-    """
+    """An error of fal-core is raised as it is."""
     closed = HostClosed("raising", "It is full.")
     with pytest.raises(HostClosed) as caught:
         function("current", host=RaisingHost(closed))(double)(1)
@@ -96,9 +88,7 @@ def test_a_launch_that_says_what_is_wrong_is_left_alone() -> None:
 
 
 def test_a_launch_that_raises_is_tried_again() -> None:
-    """
-    Whatever a host raises, its call has as many attempts as it may.
-    """
+    """Whatever a host raises, its call has as many attempts as it may."""
     host = RaisingHost(OSError("no route"))
     with pytest.raises(HostError, match="OSError: no route"):
         function("current", host=host, retries=2)(double)(1)
@@ -106,9 +96,7 @@ def test_a_launch_that_raises_is_tried_again() -> None:
 
 
 def test_what_a_check_raises_names_the_host() -> None:
-    """
-    So it is with the check of a host.
-    """
+    """So it is with the check of a host."""
     with pytest.raises(HostError) as caught:
         function("current", host=CheckingHost())(double)(1)
     assert str(caught.value) == "Host 'checking': its check raised KeyError: 'token'."
@@ -117,9 +105,7 @@ def test_what_a_check_raises_names_the_host() -> None:
 
 @attrs.define(eq=False, slots=False)
 class BlockedHost(Host[..., Any]):
-    """
-    A host whose launch waits until a test lets it go on.
-    """
+    """A host whose launch waits until a test lets it go on."""
 
     name: ClassVar[str] = "blocked"
     capabilities: ClassVar[Capabilities] = Capabilities(kinds=None, options=None, stream=True)
@@ -158,9 +144,7 @@ def wait_long(number: int) -> int:
 
 @pytest.mark.parametrize("way", ["call", "spawn", "submit", "map"])
 def test_a_launch_that_has_to_wait_for_something(way: str, host: BlockedHost) -> None:
-    """
-    A call has its result however long its launch takes.
-    """
+    """A call has its result however long its launch takes."""
     threading.Timer(0.2, host.may_go.set).start()
     isolated = function("current", host=host)(double)
     ways: dict[str, Callable[[], Any]] = {
@@ -174,9 +158,7 @@ def test_a_launch_that_has_to_wait_for_something(way: str, host: BlockedHost) ->
 
 @pytest.mark.parametrize("way", ["call", "spawn", "submit"])
 def test_a_timeout_holds_while_a_call_is_launched(way: str, host: BlockedHost) -> None:
-    """
-    The time of a call ends while its host launches it, and the error says so.
-    """
+    """The time of a call ends while its host launches it, and the error says so."""
     isolated = function("current", host=host, timeout=0.1, grace=0.1)(double)
     ways: dict[str, Callable[[], Any]] = {
         "call": lambda: isolated(2),
@@ -195,9 +177,7 @@ def test_a_timeout_holds_while_a_call_is_launched(way: str, host: BlockedHost) -
 
 
 def test_submit_does_not_wait_for_a_launch(host: BlockedHost) -> None:
-    """
-    Calls that are submitted wait for their launch elsewhere, and can be cancelled there.
-    """
+    """Calls that are submitted wait for their launch elsewhere, and can be cancelled there."""
     isolated = function("current", host=host)(double)
     futures = [isolated.submit(number) for number in range(3)]
     assert futures[0].cancel()
@@ -208,9 +188,7 @@ def test_submit_does_not_wait_for_a_launch(host: BlockedHost) -> None:
 
 
 def test_what_a_late_launch_begins_is_cancelled(host: BlockedHost) -> None:
-    """
-    A call whose time was up before it was launched is cancelled once it is.
-    """
+    """A call whose time was up before it was launched is cancelled once it is."""
     isolated = function("current", host=host, timeout=0.1, grace=0.1)(wait_long)
     with pytest.raises(Timeout):
         isolated(1)
@@ -221,9 +199,7 @@ def test_what_a_late_launch_begins_is_cancelled(host: BlockedHost) -> None:
 
 @pytest.mark.parametrize("way", ["call", "submit"])
 def test_a_launch_that_refuses_a_call_is_the_error_of_it(way: str, host: BlockedHost) -> None:
-    """
-    An error of fal-core that a launch raises is raised as it is, also where it comes late.
-    """
+    """An error of fal-core that a launch raises is raised as it is, also where it comes late."""
     host.error = OptionError("There is no such queue.")
     host.may_go.set()
     isolated = function("current", host=host)(double)
@@ -239,9 +215,7 @@ def test_a_launch_that_takes_long_is_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """
-    After a while a line names the host and what it is busy with.
-    """
+    """After a while a line names the host and what it is busy with."""
     monkeypatch.setattr(launches, "SILENCE", 0.1)
     threading.Timer(0.5, host.may_go.set).start()
     isolated = function("current", host=host)(double)
@@ -254,9 +228,7 @@ def test_a_launch_that_takes_long_is_told(
 
 @attrs.define(eq=False, slots=False)
 class OnceBlockedHost(BlockedHost):
-    """
-    A host whose first launch alone waits until a test lets it go on.
-    """
+    """A host whose first launch alone waits until a test lets it go on."""
 
     count: int = attrs.field(default=0, init=False)
 
@@ -301,9 +273,7 @@ def test_a_launch_that_is_given_up_holds_up_no_other(once: OnceBlockedHost) -> N
 def test_a_launch_that_takes_long_holds_up_no_other(
     once: OnceBlockedHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Once a line has said that a launch has not returned, those after it are made.
-    """
+    """Once a line has said that a launch has not returned, those after it are made."""
     monkeypatch.setattr(launches, "SILENCE", 0.1)
     isolated = function("current", host=once)(double)
     first, *others = [isolated.submit(number) for number in range(3)]
@@ -314,9 +284,7 @@ def test_a_launch_that_takes_long_holds_up_no_other(
 
 
 def test_a_call_behind_a_launch_says_so(host: BlockedHost) -> None:
-    """
-    The error of a call whose time is up before its launch has begun names what it waited for.
-    """
+    """The error of a call whose time is up before its launch has begun names what it waited for."""
     isolated = function("current", host=host, timeout=0.1, grace=60)(double)
     errors = [future.exception(60) for future in [isolated.submit(1), isolated.submit(2)]]
     assert [str(error) for error in errors] == [
@@ -330,9 +298,7 @@ def test_a_call_behind_a_launch_says_so(host: BlockedHost) -> None:
 def test_launches_go_on_after_a_sink_has_raised(
     monkeypatch: pytest.MonkeyPatch, host: BlockedHost
 ) -> None:
-    """
-    What the sink of one call raises is reported, and is no end of the launches after it.
-    """
+    """What the sink of one call raises is reported, and is no end of the launches after it."""
     reported: list[str] = []
     monkeypatch.setattr(
         threading, "excepthook", lambda args: reported.append(str(args.exc_value))
@@ -407,9 +373,7 @@ def test_what_was_asked_while_a_call_was_launched(
 
 
 def test_the_event_thread_waits_for_no_event_that_is_handled() -> None:
-    """
-    A call whose time is up while an event of it is handled holds up no other.
-    """
+    """A call whose time is up while an event of it is handled holds up no other."""
     is_handled, may_return, may_go = (threading.Event() for _ in range(3))
     events: list[Event] = []
 

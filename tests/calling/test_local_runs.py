@@ -1,6 +1,4 @@
-"""
-Calls of a function in this process.
-"""
+"""Calls of a function in this process."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_core.testing import InProcessHost, ProcessHost
 
 
 def count_setups() -> tuple[list[int], Callable[[], int]]:
-    """
-    Return a list that grows with each call of the function beside it.
-    """
+    """Return a list that grows with each call of the function beside it."""
     made: list[int] = []
 
     def load() -> int:
@@ -26,9 +22,7 @@ def count_setups() -> tuple[list[int], Callable[[], int]]:
 
 
 def test_setup_function_runs_before_the_first_local_run() -> None:
-    """
-    A local run is given what the ``setup_function`` returned, which runs once.
-    """
+    """A local run is given what the ``setup_function`` returned, which runs once."""
     made, load = count_setups()
 
     @function("current", host=InProcessHost(), setup_function=load)
@@ -44,9 +38,7 @@ def test_setup_function_runs_before_the_first_local_run() -> None:
 
 
 def test_setup_function_of_coroutine_functions_and_methods() -> None:
-    """
-    Coroutine functions and methods are given the result of the setup as well.
-    """
+    """Coroutine functions and methods are given the result of the setup as well."""
     _, load = count_setups()
 
     class Scale:
@@ -64,9 +56,7 @@ def test_setup_function_of_coroutine_functions_and_methods() -> None:
 
 
 def test_function_with_a_setup_is_not_run_in_the_worker_of_another() -> None:
-    """
-    An isolated function that another one calls is given the result of its own setup.
-    """
+    """An isolated function that another one calls is given the result of its own setup."""
     host = ProcessHost()
 
     def load() -> int:

@@ -1,6 +1,4 @@
-"""
-Isolated methods are called like isolated functions.
-"""
+"""Isolated methods are called like isolated functions."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_core.testing import InProcessHost
 
 @pytest.fixture
 def scale() -> Any:
-    """
-    An instance of a class with isolated methods.
-    """
+    """An instance of a class with isolated methods."""
 
     isolated = partial(function, "current", host=InProcessHost())
 
@@ -59,23 +55,17 @@ def test_a_method_is_called_in_every_way(scale: Any) -> None:
 
 
 def test_a_generator_method_streams(scale: Any) -> None:
-    """
-    A generator method gives its items by its call, and by ``stream``.
-    """
+    """A generator method gives its items by its call, and by ``stream``."""
     assert list(scale.upto(3)) == list(scale.upto.stream(3)) == [0, 3, 6]
 
 
 def test_a_method_calls_another_method(scale: Any) -> None:
-    """
-    Inside the worker too, an isolated method has its instance.
-    """
+    """Inside the worker too, an isolated method has its instance."""
     assert scale.sum_of([1, 2, 3]) == 18
 
 
 def test_a_method_has_the_attributes_of_its_function(scale: Any) -> None:
-    """
-    A method has the name, the attributes and the signature of its function, bound.
-    """
+    """A method has the name, the attributes and the signature of its function, bound."""
     assert scale.times.__name__ == "times"
     assert scale.times.__self__ is scale
     assert scale.times.options is type(scale).times.options
@@ -88,9 +78,7 @@ def test_a_method_has_the_attributes_of_its_function(scale: Any) -> None:
 
 
 def test_a_method_travels_with_a_function(scale: Any) -> None:
-    """
-    A function that has captured a bound method calls it for the same instance.
-    """
+    """A function that has captured a bound method calls it for the same instance."""
     times = scale.times
 
     @function("current", host=scale.times.host)

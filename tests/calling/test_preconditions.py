@@ -1,6 +1,4 @@
-"""
-Preconditions: a call is refused before anything is done, for the reasons of ``explain``.
-"""
+"""Preconditions: a call is refused before anything is done, for the reasons of ``explain``."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ from fal_core.wrappers import WrapperHost
 
 @attrs.define(eq=False, slots=False)
 class Little(InProcessHost):
-    """
-    A host that can do little, and counts its launches.
-    """
+    """A host that can do little, and counts its launches."""
 
     name: ClassVar[str] = "little"
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -69,9 +65,7 @@ class Little(InProcessHost):
 
 @attrs.define(eq=False, slots=False)
 class OfPython2(Little):
-    """
-    A host without a Python that functions could run on.
-    """
+    """A host without a Python that functions could run on."""
 
     name: ClassVar[str] = "python-2"
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -81,9 +75,7 @@ class OfPython2(Little):
 
 @attrs.define(eq=False, slots=False)
 class Three(Little):
-    """
-    A host of three nodes.
-    """
+    """A host of three nodes."""
 
     name: ClassVar[str] = "three"
     capabilities: ClassVar[Capabilities] = attrs.evolve(Little.capabilities, nodes=3)
@@ -91,9 +83,7 @@ class Three(Little):
 
 @attrs.define(eq=False, slots=False)
 class Hasty(InProcessHost, AnticipatingHost):
-    """
-    A host that raises as a call is announced.
-    """
+    """A host that raises as a call is announced."""
 
     name: ClassVar[str] = "hasty"
 
@@ -103,9 +93,7 @@ class Hasty(InProcessHost, AnticipatingHost):
 
 @attrs.define(eq=False, slots=False)
 class Around(WrapperHost[..., Any]):
-    """
-    A host that adds nothing.
-    """
+    """A host that adds nothing."""
 
     name: ClassVar[str] = "around"
 
@@ -145,9 +133,7 @@ def count() -> Iterator[int]:
 def test_a_call_is_refused_as_it_is_explained(
     func: Any, options: dict[str, Any], sentence: str
 ) -> None:
-    """
-    A call that the host cannot run is refused with the reason of ``explain``, unlaunched.
-    """
+    """A call that the host cannot run is refused with the reason of ``explain``, unlaunched."""
     host = Little()
     isolated = function("current", host=host, **options)(func)
     assert sentence in explain(isolated).reasons
@@ -163,9 +149,7 @@ def test_a_call_is_refused_as_it_is_explained(
 
 
 def test_a_call_of_more_nodes_than_there_are_is_refused_whatever_is_allowed() -> None:
-    """
-    On fewer nodes a function gives wrong results, so no ``on_unsupported`` lets it run there.
-    """
+    """On fewer nodes a function gives wrong results, so no ``on_unsupported`` lets it run there."""
     host = Three()
     for how in ("ignore", "warn", "error"):
         isolated = function("current", host=host, nodes=4, on_unsupported=how)(give)
@@ -175,9 +159,7 @@ def test_a_call_of_more_nodes_than_there_are_is_refused_whatever_is_allowed() ->
 
 
 def test_one_node_is_what_every_host_has(capsys: pytest.CaptureFixture[str]) -> None:
-    """
-    A function that is declared for one node runs on every host, without a warning.
-    """
+    """A function that is declared for one node runs on every host, without a warning."""
     isolated = function("current", host=Little(), nodes=1)(give)
     assert isolated() == 1
     assert capsys.readouterr().err == ""
@@ -187,9 +169,7 @@ def test_one_node_is_what_every_host_has(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_host_without_the_python_refuses() -> None:
-    """
-    A host that has only other Pythons says which.
-    """
+    """A host that has only other Pythons says which."""
     host = OfPython2()
     isolated = function("current", host=host)(give)
     with pytest.raises(UnsupportedError, match=r"cannot run Python 3\.\d+\. It runs 2\.6, 2"):
@@ -199,9 +179,7 @@ def test_a_host_without_the_python_refuses() -> None:
 
 
 def test_a_wrapper_host_refuses_with_its_inner_host() -> None:
-    """
-    A wrapper host refuses what its inner host refuses.
-    """
+    """A wrapper host refuses what its inner host refuses."""
     isolated = function("current", host=Around(Little()), regions=["moon"])(give)
     assert explain(isolated).reasons == ("There is no region 'moon'.",)
     with pytest.raises(OptionError, match="no region 'moon'"):
@@ -209,9 +187,7 @@ def test_a_wrapper_host_refuses_with_its_inner_host() -> None:
 
 
 def test_options_of_other_hosts_are_no_reason_to_refuse() -> None:
-    """
-    Options of other hosts, a port among them, stop no call, and are explained as kept.
-    """
+    """Options of other hosts, a port among them, stop no call, and are explained as kept."""
     host = Little()
     isolated = function("current", host=host, regions=["eu"], exposed_port=8123)(give)
     explanation = explain(isolated)
@@ -224,9 +200,7 @@ def test_options_of_other_hosts_are_no_reason_to_refuse() -> None:
 def test_a_host_that_fails_to_expect_a_call_runs_it(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    What ``expect`` raises is logged once with the name of the host, and stops no call.
-    """
+    """What ``expect`` raises is logged once with the name of the host, and stops no call."""
     monkeypatch.setattr(breaches, "_told", set())
     host = Hasty()
     assert [function("current", host=host)(give)() for _ in range(2)] == [1, 1]
@@ -237,9 +211,7 @@ def test_a_host_that_fails_to_expect_a_call_runs_it(
 
 
 def test_work_that_cannot_be_detached_is_noted() -> None:
-    """
-    A function whose spawns are refused can still be called, and the explanation says both.
-    """
+    """A function whose spawns are refused can still be called, and the explanation says both."""
     isolated = function("current", host=Little(), lifetime="detached")(give)
     explanation = explain(isolated)
     assert explanation.runs
@@ -251,9 +223,7 @@ def test_work_that_cannot_be_detached_is_noted() -> None:
 
 @attrs.frozen(kw_only=True)
 class Fitted(Environment):
-    """
-    An environment that says which machine it is for.
-    """
+    """An environment that says which machine it is for."""
 
     kind: ClassVar[str] = "fitted"
 
@@ -274,9 +244,7 @@ class Fitted(Environment):
 
 
 class Types:
-    """
-    A plugin with a machine type that has two GPUs.
-    """
+    """A plugin with a machine type that has two GPUs."""
 
     fal_core_api = 1
 
@@ -296,9 +264,7 @@ class Types:
     ],
 )
 def test_environment_is_built_for_the_machine_type(options: dict[str, Any], says: str) -> None:
-    """
-    A kind that builds for machines is told the first machine type, and how many GPUs.
-    """
+    """A kind that builds for machines is told the first machine type, and how many GPUs."""
     written = HostOptions(**options)
     with registered(Types()):
         assert for_machine(Fitted(), written) == Fitted(machine=says)

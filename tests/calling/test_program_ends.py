@@ -1,6 +1,4 @@
-"""
-Programs that end while calls are under way.
-"""
+"""Programs that end while calls are under way."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ Program = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def marks(tmp_path: Path) -> Path:
-    """
-    The file that functions leave marks in.
-    """
+    """The file that functions leave marks in."""
     path = tmp_path / "marks"
     path.touch()
     return path
@@ -50,9 +46,7 @@ def marks(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(tmp_path: Path, marks: Path) -> Iterator[Program]:
-    """
-    Start a program that has the functions.
-    """
+    """Start a program that has the functions."""
     with python_programs() as start_python:
 
         def start(source: str, *arguments: str) -> subprocess.Popen[str]:
@@ -65,9 +59,7 @@ def start(tmp_path: Path, marks: Path) -> Iterator[Program]:
 
 @pytest.mark.parametrize("host", ["local", "in-process"])
 def test_submitted_calls_are_waited_for(start: Program, marks: Path, host: str) -> None:
-    """
-    A program that ends lets submitted calls finish, those among them that wait for a worker.
-    """
+    """A program that ends lets submitted calls finish, those among them that wait for a worker."""
     program = start("futures = [note_in.submit(PATH, 0.05) for _ in range(9)]", host)
     _, errors = program.communicate(timeout=PATIENCE)
     assert marks.read_text() == "x" * 9
@@ -80,9 +72,7 @@ def test_submitted_calls_are_waited_for(start: Program, marks: Path, host: str) 
 def test_submitted_calls_are_waited_for_after_an_exception(
     start: Program, marks: Path, end: str, code: int
 ) -> None:
-    """
-    Work is not lost because the program raised or exited.
-    """
+    """Work is not lost because the program raised or exited."""
     program = start(f"note_in.submit(PATH, 0.3)\n{end}")
     program.communicate(timeout=PATIENCE)
     assert marks.read_text() == "x"
@@ -90,9 +80,7 @@ def test_submitted_calls_are_waited_for_after_an_exception(
 
 
 def test_calls_that_a_callback_submits_are_waited_for(start: Program, marks: Path) -> None:
-    """
-    A call that another one leads to after the end of the program is made as well.
-    """
+    """A call that another one leads to after the end of the program is made as well."""
     program = start(
         """
         first = note_in.submit(PATH, 0.2)
@@ -138,9 +126,7 @@ def test_callbacks_may_wait_for_other_calls(start: Program, host: str, way: str)
 
 
 def test_ctrl_c_ends_a_program_whose_callback_goes_on(start: Program) -> None:
-    """
-    A callback that never ends is waited for like a call, and given up by Ctrl-C.
-    """
+    """A callback that never ends is waited for like a call, and given up by Ctrl-C."""
     program = start(
         """
         import threading
@@ -209,9 +195,7 @@ def test_threads_may_submit_after_the_end_of_the_main_thread(
 
 
 def test_calls_of_daemons_are_waited_for(start: Program, marks: Path) -> None:
-    """
-    A call is waited for whichever thread has submitted it.
-    """
+    """A call is waited for whichever thread has submitted it."""
     program = start(
         """
         import threading
@@ -247,9 +231,7 @@ def test_waiting_is_told_and_can_be_interrupted(start: Program, marks: Path) -> 
 
 
 def test_calls_that_have_ended_are_not_waited_for(start: Program) -> None:
-    """
-    A program whose submitted calls have ended or were cancelled ends at once, in silence.
-    """
+    """A program whose submitted calls have ended or were cancelled ends at once, in silence."""
     program = start(
         """
         note_in.submit(PATH, 0).result()
@@ -261,9 +243,7 @@ def test_calls_that_have_ended_are_not_waited_for(start: Program) -> None:
 
 
 def test_nothing_is_waited_for_after_os_exit(start: Program, marks: Path) -> None:
-    """
-    A program that ends by ``os._exit`` wants nothing more of Python, and gets that.
-    """
+    """A program that ends by ``os._exit`` wants nothing more of Python, and gets that."""
     program = start("note_in.submit(PATH, 600); note_in.spawn(PATH, 600); os._exit(3)")
     _, errors = program.communicate(timeout=PATIENCE)
     assert (program.returncode, errors) == (3, "")
@@ -273,9 +253,7 @@ def test_nothing_is_waited_for_after_os_exit(start: Program, marks: Path) -> Non
 def test_a_forked_child_does_not_wait_for_calls_of_its_parent(
     start: Program, marks: Path
 ) -> None:
-    """
-    A child waits for calls that it has submitted itself, by the same function too.
-    """
+    """A child waits for calls that it has submitted itself, by the same function too."""
     program = start(
         """
         future = note_in.submit(PATH, 600)

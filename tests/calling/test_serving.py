@@ -1,6 +1,4 @@
-"""
-Serving: what the call of a served function runs, and what that needs.
-"""
+"""Serving: what the call of a served function runs, and what that needs."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ from fal_core.testing import InProcessHost
 
 
 class Serving(Server):
-    """
-    Serves nothing.
-    """
+    """Serves nothing."""
 
     requirements = ("fastapi>=0.1", "Web_Sockets")
 
@@ -43,9 +39,7 @@ class Serving(Server):
 
 @attrs.frozen(kw_only=True)
 class Layered(CurrentEnvironment):
-    """
-    An environment with requirements.
-    """
+    """An environment with requirements."""
 
     kind: ClassVar[str] = "layered"
 
@@ -60,9 +54,7 @@ def answer() -> int:
 
 
 def test_a_server_serves_itself() -> None:
-    """
-    A server that is declared as the function is what its call runs.
-    """
+    """A server that is declared as the function is what its call runs."""
     server = Serving(answer)
     isolated = function("current", host=InProcessHost())(server)
     assert make_server(isolated.declaration) is server
@@ -72,18 +64,14 @@ def test_a_server_serves_itself() -> None:
     bool(load_plugins().hooks.each("fal_create_server")), reason="a plugin serves"
 )
 def test_without_a_plugin_nothing_is_served() -> None:
-    """
-    The error says what to install.
-    """
+    """The error says what to install."""
     isolated = function("current", host=InProcessHost())(answer)
     with pytest.raises(UnsupportedError, match=r"`pip install 'fal-core\[serve\]'`"):
         make_server(isolated.declaration)
 
 
 def test_a_plugin_makes_the_server() -> None:
-    """
-    The plugin is given the function as the one route, and the options.
-    """
+    """The plugin is given the function as the one route, and the options."""
     asked: list[Any] = []
 
     def create(routes: Any, gateway: Any, options: Any) -> Server:
@@ -109,9 +97,7 @@ def test_a_plugin_makes_the_server() -> None:
     ],
 )
 def test_requirements_of_the_user_come_first(asked: Any, missing: tuple[str, ...]) -> None:
-    """
-    What the environment asks for in any version and spelling is not added.
-    """
+    """What the environment asks for in any version and spelling is not added."""
     environment = Layered(requirements=asked)
     assert missing_requirements(environment, Serving()) == missing
     extended = extend_environment(environment, Serving())

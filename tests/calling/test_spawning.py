@@ -1,6 +1,4 @@
-"""
-Spawned calls: their retries, and the queue of their log lines.
-"""
+"""Spawned calls: their retries, and the queue of their log lines."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ def refuse_twice(path: str) -> int:
 
 @pytest.mark.parametrize("lifetime", ["attached", "detached"])
 def test_a_spawned_call_is_made_again(local_host: LocalHost, lifetime: str, tmp_path: Path):
-    """
-    A spawned call is made again as often as ``retries`` says, detached or not.
-    """
+    """A spawned call is made again as often as ``retries`` says, detached or not."""
     isolated = function("current", host=local_host, retries=3, lifetime=lifetime)(fail_twice)
 
     assert isolated.spawn(str(tmp_path / "first")).return_value == 2
@@ -50,9 +46,7 @@ def test_a_spawned_call_is_made_again(local_host: LocalHost, lifetime: str, tmp_
 def test_a_spawned_call_is_made_again_on_exceptions_that_are_named(
     local_host: LocalHost, tmp_path: Path
 ):
-    """
-    Only exceptions that ``retry_on`` names are retried.
-    """
+    """Only exceptions that ``retry_on`` names are retried."""
     isolated = function("current", host=local_host, retries=3, retry_on=LookupError)(
         refuse_twice
     )
@@ -66,9 +60,7 @@ def test_a_spawned_call_is_made_again_on_exceptions_that_are_named(
 def test_a_spawned_call_that_was_cancelled_is_not_made_again(
     local_host: LocalHost, tmp_path: Path
 ):
-    """
-    Cancelling ends all attempts.
-    """
+    """Cancelling ends all attempts."""
 
     def beat(path: str) -> None:
         with open(path, "a") as file:
@@ -89,9 +81,7 @@ def test_a_spawned_call_that_was_cancelled_is_not_made_again(
 
 
 def test_the_queue_of_a_spawned_call_holds_whole_lines(local_host: LocalHost):
-    """
-    The queue holds no partial lines.
-    """
+    """The queue holds no partial lines."""
 
     def move() -> None:
         import time

@@ -1,6 +1,4 @@
-"""
-Streams of the items that a generator function yields.
-"""
+"""Streams of the items that a generator function yields."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from fal_core.wrappers import WrapperHost
 
 
 class Watched:
-    """
-    An execution around another one that records the messages sent to it.
-    """
+    """An execution around another one that records the messages sent to it."""
 
     def __init__(self, inner: Execution, asked: list[Any]) -> None:
         self._inner = inner
@@ -49,9 +45,7 @@ class Watched:
 
 @attrs.define(eq=False, slots=False)
 class WatchedHost(WrapperHost[..., Any]):
-    """
-    A host that records the messages to its executions.
-    """
+    """A host that records the messages to its executions."""
 
     name: ClassVar[str] = "watched"
 
@@ -71,9 +65,7 @@ def host() -> WatchedHost:
 
 
 def test_the_function_gets_credit_for_the_items_that_are_taken(host: WatchedHost) -> None:
-    """
-    The function may yield as many more items as were taken, in steps.
-    """
+    """The function may yield as many more items as were taken, in steps."""
     items = function("current", host=host)(count)(3 * CREDIT)
 
     assert list(items) == list(range(3 * CREDIT))
@@ -82,9 +74,7 @@ def test_the_function_gets_credit_for_the_items_that_are_taken(host: WatchedHost
 
 @pytest.mark.parametrize("way", ["closed", "forgotten"])
 def test_a_stream_that_is_left_ends_the_function(host: WatchedHost, way: str) -> None:
-    """
-    Closing a stream early cancels its call, with the grace of the policy.
-    """
+    """Closing a stream early cancels its call, with the grace of the policy."""
     items: Any = function("current", host=host, grace=1.5)(count)(1000)
     assert next(items) == 0
     if way == "closed":
@@ -97,9 +87,7 @@ def test_a_stream_that_is_left_ends_the_function(host: WatchedHost, way: str) ->
 
 
 def test_exception_of_the_function_is_raised_after_its_items(host: WatchedHost) -> None:
-    """
-    The items that it has yielded before come first.
-    """
+    """The items that it has yielded before come first."""
 
     def fail() -> Iterator[int]:
         yield 1
@@ -114,9 +102,7 @@ def test_exception_of_the_function_is_raised_after_its_items(host: WatchedHost) 
 
 
 def test_what_a_generator_returns_ends_its_stream(host: WatchedHost) -> None:
-    """
-    The stream ends with what the function returned, as a generator does.
-    """
+    """The stream ends with what the function returned, as a generator does."""
 
     def fill(limit: int) -> Iterator[int]:
         yield from range(limit)
@@ -133,9 +119,7 @@ def test_what_a_generator_returns_ends_its_stream(host: WatchedHost) -> None:
 
 
 def test_a_running_generator_is_sent_nothing(host: WatchedHost) -> None:
-    """
-    Sending and throwing into a stream are refused with a sentence; its items still come.
-    """
+    """Sending and throwing into a stream are refused with a sentence; its items still come."""
     items: Any = function("current", host=host)(count)(2)
     assert items.send(None) == 0
     with pytest.raises(UnsupportedError, match="cannot send a value into a running generator"):

@@ -1,6 +1,4 @@
-"""
-Unsupported options: what users are told of options that have no effect where a call runs.
-"""
+"""Unsupported options: what users are told of options that have no effect where a call runs."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ REASON = "There is no rack here."
 
 @attrs.define(eq=False, slots=False)
 class RackHost(InProcessHost, ConditionalHost):
-    """
-    Acts on machine types, if it is asked for none that needs a rack.
-    """
+    """Acts on machine types, if it is asked for none that needs a rack."""
 
     name: ClassVar[str] = "racks"
     capabilities: ClassVar[Capabilities] = attrs.evolve(
@@ -43,9 +39,7 @@ class RackHost(InProcessHost, ConditionalHost):
 
 @attrs.define(eq=False, slots=False)
 class PassingHost(WrapperHost[..., Any]):
-    """
-    Passes everything on.
-    """
+    """Passes everything on."""
 
     name: ClassVar[str] = "passing"
 
@@ -58,9 +52,7 @@ HOSTS = [RackHost(), PassingHost(RackHost())]
 
 @pytest.mark.parametrize("host", HOSTS, ids=["itself", "wrapped"])
 def test_the_reason_is_told_once(host: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """
-    A host that cannot act on an option here says why, once for each function.
-    """
+    """A host that cannot act on an option here says why, once for each function."""
     give = function("current", host=host, machine_type="GPU-H100")(lambda: 1)
     assert [give(), give()] == [1, 1]
     said = capsys.readouterr().err
@@ -72,18 +64,14 @@ def test_the_reason_is_told_once(host: Any, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("host", HOSTS, ids=["itself", "wrapped"])
 def test_the_reason_is_in_the_error(host: Any) -> None:
-    """
-    With ``on_unsupported='error'`` the call is refused, for that reason.
-    """
+    """With ``on_unsupported='error'`` the call is refused, for that reason."""
     give = function("current", host=host, machine_type="GPU-H100", on_unsupported="error")
     with pytest.raises(UnsupportedError, match=r"use option 'machine_type'\. There is no rack"):
         give(lambda: 1)()
 
 
 def test_the_reason_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    """
-    An explanation has the reason beside the option; nothing is said for ``ignore``.
-    """
+    """An explanation has the reason beside the option; nothing is said for ``ignore``."""
     give = function("current", host=HOSTS[0], machine_type="GPU-H100", on_unsupported="ignore")
     isolated = give(lambda: 1)
     [use] = [each for each in explain(isolated).options if each.name == "machine_type"]

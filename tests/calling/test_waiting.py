@@ -1,6 +1,4 @@
-"""
-Waiting for a call on the thread that makes it.
-"""
+"""Waiting for a call on the thread that makes it."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_core.testing import InProcessHost
 
 
 class Interrupted(Driven):
-    """
-    An execution whose driver is interrupted, as by Ctrl-C.
-    """
+    """An execution whose driver is interrupted, as by Ctrl-C."""
 
     reference = "interrupted"
 
@@ -40,9 +36,7 @@ class Interrupted(Driven):
 
 
 class Told(Interrupted):
-    """
-    An execution whose events another thread delivers.
-    """
+    """An execution whose events another thread delivers."""
 
     def drive(self, timeout: float | None) -> None:
         events: list[Event] = [Outcome(Sealed(b"")), Exited()]
@@ -71,9 +65,7 @@ def test_an_interrupted_caller_ends_its_call() -> None:
 
 
 def test_call_of_a_service_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    """
-    The URLs are on the standard error, the one to call first.
-    """
+    """The URLs are on the standard error, the one to call first."""
     make_waiter()(Ready({"metrics": "http://127.0.0.1:2", "run": "http://127.0.0.1:1"}))
 
     told = capsys.readouterr()
@@ -82,9 +74,7 @@ def test_call_of_a_service_says_where_it_is(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_events_may_come_from_another_thread() -> None:
-    """
-    A call is waited for although nothing is to be driven.
-    """
+    """A call is waited for although nothing is to be driven."""
     waiter = make_waiter()
 
     waiter.wait(Told(waiter))
@@ -94,9 +84,7 @@ def test_events_may_come_from_another_thread() -> None:
 
 
 def test_waiting_may_be_limited() -> None:
-    """
-    ``wait_until`` returns whether the call has ended in time.
-    """
+    """``wait_until`` returns whether the call has ended in time."""
     waiter = make_waiter()
     execution = Interrupted(waiter)
     execution.graces.append(0.0)

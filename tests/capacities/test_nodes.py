@@ -1,6 +1,4 @@
-"""
-What the machines of a host have.
-"""
+"""What the machines of a host have."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ NODE = NodeCapacity(cpus=8, memory=16 << 30, gpus=2, gpu_model="NVIDIA-RTX-4090"
     ],
 )
 def test_machine_type_that_a_node_can_be(machine: Machine, fits: bool):
-    """
-    A node can be a machine of a type if it has as much of everything as is stated.
-    """
+    """A node can be a machine of a type if it has as much of everything as is stated."""
     assert NODE.has(machine) is fits
     assert Capacity(nodes=(NodeCapacity(), NODE)).has(machine) is (fits or not machine.gpus)
 

@@ -1,6 +1,4 @@
-"""
-Claims: each device is given to one at a time, and all that a call asks for or none.
-"""
+"""Claims: each device is given to one at a time, and all that a call asks for or none."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ Hold = Callable[[int], "subprocess.Popen[str]"]
 
 @pytest.fixture
 def hold() -> Iterator[Hold]:
-    """
-    Start processes that claim once they are sent a line, and end them at the end.
-    """
+    """Start processes that claim once they are sent a line, and end them at the end."""
     started: list[subprocess.Popen[str]] = []
 
     def start(count: int) -> subprocess.Popen[str]:
@@ -90,9 +86,7 @@ def claim(count: int = 1) -> Claim | None:
 
 
 def test_a_device_is_given_once_to_threads() -> None:
-    """
-    Of many threads that ask at once, as many are given one as there are devices.
-    """
+    """Of many threads that ask at once, as many are given one as there are devices."""
     with machine_with(gpu(0), gpu(1), gpu(2)), ThreadPoolExecutor(8) as threads:
         made = [each for each in threads.map(lambda _: claim(), range(8)) if each]
     assert sorted(each.devices[0].uuid for each in made) == ["GPU-0", "GPU-1", "GPU-2"]
@@ -101,9 +95,7 @@ def test_a_device_is_given_once_to_threads() -> None:
 
 
 def test_two_processes_that_ask_for_all_devices(hold: Hold) -> None:
-    """
-    One of two processes that want two of two devices is given both, and the other none.
-    """
+    """One of two processes that want two of two devices is given both, and the other none."""
     processes = [hold(2), hold(2)]
     for process in processes:
         tell(process)
@@ -111,9 +103,7 @@ def test_two_processes_that_ask_for_all_devices(hold: Hold) -> None:
 
 
 def test_the_last_device_goes_to_one_process(hold: Hold) -> None:
-    """
-    Processes that ask for the last device at once: one is given it, the others none.
-    """
+    """Processes that ask for the last device at once: one is given it, the others none."""
     with machine_with(gpu(0), gpu(1)):
         held = claim()
         processes = [hold(1) for _ in range(3)]
@@ -125,9 +115,7 @@ def test_the_last_device_goes_to_one_process(hold: Hold) -> None:
 
 
 def test_a_claim_is_free_when_its_holder_is_killed(hold: Hold) -> None:
-    """
-    A holder that SIGKILL ends holds nothing, and nothing has to be cleaned up.
-    """
+    """A holder that SIGKILL ends holds nothing, and nothing has to be cleaned up."""
     process = hold(2)
     tell(process)
     assert answer(process) == ["GPU-0", "GPU-1"]
@@ -141,9 +129,7 @@ def test_a_claim_is_free_when_its_holder_is_killed(hold: Hold) -> None:
 
 
 def test_the_error_names_the_holder(hold: Hold) -> None:
-    """
-    Who waits in vain is told what was wanted, and which process of whom holds it.
-    """
+    """Who waits in vain is told what was wanted, and which process of whom holds it."""
     process = hold(2)
     tell(process)
     answer(process)
@@ -157,9 +143,7 @@ def test_the_error_names_the_holder(hold: Hold) -> None:
 
 
 class Looked(list[Device]):
-    """
-    Devices that call *then* once they are looked at for the *left*-th time.
-    """
+    """Devices that call *then* once they are looked at for the *left*-th time."""
 
     left = 0
     then: Callable[[], object]
@@ -173,9 +157,7 @@ class Looked(list[Device]):
 
 @pytest.mark.parametrize("look", range(1, 6))
 def test_the_error_names_somebody(look: int) -> None:
-    """
-    Whenever the holder ends, the device is had, or the error says who holds it.
-    """
+    """Whenever the holder ends, the device is had, or the error says who holds it."""
     devices = Looked([gpu(0)])
     held = claim_devices(ONE, devices=devices)
     devices.left, devices.then = look, held.release
@@ -189,9 +171,7 @@ def test_the_error_names_somebody(look: int) -> None:
 
 
 def test_who_waits_is_told_and_given_what_becomes_free() -> None:
-    """
-    A thread that waits says what it waits for, and has it once it is released.
-    """
+    """A thread that waits says what it waits for, and has it once it is released."""
     said: list[str] = []
     with machine_with(gpu(0)), ThreadPoolExecutor(1) as threads:
         held = claim_devices(ONE)
@@ -206,9 +186,7 @@ def test_who_waits_is_told_and_given_what_becomes_free() -> None:
 
 
 def test_waiting_ends_when_nobody_wants_it() -> None:
-    """
-    A claim that is cancelled while it waits raises, and takes nothing.
-    """
+    """A claim that is cancelled while it waits raises, and takes nothing."""
     cancelled = threading.Event()
     with machine_with(gpu(0)):
         held = claim_devices(ONE)
@@ -220,9 +198,7 @@ def test_waiting_ends_when_nobody_wants_it() -> None:
 
 
 def test_devices_that_will_be_free_soon_are_waited_for() -> None:
-    """
-    Whoever makes room is waited for, also by a claim that is not to wait for others.
-    """
+    """Whoever makes room is waited for, also by a claim that is not to wait for others."""
     with machine_with(gpu(0)):
         held = claim_devices(ONE)
 
@@ -235,9 +211,7 @@ def test_devices_that_will_be_free_soon_are_waited_for() -> None:
 
 
 def test_a_slice_keeps_the_whole_from_others() -> None:
-    """
-    What a slice is a slice of is not given while it is held, nor a slice of what is held.
-    """
+    """What a slice is a slice of is not given while it is held, nor a slice of what is held."""
     whole, first, second = gpu(0), gpu_slice(0, "GPU-0"), gpu_slice(1, "GPU-0")
     with machine_with(first, second):
         one = claim_devices(ONE, wait=0)
@@ -255,9 +229,7 @@ def test_a_slice_keeps_the_whole_from_others() -> None:
 
 
 def test_of_several_machine_types_the_first_that_is_free() -> None:
-    """
-    A call that names several types has the first whose devices are free.
-    """
+    """A call that names several types has the first whose devices are free."""
     fast = Machine(name="fast", gpus=1, gpu_model="H100")
     slow = Machine(name="slow", gpus=1, gpu_model="A100")
     wants = [Want(count=1, machine=fast), Want(count=1, machine=slow)]
@@ -269,9 +241,7 @@ def test_of_several_machine_types_the_first_that_is_free() -> None:
 
 
 def test_a_machine_without_such_devices_claims_none() -> None:
-    """
-    Where there is nothing to wait for the claim is empty, and hides what there is.
-    """
+    """Where there is nothing to wait for the claim is empty, and hides what there is."""
     with machine_with(gpu(0)):
         made = claim_devices(
             [Want(count=1, machine=Machine(name="b", gpus=1, gpu_model="B200"))]
@@ -297,9 +267,7 @@ def test_a_machine_without_gpus_claims_nothing(directory: Path) -> None:
 
 
 def test_what_others_use_without_a_claim_is_told() -> None:
-    """
-    A device that a foreign process uses is given last, and what it uses is said.
-    """
+    """A device that a foreign process uses is given last, and what it uses is said."""
     said: list[str] = []
     with machine_with(gpu(0, processes=(4321,), used=60 << 30)):
         claim_devices(ONE, say=said.append).release()
@@ -310,9 +278,7 @@ def test_what_others_use_without_a_claim_is_told() -> None:
 
 
 def test_what_a_scheduler_gave_is_not_widened(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    With ``CUDA_VISIBLE_DEVICES`` set, no other device is claimed.
-    """
+    """With ``CUDA_VISIBLE_DEVICES`` set, no other device is claimed."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with machine_with(gpu(0), gpu(1)):
         held = claim_devices(ONE, wait=0)
@@ -329,9 +295,7 @@ def test_what_a_scheduler_gave_is_not_widened(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_does_not_keep_the_claims_of_its_parent() -> None:
-    """
-    A forked child that goes on holds none of the devices of its parent.
-    """
+    """A forked child that goes on holds none of the devices of its parent."""
     with machine_with(gpu(0)):
         held = claim_devices(ONE)
         ours, theirs = os.pipe()

@@ -1,6 +1,4 @@
-"""
-Inheritance: claims that a process makes for another one.
-"""
+"""Inheritance: claims that a process makes for another one."""
 
 from __future__ import annotations
 

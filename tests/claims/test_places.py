@@ -1,6 +1,4 @@
-"""
-The directory of claims: it is shared with users who may be anybody.
-"""
+"""The directory of claims: it is shared with users who may be anybody."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ FILE = name_of("GPU-0")
 
 
 def test_all_users_may_use_what_one_has_made(directory: Path) -> None:
-    """
-    Whatever the mask of a process is, others can lock the files it has made.
-    """
+    """Whatever the mask of a process is, others can lock the files it has made."""
     before = os.umask(0o077)
     try:
         with machine_with(gpu(0)):
@@ -42,9 +38,7 @@ def test_all_users_may_use_what_one_has_made(directory: Path) -> None:
 
 
 def test_the_directory_is_the_same_for_all_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Without the variable it depends on the machine alone, and any user can make it.
-    """
+    """Without the variable it depends on the machine alone, and any user can make it."""
     monkeypatch.delenv("FAL_CORE_CLAIMS")
     parent = claims_directory().parent
     assert parent.stat().st_mode & 0o1777 == 0o1777
@@ -79,9 +73,7 @@ def test_root_takes_over_what_others_could_remove(directory: Path, tmp_path: Pat
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_another_user_meets_the_claim(directory: Path) -> None:
-    """
-    A process of another user is not given what is held, though it did not make the file.
-    """
+    """A process of another user is not given what is held, though it did not make the file."""
     if os.geteuid():
         pytest.skip("Only root can become another user.")
     for folder in directory.parents:
@@ -106,9 +98,7 @@ def test_another_user_meets_the_claim(directory: Path) -> None:
 
 
 def test_a_link_in_place_of_a_file_is_not_followed(directory: Path, tmp_path: Path) -> None:
-    """
-    A link is refused by name, and what it leads to stays as it is.
-    """
+    """A link is refused by name, and what it leads to stays as it is."""
     precious = tmp_path / "precious"
     precious.write_text("kept")
     directory.mkdir()
@@ -119,9 +109,7 @@ def test_a_link_in_place_of_a_file_is_not_followed(directory: Path, tmp_path: Pa
 
 
 def test_a_file_with_two_names_is_not_written(directory: Path, tmp_path: Path) -> None:
-    """
-    A hard link to a file of the user's is locked, and stays as it is.
-    """
+    """A hard link to a file of the user's is locked, and stays as it is."""
     precious = tmp_path / "precious"
     precious.write_text("kept")
     directory.mkdir()
@@ -133,9 +121,7 @@ def test_a_file_with_two_names_is_not_written(directory: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_what_is_no_file_is_refused(directory: Path, make: Callable[[Path], None]) -> None:
-    """
-    Something else in place of a file is an error that names it, and nothing waits for it.
-    """
+    """Something else in place of a file is an error that names it, and nothing waits for it."""
     directory.mkdir()
     make(directory / FILE)
     with machine_with(gpu(0)), pytest.raises(ClaimsUnavailable, match=FILE):
@@ -144,9 +130,7 @@ def test_what_is_no_file_is_refused(directory: Path, make: Callable[[Path], None
 
 @pytest.mark.parametrize("place", ["file", "link"])
 def test_a_directory_that_is_none_is_refused(directory: Path, place: str) -> None:
-    """
-    A directory of claims that is a file or a link is an error with what to do.
-    """
+    """A directory of claims that is a file or a link is an error with what to do."""
     if place == "link":
         directory.symlink_to(directory.parent)
     else:
@@ -156,9 +140,7 @@ def test_a_directory_that_is_none_is_refused(directory: Path, place: str) -> Non
 
 
 def test_a_file_that_is_removed_while_it_is_held_is_made_again(directory: Path) -> None:
-    """
-    A program that cleans up may remove files; later claims meet each other all the same.
-    """
+    """A program that cleans up may remove files; later claims meet each other all the same."""
     with machine_with(gpu(0)):
         claim_devices(ONE).release()
         (directory / FILE).unlink()
@@ -168,9 +150,7 @@ def test_a_file_that_is_removed_while_it_is_held_is_made_again(directory: Path) 
 
 
 def test_what_a_file_says_is_not_trusted(directory: Path) -> None:
-    """
-    Whatever others have written into the file of a device, the error is a sentence.
-    """
+    """Whatever others have written into the file of a device, the error is a sentence."""
     from fal_core.claims import DevicesHeld
 
     with machine_with(gpu(0)):
@@ -183,9 +163,7 @@ def test_what_a_file_says_is_not_trusted(directory: Path) -> None:
 
 
 def test_names_of_devices_stay_in_the_directory() -> None:
-    """
-    Whatever a vendor calls a device, its file has a name of one part.
-    """
+    """Whatever a vendor calls a device, its file has a name of one part."""
     names = [name_of(uuid) for uuid in ("MIG-GPU-1/2/3", "..", "a" * 400, "GPU-0")]
     assert all("/" not in name and len(name) < 256 for name in names)
     assert len(set(names)) == 4
@@ -194,9 +172,7 @@ def test_names_of_devices_stay_in_the_directory() -> None:
 def test_a_directory_with_other_files_is_not_opened_to_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The variable may name a directory of the user's by mistake, such as the home directory.
-    """
+    """The variable may name a directory of the user's by mistake, such as the home directory."""
     home = tmp_path / "home"
     home.mkdir(0o750)
     (home / "diary.txt").write_text("private")
@@ -207,9 +183,7 @@ def test_a_directory_with_other_files_is_not_opened_to_all(
 
 
 def test_what_another_user_has_written_is_not_relied_on(directory: Path) -> None:
-    """
-    A file that says nothing sensible about its holder is that of another process.
-    """
+    """A file that says nothing sensible about its holder is that of another process."""
     with machine_with(gpu(0)):
         claim = claim_devices(ONE)
         for text in ("[" * 1000, '{"process": 1, "user": "a", "since": 1e300}', "x"):

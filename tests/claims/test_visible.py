@@ -1,6 +1,4 @@
-"""
-Visible devices: what a scheduler has given bounds what may be used.
-"""
+"""Visible devices: what a scheduler has given bounds what may be used."""
 
 from __future__ import annotations
 
@@ -37,16 +35,12 @@ FOUR = [
     ],
 )
 def test_what_a_scheduler_names_is_all_there_is(named: str, uuids: list[str]) -> None:
-    """
-    Devices are named by numbers, by UUIDs, by their beginnings, or as slices, as in CUDA.
-    """
+    """Devices are named by numbers, by UUIDs, by their beginnings, or as slices, as in CUDA."""
     assert [device.uuid for device in visible_devices(FOUR, named)] == uuids
 
 
 def test_the_variable_of_this_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Without one given, ``CUDA_VISIBLE_DEVICES`` is asked, and without that all are visible.
-    """
+    """Without one given, ``CUDA_VISIBLE_DEVICES`` is asked, and without that all are visible."""
     assert visible_devices(FOUR) == FOUR
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert visible_devices(FOUR) == [FOUR[1]]

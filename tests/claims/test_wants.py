@@ -1,6 +1,4 @@
-"""
-Wants: what the options of a call ask for, and which devices fit.
-"""
+"""Wants: what the options of a call ask for, and which devices fit."""
 
 from __future__ import annotations
 
@@ -38,18 +36,14 @@ SMALL = Machine(name="S", cpus=1)
     ],
 )
 def test_options_ask_for_devices(options: dict[str, object], wants: list[Want]) -> None:
-    """
-    Machine types name the GPUs and how many there are, and ``num_gpus`` replaces that.
-    """
+    """Machine types name the GPUs and how many there are, and ``num_gpus`` replaces that."""
     with machine_with(machines=(H100, A100, SMALL)):
         typed = HostOptions(**options)  # type: ignore[arg-type]  # of several types
         assert list(wants_of(typed)) == wants
 
 
 def test_whole_unused_and_small_devices_come_first() -> None:
-    """
-    Of the devices that fit, those come first that nobody misses.
-    """
+    """Of the devices that fit, those come first that nobody misses."""
     devices = [
         gpu_slice(0, "GPU-9"),
         gpu(0, processes=(1,)),
@@ -63,18 +57,14 @@ def test_whole_unused_and_small_devices_come_first() -> None:
 
 
 def test_several_slices_do_not_make_one_call() -> None:
-    """
-    A process uses one slice at most, so a call for two GPUs is given none.
-    """
+    """A process uses one slice at most, so a call for two GPUs is given none."""
     slices = [gpu(9, partitioned=True), gpu_slice(0, "GPU-9"), gpu_slice(1, "GPU-9")]
     assert Want(count=1).is_possible(slices)
     assert not Want(count=2).is_possible(slices)
 
 
 def test_the_machine_type_says_which_fit() -> None:
-    """
-    The model and the memory of a GPU have to be those of the machine type.
-    """
+    """The model and the memory of a GPU have to be those of the machine type."""
     devices = [gpu(0), gpu(1, memory=40 * GIB), gpu(2, name="Test A100")]
     want = Want(count=1, machine=H100)
     assert want.fitting(devices) == [devices[0]]

@@ -1,6 +1,4 @@
-"""
-Arguments of a command line, made into those that a function takes.
-"""
+"""Arguments of a command line, made into those that a function takes."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ class Point:
 
 
 def isolated(func: Callable[..., Any], **host_options: Any) -> IsolatedFunction[..., Any]:
-    """
-    Return *func* as the command line gets it; parsing arguments asks no host.
-    """
+    """Return *func* as the command line gets it; parsing arguments asks no host."""
     host: Any = None
     return IsolatedFunction(host, func, Options(host=host_options))
 
@@ -77,9 +73,7 @@ def takes_all(
     ],
 )
 def test_words_are_read_as_annotations_say(given: list[str], expected: Any) -> None:
-    """
-    Words give arguments by position and by name, each converted by its annotation.
-    """
+    """Words give arguments by position and by name, each converted by its annotation."""
     if expected is None:
         with pytest.raises(ArgumentError, match="left"):
             words(takes_all, *given)
@@ -153,9 +147,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 def test_dates_are_written_as_in_iso_8601_and_a_wrong_field_is_named(
     given: list[str], expected: Any
 ) -> None:
-    """
-    Dates and times are written in ISO 8601, in JSON too; an error names the wrong field.
-    """
+    """Dates and times are written in ISO 8601, in JSON too; an error names the wrong field."""
     if isinstance(expected, str):
         with pytest.raises(ArgumentError) as caught:
             words(takes_times, *given)
@@ -185,9 +177,7 @@ def elsewhere(number: Decimal) -> None: ...
 def test_without_a_known_annotation_words_are_json(
     func: Callable[..., Any], given: str, expected: Any
 ) -> None:
-    """
-    A word is JSON where it can be, or else a string, unless the annotation is known.
-    """
+    """A word is JSON where it can be, or else a string, unless the annotation is known."""
     assert words(func, given) == ((expected,), {})
 
 
@@ -205,18 +195,14 @@ def test_without_a_known_annotation_words_are_json(
     ],
 )
 def test_wrong_words_name_the_argument(given: list[str], sentence: str) -> None:
-    """
-    The error names the argument, what it must be and what was given.
-    """
+    """The error names the argument, what it must be and what was given."""
     with pytest.raises(ArgumentError) as caught:
         words(takes_all, *given)
     assert sentence in str(caught.value)
 
 
 def test_unknown_names_and_surplus_words_are_refused() -> None:
-    """
-    A name that the function does not have is refused with those it has; so is a surplus.
-    """
+    """A name that the function does not have is refused with those it has; so is a surplus."""
     with pytest.raises(ArgumentError, match=r"string has no argument 'nope'.*: text"):
         words(string, "--nope", "3")
     with pytest.raises(ArgumentError, match=r"takes 1 argument by position, and was"):
@@ -224,9 +210,7 @@ def test_unknown_names_and_surplus_words_are_refused() -> None:
 
 
 def test_setup_function_gives_the_first_argument() -> None:
-    """
-    The command line does not give what the setup function returns.
-    """
+    """The command line does not give what the setup function returns."""
 
     def ask(model: dict[str, int], question: int) -> None: ...
 
@@ -244,9 +228,7 @@ def test_setup_function_gives_the_first_argument() -> None:
     ],
 )
 def test_json_gives_all_arguments(text: str, expected: Any) -> None:
-    """
-    A JSON object gives arguments by name, and an array by position, converted strictly.
-    """
+    """A JSON object gives arguments by name, and an array by position, converted strictly."""
     expected = expected or ((), {"count": 3, "points": [Point(1, 2.0)]})
     assert parse_json_arguments(isolated(takes_all), text) == expected
 
@@ -263,9 +245,7 @@ def test_json_gives_all_arguments(text: str, expected: Any) -> None:
     ],
 )
 def test_wrong_json_is_refused(text: str, sentence: str) -> None:
-    """
-    JSON is converted as strictly as options: neither a string nor true is a number.
-    """
+    """JSON is converted as strictly as options: neither a string nor true is a number."""
     with pytest.raises(ArgumentError) as caught:
         parse_json_arguments(isolated(takes_all), text)
     assert sentence in str(caught.value)

@@ -1,6 +1,4 @@
-"""
-``fal-core doctor``.
-"""
+"""``fal-core doctor``."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ BROKEN = "raise RuntimeError('out of\\n  order')\n"
 
 
 def test_doctor_reports_what_is_broken(command_line: Any) -> None:
-    """
-    A check that fails makes the exit code 1, and the other checks are made all the same.
-    """
+    """A check that fails makes the exit code 1, and the other checks are made all the same."""
     command_line.install("torn", BROKEN)
     done = command_line("doctor", "--json")
     assert done.returncode == 1

@@ -1,6 +1,4 @@
-"""
-``fal-core executions``: detached work is listed, attached to and cancelled.
-"""
+"""``fal-core executions``: detached work is listed, attached to and cancelled."""
 
 from __future__ import annotations
 
@@ -61,17 +59,13 @@ serve = function("current", host=OfAProgram(LocalHost()))(sleep.raw_func)
 
 @pytest.fixture
 def program(command_line: Any) -> Any:
-    """
-    The program, beside a file of functions.
-    """
+    """The program, beside a file of functions."""
     command_line.write("functions.py", FUNCTIONS)
     return command_line
 
 
 def test_detached_work_is_listed_followed_and_forgotten(program: Any) -> None:
-    """
-    Detached work goes on without the program, and is found by its reference.
-    """
+    """Detached work goes on without the program, and is found by its reference."""
     done = program("run", "functions.py::add", "1", "--detach")
     assert done.returncode == 0, done.stderr
     reference = done.stdout.strip()
@@ -85,9 +79,7 @@ def test_detached_work_is_listed_followed_and_forgotten(program: Any) -> None:
 
 
 def test_detached_work_fails_as_any_other(program: Any) -> None:
-    """
-    Attaching to work that raised shows the traceback, with exit code 1.
-    """
+    """Attaching to work that raised shows the traceback, with exit code 1."""
     reference = program("run", "functions.py::fail", "--detach").stdout.strip()
     done = program("executions", "attach", reference)
     assert done.returncode == 1
@@ -95,18 +87,14 @@ def test_detached_work_fails_as_any_other(program: Any) -> None:
 
 
 def test_attaching_ends_with_the_exit_code_of_the_work(program: Any) -> None:
-    """
-    Attaching to work that exited ends with its exit code, without a traceback.
-    """
+    """Attaching to work that exited ends with its exit code, without a traceback."""
     reference = program("run", "functions.py::leave", "4", "--detach").stdout.strip()
     done = program("executions", "attach", reference)
     assert (done.returncode, done.stdout, done.stderr) == (4, "leaving\n", "")
 
 
 def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:
-    """
-    Cancelling detached work ends its worker.
-    """
+    """Cancelling detached work ends its worker."""
     pid_file = tmp_path / "pid"
     done = program("run", "functions.py::sleep", str(pid_file), "--detach")
     reference = done.stdout.strip()
@@ -124,9 +112,7 @@ def test_detached_work_is_cancelled(program: Any, tmp_path: Path) -> None:
 
 
 def test_work_of_programs_is_listed_when_asked_for(program: Any, tmp_path: Path) -> None:
-    """
-    The list has the user's own work; that of a program is counted, and listed by --all.
-    """
+    """The list has the user's own work; that of a program is counted, and listed by --all."""
     own = program("run", "functions.py::add", "1", "--detach").stdout.strip()
     pid_file = tmp_path / "pid"
     theirs = program("run", "functions.py::serve", str(pid_file), "--detach").stdout.strip()
@@ -145,9 +131,7 @@ def test_work_of_programs_is_listed_when_asked_for(program: Any, tmp_path: Path)
 
 
 def test_unknown_references_are_one_sentence(program: Any) -> None:
-    """
-    An unknown reference is an error that says how to list detached work.
-    """
+    """An unknown reference is an error that says how to list detached work."""
     for command in ("attach", "cancel"):
         done = program("executions", command, "nothing")
         assert done.returncode == 1

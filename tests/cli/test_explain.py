@@ -1,6 +1,4 @@
-"""
-``fal-core explain``: explanations for people, and errors.
-"""
+"""``fal-core explain``: explanations for people, and errors."""
 
 from __future__ import annotations
 
@@ -13,18 +11,14 @@ from explained_functions import HOSTS, explain
 
 
 def test_empty_requirements_are_shown_in_words(explaining: Any) -> None:
-    """
-    A list of no requirements is no pair of brackets to a person.
-    """
+    """A list of no requirements is no pair of brackets to a person."""
     assert (
         "applies  without requirements\n" in explaining("explain", "functions.py::bare").stdout
     )
 
 
 def test_all_hosts_are_asked(explaining: Any) -> None:
-    """
-    ``--on all`` explains every installed host, for people and for machines.
-    """
+    """``--on all`` explains every installed host, for people and for machines."""
     hosts = [each["host"] for each in explain(explaining, "wordy", "--on", "all")]
     assert hosts == ["little", "local", "wordy"]
     done = explaining("explain", "functions.py::wordy", "--on", "all")
@@ -34,9 +28,7 @@ def test_all_hosts_are_asked(explaining: Any) -> None:
 
 
 def test_all_functions_of_a_file_are_explained(explaining: Any) -> None:
-    """
-    Without a name, each function of the file is explained, by the name that it has there.
-    """
+    """Without a name, each function of the file is explained, by the name that it has there."""
     explaining.write(
         "several.py",
         """
@@ -62,9 +54,7 @@ def test_all_functions_of_a_file_are_explained(explaining: Any) -> None:
 
 
 def test_package_that_travels_as_source_has_one_row(explaining: Any) -> None:
-    """
-    The modules of a package that travel as source are counted, and not listed each.
-    """
+    """The modules of a package that travel as source are counted, and not listed each."""
     explaining.write("stall/__init__.py", "from . import goods, prices\n")
     explaining.write("stall/goods.py", "")
     explaining.write("stall/prices.py", "")
@@ -91,9 +81,7 @@ def test_package_that_travels_as_source_has_one_row(explaining: Any) -> None:
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_unknown_host_is_an_error(explaining: Any, form: tuple[str, ...]) -> None:
-    """
-    Explaining a function on a host that is not installed is an error.
-    """
+    """Explaining a function on a host that is not installed is an error."""
     done = explaining("explain", "functions.py::wordy", "--on", "mars", *form)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -101,9 +89,7 @@ def test_unknown_host_is_an_error(explaining: Any, form: tuple[str, ...]) -> Non
 
 
 def test_plugins_that_provide_the_same_host_are_named(explaining: Any) -> None:
-    """
-    Listing hosts and explaining a function name the plugins that provide the same host.
-    """
+    """Listing hosts and explaining a function name the plugins that provide the same host."""
     told = "each provides the host 'wordy'. Uninstall one of them, or name one in"
     explaining.install("other_hosts", HOSTS.replace('"little"', '"large"'))
     listed = explaining("hosts", "list")
@@ -125,9 +111,7 @@ def test_plugins_that_provide_the_same_host_are_named(explaining: Any) -> None:
 
 
 def test_machine_types_are_shown_with_what_they_stand_for(explaining: Any) -> None:
-    """
-    A function that names machine types shows them, for people and for machines.
-    """
+    """A function that names machine types shows them, for people and for machines."""
     explaining.write(
         "sized.py",
         """
@@ -150,9 +134,7 @@ def test_machine_types_are_shown_with_what_they_stand_for(explaining: Any) -> No
 
 
 def test_explanation_fits_a_terminal_of_80_columns(explaining: Any) -> None:
-    """
-    Reasons are broken between words, under one another.
-    """
+    """Reasons are broken between words, under one another."""
     code, sent = explaining.in_terminal("explain", "functions.py::wordy", "--on", "all")
     assert code == 0
     lines = re.sub(r"\033\[[0-9;]*m", "", sent).splitlines()

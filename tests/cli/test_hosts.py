@@ -1,6 +1,4 @@
-"""
-``fal-core hosts``, and hosts that are missing or claimed twice.
-"""
+"""``fal-core hosts``, and hosts that are missing or claimed twice."""
 
 from __future__ import annotations
 
@@ -61,9 +59,7 @@ def test_hosts_of_one_name_are_one_sentence(command_line: Any) -> None:
 
 
 def test_check_names_the_extra_that_it_needs(command_line: Any) -> None:
-    """
-    Without pytest the laws cannot be run, and one sentence says how to install it.
-    """
+    """Without pytest the laws cannot be run, and one sentence says how to install it."""
     command_line.install("placed", PLACED)
     for spec in filter(None, map(find_spec, NEEDED)):
         assert spec.origin is not None
@@ -86,9 +82,7 @@ def test_check_names_the_extra_that_it_needs(command_line: Any) -> None:
 
 
 def test_unknown_hosts_are_named_with_what_there_is(command_line: Any) -> None:
-    """
-    A host that is not installed is an error in one sentence, with exit code 1.
-    """
+    """A host that is not installed is an error in one sentence, with exit code 1."""
     for arguments in (["hosts", "describe", "mars"], ["hosts", "check", "mars"]):
         done = command_line(*arguments)
         assert done.returncode == 1
@@ -98,9 +92,7 @@ def test_unknown_hosts_are_named_with_what_there_is(command_line: Any) -> None:
 
 @pytest.mark.skipif(find_spec("fal_host_local") is None, reason="the local host is missing")
 def test_hosts_are_listed(explaining: Any) -> None:
-    """
-    Each installed host is listed with the first sentence of its documentation.
-    """
+    """Each installed host is listed with the first sentence of its documentation."""
     listed = json.loads(explaining("hosts", "list", "--json").stdout)
     summaries = {each["name"]: each["summary"] for each in listed}
     assert summaries["little"] == "A host that can do little"
@@ -109,9 +101,7 @@ def test_hosts_are_listed(explaining: Any) -> None:
 
 
 def test_host_is_described(explaining: Any) -> None:
-    """
-    A description has the capabilities, and says of each option whether it is used.
-    """
+    """A description has the capabilities, and says of each option whether it is used."""
     told = json.loads(explaining("hosts", "describe", "wordy", "--json").stdout)
     assert told["capabilities"]["detach"] is False
     options = {option["name"]: option for option in told["options"]}

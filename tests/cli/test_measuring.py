@@ -1,6 +1,4 @@
-"""
-``fal-core run --measure`` and ``--enforce``.
-"""
+"""``fal-core run --measure`` and ``--enforce``."""
 
 from __future__ import annotations
 
@@ -51,17 +49,13 @@ if TYPE_CHECKING:
     ],
 )
 def test_what_was_used_is_told(usage: Usage, sentence: str) -> None:
-    """
-    The sentence has what was used, and the smallest machine type that has more.
-    """
+    """The sentence has what was used, and the smallest machine type that has more."""
     with machine_with(machines=(Machine(name="large", memory=PETA, cpus=4),)):
         assert describe(function("current", host=InProcessHost())(give), usage) == sentence
 
 
 def test_a_measured_call_tells_what_it_has_used(command_line: CommandLine) -> None:
-    """
-    The result goes to the standard output, and what was used to the standard error.
-    """
+    """The result goes to the standard output, and what was used to the standard error."""
     pytest.importorskip("fal_host_local")
     command_line.write("filling.py", SOURCE)
     done = command_line("run", "--measure", "filling.py::fill", "200000000")
@@ -73,9 +67,7 @@ def test_a_measured_call_tells_what_it_has_used(command_line: CommandLine) -> No
 
 @pytest.mark.parametrize("option", ["--measure", "--enforce"])
 def test_a_host_that_cannot_is_named(command_line: CommandLine, option: str) -> None:
-    """
-    On a host that measures or enforces nothing, the command says so and what to do.
-    """
+    """On a host that measures or enforces nothing, the command says so and what to do."""
     declared = SOURCE.replace('"current"', '"current", host=InProcessHost()')
     imported = "from fal_core.testing import InProcessHost"
     command_line.write("filling.py", f"{imported}\n{declared}")
@@ -86,9 +78,7 @@ def test_a_host_that_cannot_is_named(command_line: CommandLine, option: str) -> 
 
 
 def test_work_that_is_not_waited_for_is_not_measured(command_line: CommandLine) -> None:
-    """
-    Nobody would be told what detached work has used.
-    """
+    """Nobody would be told what detached work has used."""
     pytest.importorskip("fal_host_local")
     command_line.write("filling.py", SOURCE)
     done = command_line("run", "--measure", "--detach", "filling.py::fill", "1")

@@ -1,6 +1,4 @@
-"""
-The command line when its output cannot be written.
-"""
+"""The command line when its output cannot be written."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ def one() -> int:
 
 @pytest.fixture
 def program(command_line: Any) -> Any:
-    """
-    The program, beside a file of functions.
-    """
+    """The program, beside a file of functions."""
     command_line.write("functions.py", FUNCTIONS)
     return command_line
 
@@ -64,9 +60,7 @@ def run_into(program: Any, output: Any, *arguments: str, **streams: Any) -> Any:
 
 
 def run_closed(program: Any, *arguments: str, **streams: Any) -> Any:
-    """
-    Run the program with an output whose reader is closed.
-    """
+    """Run the program with an output whose reader is closed."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -77,17 +71,13 @@ def run_closed(program: Any, *arguments: str, **streams: Any) -> Any:
 
 @pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
 def buffering(request: pytest.FixtureRequest, program: Any) -> None:
-    """
-    Both ways in which Python writes.
-    """
+    """Both ways in which Python writes."""
     program.variables["PYTHONUNBUFFERED"] = request.param
 
 
 @pytest.mark.usefixtures("buffering")
 def test_closed_output_ends_the_call_silently(program: Any, tmp_path: Path) -> None:
-    """
-    Closing the pipe that a function prints to ends the call and its worker.
-    """
+    """Closing the pipe that a function prints to ends the call and its worker."""
     pid_file = tmp_path / "pid"
     arguments = ("run", "functions.py::spam", "100000", str(pid_file))
     done = run_closed(program, *arguments)
@@ -112,9 +102,7 @@ def test_closed_output_ends_the_call_silently(program: Any, tmp_path: Path) -> N
     ids=" ".join,
 )
 def test_closed_output_is_no_error(program: Any, arguments: list[str]) -> None:
-    """
-    A command whose output is no longer read ends silently.
-    """
+    """A command whose output is no longer read ends silently."""
     done = run_closed(program, *arguments)
     assert (done.returncode, done.stderr) == (1, "")
 
@@ -144,18 +132,14 @@ def test_closed_output_is_no_error(program: Any, arguments: list[str]) -> None:
     ids=" ".join,
 )
 def test_output_that_is_full_is_one_sentence(program: Any, arguments: list[str]) -> None:
-    """
-    An output that cannot be written is an error of one sentence, with exit code 1.
-    """
+    """An output that cannot be written is an error of one sentence, with exit code 1."""
     with open("/dev/full", "w") as full:
         done = run_into(program, full, *arguments)
     assert (done.returncode, done.stderr) == (1, FULL)
 
 
 def test_lines_that_cannot_be_written_are_one_sentence(program: Any, tmp_path: Path) -> None:
-    """
-    Also where it is the function that prints, whose call is ended.
-    """
+    """Also where it is the function that prints, whose call is ended."""
     pid_file = tmp_path / "pid"
     program.variables["PYTHONUNBUFFERED"] = "1"
     with open("/dev/full", "w") as full:
@@ -168,9 +152,7 @@ def test_lines_that_cannot_be_written_are_one_sentence(program: Any, tmp_path: P
 
 
 def test_exit_code_is_set_without_a_standard_error(program: Any) -> None:
-    """
-    The exit code is set even if the standard error cannot be written either.
-    """
+    """The exit code is set even if the standard error cannot be written either."""
     with open("/dev/full", "w") as full:
         done = run_into(program, full, "run", "functions.py::one", stderr=full)
     assert done.returncode == 1
@@ -178,9 +160,7 @@ def test_exit_code_is_set_without_a_standard_error(program: Any) -> None:
 
 @pytest.mark.parametrize("name", ["file", "file/cache"])
 def test_a_cache_that_cannot_be_used_is_one_sentence(program: Any, name: str) -> None:
-    """
-    If a file stands in the place of the cache, commands that read the cache name that file.
-    """
+    """If a file stands in the place of the cache, commands that read the cache name that file."""
     path = program.write("file", "in the way")
     program.variables["FAL_CORE_CACHE"] = str(program.folder / name)
     # 'prune' removes what killed programs have left in it.

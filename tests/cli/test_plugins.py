@@ -1,6 +1,4 @@
-"""
-``fal-core plugins``.
-"""
+"""``fal-core plugins``."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ BROKEN = "raise RuntimeError('out of\\n  order')\n"
 
 
 def test_plugins_list_names_the_broken(command_line: Any) -> None:
-    """
-    A plugin that cannot be loaded is listed with its reason, and hides no other.
-    """
+    """A plugin that cannot be loaded is listed with its reason, and hides no other."""
     command_line.install("torn", BROKEN)
     done = command_line("plugins", "list")
     assert done.returncode == 0
@@ -24,9 +20,7 @@ def test_plugins_list_names_the_broken(command_line: Any) -> None:
 
 
 def test_plugins_list_for_machines(command_line: Any) -> None:
-    """
-    ``--json`` prints what each plugin provides, and what is wrong with it.
-    """
+    """``--json`` prints what each plugin provides, and what is wrong with it."""
     command_line.install("torn", BROKEN)
     listed = {each["entry"]["name"]: each for each in json.loads(_json(command_line))}
     assert listed["core"]["environments"] == ["current"]

@@ -1,6 +1,4 @@
-"""
-The program ``fal-core``: its commands, exit codes and error messages.
-"""
+"""The program ``fal-core``: its commands, exit codes and error messages."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ TAKES_A_NAME = ADDS_COMMANDS.replace("def shout", "def doctor").replace("(shout)
 
 
 def test_version(command_line: Any) -> None:
-    """
-    The version is that of the installed distribution.
-    """
+    """The version is that of the installed distribution."""
     from importlib.metadata import version
 
     for option in ("--version", "-V"):
@@ -44,18 +40,14 @@ def test_version(command_line: Any) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(command_line: Any, name: str) -> None:
-    """
-    Each command of the core is there, and says how it is used.
-    """
+    """Each command of the core is there, and says how it is used."""
     done = command_line(name, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: fal-core {name} ")
 
 
 def test_version_imports_no_command() -> None:
-    """
-    A command is imported when it is used, and plugins when they are needed.
-    """
+    """A command is imported when it is used, and plugins when they are needed."""
     program = (
         "import sys\n"
         "from fal_core.cli.program import run\n"
@@ -71,9 +63,7 @@ def test_version_imports_no_command() -> None:
 
 
 def test_usage_errors_exit_with_2(command_line: Any) -> None:
-    """
-    A wrong command line is an error on standard error, with exit code 2.
-    """
+    """A wrong command line is an error on standard error, with exit code 2."""
     for arguments in (["bogus"], ["plugins", "list", "--bogus"], ["explain"]):
         done = command_line(*arguments)
         assert done.returncode == 2, arguments
@@ -82,9 +72,7 @@ def test_usage_errors_exit_with_2(command_line: Any) -> None:
 
 
 def test_command_that_is_written_wrongly_names_the_one_that_is_near(command_line: Any) -> None:
-    """
-    An unknown command is an error that suggests the nearest one.
-    """
+    """An unknown command is an error that suggests the nearest one."""
     done = command_line("rum", "script.py::function")
     assert done.returncode == 2
     assert "No such command 'rum'. Did you mean 'run'?" in done.stderr
@@ -101,9 +89,7 @@ def test_command_that_is_written_wrongly_names_the_one_that_is_near(command_line
 def test_command_of_another_program_names_what_does_the_same(
     command_line: Any, name: str, told: str
 ) -> None:
-    """
-    What other programs call otherwise is an error that says what to write.
-    """
+    """What other programs call otherwise is an error that says what to write."""
     done = command_line(name)
     assert done.returncode == 2
     assert f"Error: No such command {name!r}. {told}\n" in done.stderr
@@ -132,9 +118,7 @@ def test_mistyped_word_names_the_one_that_was_meant(
 
 
 def test_commands_stand_in_sections_with_an_example(command_line: Any) -> None:
-    """
-    The help lists each command once, under what it is for; those of plugins come last.
-    """
+    """The help lists each command once, under what it is for; those of plugins come last."""
     command_line.install("shouting", ADDS_COMMANDS)
     printed = command_line("--help").stdout
     listed = [name for names in SECTIONS.values() for name in names]
@@ -145,9 +129,7 @@ def test_commands_stand_in_sections_with_an_example(command_line: Any) -> None:
 
 
 def test_command_of_a_plugin_that_is_not_installed_names_the_extra(command_line: Any) -> None:
-    """
-    A command of a plugin that is not installed is an error that says how to install it.
-    """
+    """A command of a plugin that is not installed is an error that says how to install it."""
     command_line.variables["FAL_CORE_PLUGINS"] = ""
     done = command_line("server", "start")
     assert done.returncode == 2
@@ -155,27 +137,21 @@ def test_command_of_a_plugin_that_is_not_installed_names_the_extra(command_line:
 
 
 def test_nothing_is_coloured_off_terminals(command_line: Any) -> None:
-    """
-    Output that does not go to a terminal has no escape sequences.
-    """
+    """Output that does not go to a terminal has no escape sequences."""
     for arguments in (["bogus"], ["plugins", "list"], ["hosts", "list"], ["--help"]):
         done = command_line(*arguments)
         assert "\033" not in done.stdout + done.stderr
 
 
 def test_plugins_add_commands(command_line: Any) -> None:
-    """
-    A plugin's commands are listed and run as the core's own.
-    """
+    """A plugin's commands are listed and run as the core's own."""
     command_line.install("shouting", ADDS_COMMANDS)
     assert command_line("shout").stdout == "LOUD\n"
     assert "shout" in command_line("--help").stdout
 
 
 def test_a_plugin_takes_no_command_of_the_core(command_line: Any) -> None:
-    """
-    A plugin that adds a command of a name in use is reported, and changes nothing.
-    """
+    """A plugin that adds a command of a name in use is reported, and changes nothing."""
     command_line.install("taking", TAKES_A_NAME)
     done = command_line("--help")
     assert done.returncode == 0
@@ -185,9 +161,7 @@ def test_a_plugin_takes_no_command_of_the_core(command_line: Any) -> None:
 
 
 def test_plugins_add_commands_to_a_group_of_the_core(command_line: Any) -> None:
-    """
-    A name of two words adds a command to the group ``env``, beside those that are there.
-    """
+    """A name of two words adds a command to the group ``env``, beside those that are there."""
     command_line.install("shouting", ADDS_COMMANDS.replace("(shout)", "(shout, 'env shout')"))
     assert command_line("env", "shout").stdout == "LOUD\n"
     lines = command_line("env", "--help").stdout.split("Commands:\n")[1].splitlines()
@@ -203,9 +177,7 @@ def test_plugins_add_commands_to_a_group_of_the_core(command_line: Any) -> None:
 
 @pytest.mark.parametrize("command", [(), ("hosts",)])
 def test_no_command_is_answered_with_the_help(command_line: Any, command: tuple[str, ...]):
-    """
-    Without a command the help is shown, once, and the exit code is that of wrong use.
-    """
+    """Without a command the help is shown, once, and the exit code is that of wrong use."""
     done = command_line(*command)
     assert done.returncode == 2
     assert (done.stdout + done.stderr).count("Usage:") == 1

@@ -1,6 +1,4 @@
-"""
-The progress that ``fal-core run`` shows of a call.
-"""
+"""The progress that ``fal-core run`` shows of a call."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_core.testing import InProcessHost
 
 
 def test_showing_changes_neither_the_function_nor_its_host() -> None:
-    """
-    The shown function runs on a wrapper host; the function and its host stay unchanged.
-    """
+    """The shown function runs on a wrapper host; the function and its host stay unchanged."""
     host = InProcessHost()
 
     @function("current", host=host)
@@ -39,9 +35,7 @@ def test_showing_changes_neither_the_function_nor_its_host() -> None:
 
 
 def test_items_of_a_generator_are_shown() -> None:
-    """
-    A generator streams through the wrapper host.
-    """
+    """A generator streams through the wrapper host."""
 
     @function("current", host=InProcessHost())
     def count(up_to: int) -> Iterator[int]:

@@ -1,6 +1,4 @@
-"""
-``fal-core plugins new`` and ``fal-core new``: projects that work from the first moment.
-"""
+"""``fal-core plugins new`` and ``fal-core new``: projects that work from the first moment."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ WITHOUT_OTHER = {"passed": 17, "skipped": 3}
 
 
 def create(program: Any, name: str, role: str) -> Path:
-    """
-    Create a project, and make it installed for the program.
-    """
+    """Create a project, and make it installed for the program."""
     done = program("plugins", "new", name, f"--{role}", "--path", "project")
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(
@@ -45,9 +41,7 @@ def create(program: Any, name: str, role: str) -> Path:
 
 
 def pytest_in(program: Any, project: Path, *arguments: str) -> str:
-    """
-    Run the tests of *project*, which pass, and return what pytest says.
-    """
+    """Run the tests of *project*, which pass, and return what pytest says."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
         cwd=project,
@@ -61,18 +55,14 @@ def pytest_in(program: Any, project: Path, *arguments: str) -> str:
 
 
 def results(said: str) -> dict[str, int]:
-    """
-    Return how many tests ended in each way, of what pytest has printed.
-    """
+    """Return how many tests ended in each way, of what pytest has printed."""
     counts = re.findall(r"(\d+) (passed|skipped)", said.splitlines()[-1])
     return {how: int(number) for number, how in counts}
 
 
 @pytest.mark.parametrize("role", ["host", "environment"])
 def test_project_is_typed_and_tidy(command_line: Any, role: str) -> None:
-    """
-    A created project compiles, has no template names left, and has a README.
-    """
+    """A created project compiles, has no template names left, and has a README."""
     project = create(command_line, "deep-blue", role)
     files = [path for path in project.rglob("*") if path.is_file()]
     assert not [path for path in files if "$" in str(path) or path.suffix == ".template"]
@@ -86,9 +76,7 @@ def test_project_is_typed_and_tidy(command_line: Any, role: str) -> None:
 
 
 def test_environment_project_passes_its_tests(command_line: Any) -> None:
-    """
-    The project of a kind of environment passes its own tests as it was created.
-    """
+    """The project of a kind of environment passes its own tests as it was created."""
     project = create(command_line, "deep-blue", "environment")
     # It needs no plugin beside the core.
     command_line.variables["FAL_CORE_PLUGINS"] = "deep-blue"
@@ -97,9 +85,7 @@ def test_environment_project_passes_its_tests(command_line: Any) -> None:
 
 
 def test_skipped_test_of_a_project_says_why(command_line: Any) -> None:
-    """
-    Where no other Python is installed, the test that needs one says so.
-    """
+    """Where no other Python is installed, the test that needs one says so."""
     project = create(command_line, "deep-blue", "environment")
     command_line.variables["PATH"] = str(command_line.folder)
     said = pytest_in(command_line, project)
@@ -108,9 +94,7 @@ def test_skipped_test_of_a_project_says_why(command_line: Any) -> None:
 
 
 def test_host_project_passes_its_tests(command_line: Any) -> None:
-    """
-    The project of a host runs calls by its name as it was created.
-    """
+    """The project of a host runs calls by its name as it was created."""
     project = create(command_line, "deep-blue", "host")
     found = results(pytest_in(command_line, project, "tests/test_plugin.py"))
     assert found in ({"passed": 3}, {"passed": 2, "skipped": 1})
@@ -132,9 +116,7 @@ def test_host_project_passes_its_tests(command_line: Any) -> None:
 
 
 def run(command: list[str], folder: Path) -> str:
-    """
-    Run *command* in *folder*, and return what it prints.
-    """
+    """Run *command* in *folder*, and return what it prints."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -178,9 +160,7 @@ def test_projects_are_installed_as_they_say(command_line: Any) -> None:
 
 
 def test_distribution_names_its_plugin(command_line: Any) -> None:
-    """
-    The name of the distribution is as good as that of the plugin in it.
-    """
+    """The name of the distribution is as good as that of the plugin in it."""
     done = command_line("plugins", "new", "fal-host-slurm")
     assert done.returncode == 0, done.stderr
     assert "Created fal-host-slurm. Install and test it:\n" in done.stdout
@@ -192,9 +172,7 @@ def test_distribution_names_its_plugin(command_line: Any) -> None:
 
 
 def test_nothing_is_overwritten(command_line: Any) -> None:
-    """
-    A directory that is not empty is left as it is.
-    """
+    """A directory that is not empty is left as it is."""
     command_line.write("taken/file", "mine")
     done = command_line("plugins", "new", "slurm", "--path", "taken")
     assert done.returncode == 1
@@ -204,9 +182,7 @@ def test_nothing_is_overwritten(command_line: Any) -> None:
 
 @pytest.mark.parametrize("name", ["Slurm", "my_host", "2fast", "class", "", "a--b"])
 def test_odd_names_are_usage_errors(command_line: Any, name: str) -> None:
-    """
-    A name that cannot be that of a module and of a URL is refused.
-    """
+    """A name that cannot be that of a module and of a URL is refused."""
     done = command_line("plugins", "new", name)
     assert done.returncode == 2
     assert f"{name!r} cannot be the name of a plugin. A name begins with" in done.stderr
@@ -226,9 +202,7 @@ def test_odd_names_are_usage_errors(command_line: Any, name: str) -> None:
 def test_names_that_are_taken_are_refused(
     command_line: Any, words: list[str], taken: str
 ) -> None:
-    """
-    A project with the name of an installed plugin is refused, and nothing is written.
-    """
+    """A project with the name of an installed plugin is refused, and nothing is written."""
     done = command_line("plugins", "new", *words)
     assert done.returncode == 2
     assert taken in done.stderr
@@ -236,9 +210,7 @@ def test_names_that_are_taken_are_refused(
 
 
 def test_project_is_of_one_kind(command_line: Any) -> None:
-    """
-    A host and a kind of environment are begun apart; asking for both is wrong use.
-    """
+    """A host and a kind of environment are begun apart; asking for both is wrong use."""
     for words in (["--host", "--environment"], ["--environment", "--host"]):
         done = command_line("plugins", "new", "acme", *words)
         assert done.returncode == 2
@@ -247,9 +219,7 @@ def test_project_is_of_one_kind(command_line: Any) -> None:
 
 
 def test_name_of_an_installed_distribution_is_refused(command_line: Any) -> None:
-    """
-    A distribution of the name is enough, also where its plugin is called something else.
-    """
+    """A distribution of the name is enough, also where its plugin is called something else."""
     command_line.write("site/fal_host_acme-1.dist-info/METADATA", "Name: fal-host-acme")
     command_line.variables["PYTHONPATH"] = str(command_line.folder / "site")
     done = command_line("plugins", "new", "acme")
@@ -259,9 +229,7 @@ def test_name_of_an_installed_distribution_is_refused(command_line: Any) -> None
 
 @pytest.fixture(scope="module")
 def requirement(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A folder with what the functions of new projects import.
-    """
+    """A folder with what the functions of new projects import."""
     uv = pytest.importorskip("fal_uv.running.uv", reason="Nothing builds environments.")
     folder = tmp_path_factory.mktemp("requirement")
     install = ["pip", "install", "--quiet", "--python", sys.executable, "--target", folder]
@@ -325,9 +293,7 @@ def test_new_project_names_its_extra_and_its_version(command_line: Any) -> None:
 
 @pytest.mark.parametrize("name", ["Words", "my_words", "2fast", "class", "json", "a--b"])
 def test_name_that_is_no_module_is_refused(command_line: Any, name: str) -> None:
-    """
-    A name that cannot be that of a module, or is one of Python's own, is wrong use.
-    """
+    """A name that cannot be that of a module, or is one of Python's own, is wrong use."""
     done = command_line("new", name)
     assert done.returncode == 2
     assert f"{name!r} cannot be the name of a project." in done.stderr
@@ -336,9 +302,7 @@ def test_name_that_is_no_module_is_refused(command_line: Any, name: str) -> None
 
 @pytest.mark.parametrize("name", ["fal-core", "humanize"])
 def test_name_of_what_a_project_imports_is_refused(command_line: Any, name: str) -> None:
-    """
-    A module of that name would hide the package from the functions and their tests.
-    """
+    """A module of that name would hide the package from the functions and their tests."""
     done = command_line("new", name)
     assert done.returncode == 2
     module = name.replace("-", "_")
@@ -347,9 +311,7 @@ def test_name_of_what_a_project_imports_is_refused(command_line: Any, name: str)
 
 
 def test_new_project_overwrites_nothing(command_line: Any) -> None:
-    """
-    A directory that is not empty is left as it is.
-    """
+    """A directory that is not empty is left as it is."""
     command_line.write("words/file", "mine")
     done = command_line("new", "words")
     assert done.returncode == 1

@@ -1,6 +1,4 @@
-"""
-``fal-core run``, with functions that really run.
-"""
+"""``fal-core run``, with functions that really run."""
 
 from __future__ import annotations
 
@@ -160,9 +158,7 @@ def answer() -> int:
 
 @pytest.fixture
 def program(command_line: Any) -> Any:
-    """
-    The program, beside a file of functions.
-    """
+    """The program, beside a file of functions."""
     command_line.write("functions.py", FUNCTIONS)
     command_line.write("sibling.py", "FACTOR = 10\n")
     return command_line
@@ -186,9 +182,7 @@ def program(command_line: Any) -> Any:
     ],
 )
 def test_result_is_printed(program: Any, arguments: list[str], printed: str) -> None:
-    """
-    The output and the result of the function are on the standard output; None is not printed.
-    """
+    """The output and the result of the function are on the standard output; None is not printed."""
     done = program("run", *arguments)
     assert (done.returncode, done.stdout) == (0, printed), done.stderr
 
@@ -205,18 +199,14 @@ def test_result_is_printed(program: Any, arguments: list[str], printed: str) -> 
 def test_json_has_the_output_alone(
     program: Any, arguments: list[str], printed: list[str]
 ) -> None:
-    """
-    With ``--json`` the standard output has the result, and nothing of the function.
-    """
+    """With ``--json`` the standard output has the result, and nothing of the function."""
     done = program("run", *arguments, "--json")
     assert (done.returncode, done.stdout.splitlines()) == (0, printed), done.stderr
     assert ("adding" in done.stderr) == (arguments[0] == "functions.py::outer")
 
 
 def test_arguments_from_standard_input(program: Any) -> None:
-    """
-    ``--input -`` reads the arguments from the standard input.
-    """
+    """``--input -`` reads the arguments from the standard input."""
     done = program("run", "functions.py::add", "--input", "-", text='{"a": 4}')
     assert done.stdout == "adding\n6\n"
 
@@ -242,9 +232,7 @@ def test_function_is_called_for_each_item(program: Any, given: str, text: str) -
 
 
 def test_failed_item_of_a_map_is_named(program: Any) -> None:
-    """
-    Below the traceback stands which item it was, and with which arguments.
-    """
+    """Below the traceback stands which item it was, and with which arguments."""
     done = program("run", "functions.py::nap", "--map", "--input", '[0, {"seconds": -1}]')
     assert done.returncode == 1
     assert "\nitem 1 of the map: (seconds=-1)\nError: The function raised V" in done.stderr
@@ -265,18 +253,14 @@ def test_failed_item_of_a_map_is_named(program: Any) -> None:
 def test_wrong_input_is_a_usage_error(
     program: Any, arguments: list[str], text: str, told: str
 ) -> None:
-    """
-    The error says what is wrong with the items, or where JSON is taken.
-    """
+    """The error says what is wrong with the items, or where JSON is taken."""
     done = program("run", "functions.py::add", *arguments, text=text)
     assert done.returncode == 2
     assert told in done.stderr
 
 
 def test_reference_of_detached_work_is_printed_as_json(program: Any) -> None:
-    """
-    With ``--json`` also what detaches prints JSON.
-    """
+    """With ``--json`` also what detaches prints JSON."""
     done = program("run", "functions.py::nothing", "--detach", "--json")
     reference = json.loads(done.stdout)["reference"]
     done = program("executions", "attach", reference, "--on", "local", "--json")
@@ -284,9 +268,7 @@ def test_reference_of_detached_work_is_printed_as_json(program: Any) -> None:
 
 
 def test_result_without_json_is_one_sentence(program: Any) -> None:
-    """
-    A result that JSON cannot say is an error of one sentence.
-    """
+    """A result that JSON cannot say is an error of one sentence."""
     program.write(
         "odd.py",
         """
@@ -303,9 +285,7 @@ def test_result_without_json_is_one_sentence(program: Any) -> None:
 
 
 def test_items_are_printed_as_they_come(program: Any) -> None:
-    """
-    An item is printed when it has been yielded, not when all have.
-    """
+    """An item is printed when it has been yielded, not when all have."""
     argv = [*program.argv, "run", "functions.py::count", "3", "--pause", "100"]
     with subprocess.Popen(
         argv, cwd=program.folder, env=program.variables, stdout=subprocess.PIPE
@@ -319,9 +299,7 @@ def test_items_are_printed_as_they_come(program: Any) -> None:
 
 
 def test_lines_are_shown_as_they_come(program: Any) -> None:
-    """
-    Whoever reads the output from a pipe gets a line when the function has printed it.
-    """
+    """Whoever reads the output from a pipe gets a line when the function has printed it."""
     program.write(
         "waits.py",
         """\
@@ -354,9 +332,7 @@ def test_lines_are_shown_as_they_come(program: Any) -> None:
 
 
 def test_exception_of_the_function_shows_where(program: Any) -> None:
-    """
-    An exception of the function is shown with the traceback of its worker, with exit code 1.
-    """
+    """An exception of the function is shown with the traceback of its worker, with exit code 1."""
     done = program("run", "functions.py::fail")
     assert done.returncode == 1
     assert "functions.py" in done.stderr
@@ -366,9 +342,7 @@ def test_exception_of_the_function_shows_where(program: Any) -> None:
 
 
 def test_result_that_cannot_travel_is_one_sentence(program: Any) -> None:
-    """
-    The error names the part that cannot travel, and shows no traceback of the pickling.
-    """
+    """The error names the part that cannot travel, and shows no traceback of the pickling."""
     program.write(
         "locked.py",
         """
@@ -401,26 +375,20 @@ def test_result_that_cannot_travel_is_one_sentence(program: Any) -> None:
 def test_exit_code_of_the_function_is_that_of_the_program(
     program: Any, status: str, code: int, said: str
 ) -> None:
-    """
-    A function that exits ends the program as it would end one of its own.
-    """
+    """A function that exits ends the program as it would end one of its own."""
     done = program("run", "functions.py::leave", "--input", f"[{status}]")
     assert (done.returncode, done.stdout, done.stderr) == (code, "leaving\n", said)
 
 
 def test_failure_of_the_host_is_one_sentence(program: Any) -> None:
-    """
-    A failure of the host is an error of one sentence, with exit code 1.
-    """
+    """A failure of the host is an error of one sentence, with exit code 1."""
     done = program("run", "functions.py::crash")
     assert done.returncode == 1
     assert done.stderr == "Error: Worker of 'crash' exited with code 3 before it answered.\n"
 
 
 def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
-    """
-    Ctrl-C ends the call and its worker, with exit code 130.
-    """
+    """Ctrl-C ends the call and its worker, with exit code 130."""
     pid_file = tmp_path / "pid"
     argv = [*program.argv, "run", "functions.py::sleep", str(pid_file)]
     with subprocess.Popen(
@@ -436,9 +404,7 @@ def test_interrupt_cancels_the_call(program: Any, tmp_path: Path) -> None:
 
 
 def test_target_that_does_not_exist_is_a_usage_error(program: Any) -> None:
-    """
-    A target that there is not is one sentence, with exit code 2.
-    """
+    """A target that there is not is one sentence, with exit code 2."""
     for command in ("run", "explain"):
         done = program(command, "missing.py::add")
         assert done.returncode == 2, done.stderr
@@ -446,9 +412,7 @@ def test_target_that_does_not_exist_is_a_usage_error(program: Any) -> None:
 
 
 def test_a_file_with_several_functions_needs_a_name(program: Any) -> None:
-    """
-    One function is run: where a file has several, their names are the error, sorted.
-    """
+    """One function is run: where a file has several, their names are the error, sorted."""
     program.write(
         "two.py",
         """
@@ -479,9 +443,7 @@ def test_a_file_with_several_functions_needs_a_name(program: Any) -> None:
 def test_module_that_cannot_be_imported_is_named(
     program: Any, target: str, sentence: str
 ) -> None:
-    """
-    A target that cannot be had is one sentence; a wrong declaration names its line.
-    """
+    """A target that cannot be had is one sentence; a wrong declaration names its line."""
     program.write("raises.py", "1 / 0\n")
     program.write(
         "typo.py",
@@ -501,9 +463,7 @@ def test_module_that_cannot_be_imported_is_named(
 
 
 def test_only_function_needs_no_name(program: Any) -> None:
-    """
-    The only isolated function that a file defines needs no name.
-    """
+    """The only isolated function that a file defines needs no name."""
     program.write(
         "single.py",
         """
@@ -519,9 +479,7 @@ def test_only_function_needs_no_name(program: Any) -> None:
 
 
 def test_file_of_a_package_may_import_relatively(program: Any) -> None:
-    """
-    A file in a package is imported as part of the package.
-    """
+    """A file in a package is imported as part of the package."""
     program.write("parcel/__init__.py", "")
     program.write("parcel/numbers_.py", "ANSWER = 42\n")
     program.write(
@@ -540,9 +498,7 @@ def test_file_of_a_package_may_import_relatively(program: Any) -> None:
 
 
 def test_wrong_arguments_are_usage_errors(program: Any) -> None:
-    """
-    Arguments that do not fit the function are an error with exit code 2, and nothing is run.
-    """
+    """Arguments that do not fit the function are an error with exit code 2, and nothing is run."""
     for arguments in (["x"], ["1", "--input", "{}"]):
         done = program("run", "functions.py::add", *arguments)
         assert done.returncode == 2, arguments
@@ -551,9 +507,7 @@ def test_wrong_arguments_are_usage_errors(program: Any) -> None:
 
 
 def test_option_that_is_mistyped_is_no_argument_alone(program: Any) -> None:
-    """
-    What is no argument of the function may have been meant for the command.
-    """
+    """What is no argument of the function may have been meant for the command."""
     done = program("run", "functions.py::add", "1", "--enforc")
     assert "no argument 'enforc'. Its named arguments: a, b. Did you mean the option" in (
         done.stderr
@@ -563,9 +517,7 @@ def test_option_that_is_mistyped_is_no_argument_alone(program: Any) -> None:
 
 
 def test_builder_is_heard_off_terminals(program: Any) -> None:
-    """
-    Without a terminal, lines of the builder go to the standard error unchanged.
-    """
+    """Without a terminal, lines of the builder go to the standard error unchanged."""
     program.install("slow", SLOW_KIND)
     program.write("slowly.py", SLOW_FUNCTION)
     program.variables["SEEN"] = str(program.write("seen", ""))
@@ -610,9 +562,7 @@ def test_spinner_on_terminals(program: Any, colourless: bool) -> None:
 
 
 def read_until(descriptor: int, words: str) -> str:
-    """
-    Return the output to a terminal up to *words*.
-    """
+    """Return the output to a terminal up to *words*."""
     data = b""
     while words.encode() not in data:
         data += os.read(descriptor, 1)
@@ -620,9 +570,7 @@ def read_until(descriptor: int, words: str) -> str:
 
 
 def read_all(descriptor: int) -> str:
-    """
-    Return the output to a terminal until its other end is closed.
-    """
+    """Return the output to a terminal until its other end is closed."""
     data = b""
     while True:
         try:

@@ -1,6 +1,4 @@
-"""
-Tables: they fit the terminal, and break between words.
-"""
+"""Tables: they fit the terminal, and break between words."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ def fal_register_hosts():
 
 
 def test_cells_are_broken_between_words() -> None:
-    """
-    Of a table that is too wide, the widest columns are narrowed, to their longest words.
-    """
+    """Of a table that is too wide, the widest columns are narrowed, to their longest words."""
     rows = [("NAME", "WHAT IT IS"), ("first", "a description of several words")]
     assert fit_columns(rows, None) == [5, 30]
     assert fit_columns(rows, 37) == [5, 30]
@@ -53,9 +49,7 @@ def test_cells_are_broken_between_words() -> None:
 
 
 def test_words_of_the_last_column_may_be_broken() -> None:
-    """
-    A word that is longer than the column begins a line, and goes on in the next.
-    """
+    """A word that is longer than the column begins a line, and goes on in the next."""
     rows = [("NAME", "WHAT IT IS"), ("first", "from https://example.org/wheels")]
     assert fit_columns(rows, 23) is None
     assert fit_columns(rows, 23, breaks_last=True) == [5, 16]
@@ -67,9 +61,7 @@ def test_words_of_the_last_column_may_be_broken() -> None:
 
 
 def test_what_is_indented_stays_so_on_its_further_lines() -> None:
-    """
-    The lines of a broken cell begin as the cell does.
-    """
+    """The lines of a broken cell begin as the cell does."""
     assert wrap("  because of that", 12) == ["  because of", "  that"]
 
 
@@ -77,9 +69,7 @@ def test_what_is_indented_stays_so_on_its_further_lines() -> None:
 def test_table_fits_a_terminal_of_80_columns(
     command_line: Any, command: tuple[str, ...]
 ) -> None:
-    """
-    No line is longer than the terminal, and no word is broken.
-    """
+    """No line is longer than the terminal, and no word is broken."""
     command_line.install("wordy", TWO_HOSTS)
     code, sent = command_line.in_terminal(*command, columns=80)
     assert code == 0
@@ -91,9 +81,7 @@ def test_table_fits_a_terminal_of_80_columns(
 
 
 def test_row_that_cannot_fit_has_lines_of_its_own(command_line: Any) -> None:
-    """
-    In a terminal that is narrower than the words of a row, each cell follows its heading.
-    """
+    """In a terminal that is narrower than the words of a row, each cell follows its heading."""
     command_line.install("wordy", TWO_HOSTS)
     code, sent = command_line.in_terminal("hosts", "list", columns=17)
     assert code == 0
@@ -103,9 +91,7 @@ def test_row_that_cannot_fit_has_lines_of_its_own(command_line: Any) -> None:
 
 
 def test_row_is_one_line_where_no_terminal_is(command_line: Any) -> None:
-    """
-    Programs that read a table get a line for each row.
-    """
+    """Programs that read a table get a line for each row."""
     command_line.install("wordy", TWO_HOSTS)
     rows = command_line("hosts", "list").stdout.splitlines()[1:]
     assert [row.split()[0] for row in rows if "longer than the line of a terminal" in row] == [

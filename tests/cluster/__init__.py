@@ -1,3 +1,1 @@
-"""
-A whole cluster on this machine, to try what several machines do.
-"""
+"""A whole cluster on this machine, to try what several machines do."""

@@ -49,9 +49,7 @@ while True:
 
 
 def main(arguments: list[str]) -> int:
-    """
-    Start it, and return the exit code: 1 where a request was not answered.
-    """
+    """Start it, and return the exit code: 1 where a request was not answered."""
     parser = argparse.ArgumentParser(prog="cluster", description=__doc__)
     parser.add_argument("--stay", action="store_true", help="Wait for Ctrl-C at the end.")
     parser.add_argument(
@@ -108,9 +106,7 @@ def _show(stack: contextlib.ExitStack, folder: Path, options: argparse.Namespace
 def _start_servers(
     stack: contextlib.ExitStack, folder: Path, cluster: Cluster, python: str, url: str
 ) -> list[Server]:
-    """
-    Start two servers, of which the first decides.
-    """
+    """Start two servers, of which the first decides."""
     told = {**cluster.variables, "FAL_RAY_PYTHON": python, "RAY_ADDRESS": cluster.address}
     arguments = ("--database", url, "--files", f"file://{folder / 'files'}", "--machine", "ray")
     arguments += ("--allow-open-runners", "--variable", "RAY_AUTH_TOKEN")
@@ -137,9 +133,7 @@ def _end_runners(servers: list[Server], url: str, told: Mapping[str, str]) -> No
 
 
 class _Calls:
-    """
-    A program that calls the application without end, and what it has printed.
-    """
+    """A program that calls the application without end, and what it has printed."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -150,9 +144,7 @@ class _Calls:
         self._reader.start()
 
     def wait_for(self, count: int, what: str) -> None:
-        """
-        Wait until so many more calls are answered, and print how long the slowest took.
-        """
+        """Wait until so many more calls are answered, and print how long the slowest took."""
         with self._changed:
             self._slowest, goal = 0.0, self._answered + count
             self._changed.wait_for(lambda: self._answered >= goal or self._has_ended())
@@ -197,9 +189,7 @@ def _calling(clients: Clients, variables: Mapping[str, str]) -> Iterator[_Calls]
 
 
 def _kill_node(cluster: Cluster) -> None:
-    """
-    Kill the node that has the runner.
-    """
+    """Kill the node that has the runner."""
     for address, pid in cluster.nodes.items():
         if runs_workers(pid):
             cluster.kill_node(address)

@@ -1,6 +1,4 @@
-"""
-The application of the README, as a file for the released client.
-"""
+"""The application of the README, as a file for the released client."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _OPTIONS = re.compile(r'class Reader\(App, kind="virtualenv", (requirements=.*)\
 
 
 def read_application() -> str:
-    """
-    Return the module with the class ``Reader`` of the README.
-    """
+    """Return the module with the class ``Reader`` of the README."""
     blocks = re.findall(r"```python\n(.*?)```", (_ROOT / "README.md").read_text("utf-8"), re.S)
     (block,) = (each for each in blocks if "class Reader(" in each)
     assert _IMPORT in block

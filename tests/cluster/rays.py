@@ -1,6 +1,4 @@
-"""
-The Python of Ray, and what runs on a node of a cluster.
-"""
+"""The Python of Ray, and what runs on a node of a cluster."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ def prepare_ray() -> str:
 
 
 def runs_workers(node: int) -> bool:
-    """
-    Return whether a worker runs on the node that ends with the process *node*.
-    """
+    """Return whether a worker runs on the node that ends with the process *node*."""
     with suppress(OSError):
         namespace = os.readlink(f"/proc/{node}/ns/pid_for_children")
         for each in Path("/proc").glob("[0-9]*"):

@@ -1,6 +1,4 @@
-"""
-The tests of conversion share the module ``conversion_examples``.
-"""
+"""The tests of conversion share the module ``conversion_examples``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Types that values are structured to, and how values of them are compared and refused.
-"""
+"""Types that values are structured to, and how values of them are compared and refused."""
 
 from __future__ import annotations
 
@@ -59,9 +57,7 @@ Layers = list[str] | list[list[str]]
 
 
 def same(one: Any, other: Any) -> bool:
-    """
-    Tell whether two values are equal and of one type, all the way down.
-    """
+    """Tell whether two values are equal and of one type, all the way down."""
     if type(one) is not type(other):
         return False
     if isinstance(one, float):
@@ -74,9 +70,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def refusal(value: Any, annotation: Any) -> OptionTypeError:
-    """
-    Return the error for the value of an option that is refused.
-    """
+    """Return the error for the value of an option that is refused."""
     with pytest.raises(OptionTypeError) as caught:
         structure(value, annotation, "option")
     assert str(caught.value).startswith(f"Option {caught.value.option!r} must be ")

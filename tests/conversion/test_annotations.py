@@ -1,6 +1,4 @@
-"""
-Words for annotations.
-"""
+"""Words for annotations."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_core.conversion.annotations import describe
 
 
 def test_words_for_annotations_read_as_language() -> None:
-    """
-    Annotations are described in words, not in Python.
-    """
+    """Annotations are described in words, not in Python."""
     assert describe(list[str] | list[list[str]] | None) == (
         "a list of strings, a list of lists of strings or None"
     )

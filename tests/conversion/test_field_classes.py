@@ -1,6 +1,4 @@
-"""
-Classes with fields: filled by name, strictly.
-"""
+"""Classes with fields: filled by name, strictly."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_core.conversion.structuring import structure
     ],
 )
 def test_mappings_fill_the_fields(value: Any, annotation: Any, expected: Any) -> None:
-    """
-    A mapping fills the fields by their names; an instance is taken as it is.
-    """
+    """A mapping fills the fields by their names; an instance is taken as it is."""
     assert same(structure(value, annotation, "option"), expected)
 
 
@@ -42,27 +38,21 @@ def test_mappings_fill_the_fields(value: Any, annotation: Any, expected: Any) ->
 def test_mappings_that_do_not_fit_the_fields_are_refused(
     value: Any, annotation: Any, where: str, words: str
 ) -> None:
-    """
-    The error names the field that is wrong, missing or unknown.
-    """
+    """The error names the field that is wrong, missing or unknown."""
     error = refusal(value, annotation)
     assert error.option == where
     assert words in str(error)
 
 
 class Place(TypedDict, total=False):
-    """
-    A mapping whose keys are declared.
-    """
+    """A mapping whose keys are declared."""
 
     name: str
     point: Point
 
 
 def test_typed_dictionaries_are_filled_too() -> None:
-    """
-    A typed dictionary stays a mapping; its values are structured, and other keys refused.
-    """
+    """A typed dictionary stays a mapping; its values are structured, and other keys refused."""
     written: dict[str, Any] = {"name": "here", "point": {"x": 1}}
     assert structure(written, Place, "option") == {"name": "here", "point": Point(x=1)}
     assert written["point"] == {"x": 1}

@@ -1,6 +1,4 @@
-"""
-Mismatches: which of them is reported, and how it is shown.
-"""
+"""Mismatches: which of them is reported, and how it is shown."""
 
 from __future__ import annotations
 
@@ -26,16 +24,12 @@ from conversion_examples import Layers, refusal
 def test_the_arm_that_came_furthest_is_reported(
     value: Any, annotation: Any, where: str, words: str
 ) -> None:
-    """
-    Where no arm of a union fits, the error speaks of the one that came furthest, or of all.
-    """
+    """Where no arm of a union fits, the error speaks of the one that came furthest, or of all."""
     error = refusal(value, annotation)
     assert error.option == where
     assert words in str(error)
 
 
 def test_long_value_is_shortened() -> None:
-    """
-    An error quotes a long value in part.
-    """
+    """An error quotes a long value in part."""
     assert len(str(refusal("x" * 10_000, int))) < 120

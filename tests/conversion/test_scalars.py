@@ -1,6 +1,4 @@
-"""
-Scalars: taken as they are, or refused in words.
-"""
+"""Scalars: taken as they are, or refused in words."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ from fal_core.conversion.structuring import structure
 def test_scalars_of_the_right_type_are_taken(
     value: Any, annotation: Any, expected: Any
 ) -> None:
-    """
-    Instances of the declared class are taken, those of its subclasses included.
-    """
+    """Instances of the declared class are taken, those of its subclasses included."""
     assert same(structure(value, annotation, "option"), expected)
 
 
@@ -64,9 +60,7 @@ def test_scalars_of_the_right_type_are_taken(
     ],
 )
 def test_scalars_are_not_coerced(value: Any, annotation: Any, where: str, words: str) -> None:
-    """
-    A scalar of another type is refused, even where Python could make the declared one of it.
-    """
+    """A scalar of another type is refused, even where Python could make the declared one of it."""
     error = refusal(value, annotation)
     assert error.option == where
     assert words in str(error)

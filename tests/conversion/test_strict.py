@@ -1,6 +1,4 @@
-"""
-Containers and unions: structured all the way down.
-"""
+"""Containers and unions: structured all the way down."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ from fal_core.conversion.structuring import structure
 def test_containers_become_the_declared_ones(
     value: Any, annotation: Any, expected: Any
 ) -> None:
-    """
-    Sequences become the declared type, and what they hold is structured too.
-    """
+    """Sequences become the declared type, and what they hold is structured too."""
     assert same(structure(value, annotation, "option"), expected)
 
 
@@ -70,9 +66,7 @@ def test_containers_become_the_declared_ones(
 def test_containers_are_refused_where_they_are_wrong(
     value: Any, annotation: Any, where: str, words: str
 ) -> None:
-    """
-    The error has the place inside of the value, and what would have been right there.
-    """
+    """The error has the place inside of the value, and what would have been right there."""
     error = refusal(value, annotation)
     assert error.option == where
     assert words in str(error)
@@ -97,9 +91,7 @@ def test_containers_are_refused_where_they_are_wrong(
 def test_only_classes_with_fields_need_cattrs(
     value: Any, annotation: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Usual declarations are structured without cattrs, which is slow to import.
-    """
+    """Usual declarations are structured without cattrs, which is slow to import."""
     monkeypatch.setitem(sys.modules, "fal_core.conversion.field_classes", None)
     strict._converter.cache_clear()
 

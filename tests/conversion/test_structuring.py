@@ -1,6 +1,4 @@
-"""
-Structuring: strict, by annotation.
-"""
+"""Structuring: strict, by annotation."""
 
 # The older spellings of unions are values under test here.
 # ruff: noqa: UP007, UP045
@@ -38,9 +36,7 @@ from fal_core.errors import OptionTypeError
     ],
 )
 def test_plain_values_are_taken(value: Any, annotation: Any, expected: Any) -> None:
-    """
-    Plain values of the declared type are taken; integers become floats.
-    """
+    """Plain values of the declared type are taken; integers become floats."""
     assert same(structure(value, annotation, "option"), expected)
 
 
@@ -125,9 +121,7 @@ values = st.recursive(
 @example(2**53 + 1, float)
 @example([{1: None}], list[Point])
 def test_structuring_again_changes_nothing(value: Any, annotation: Any) -> None:
-    """
-    A structured value has its type: structuring it again changes nothing.
-    """
+    """A structured value has its type: structuring it again changes nothing."""
     try:
         once = structure(value, annotation, "option")
     except OptionTypeError:

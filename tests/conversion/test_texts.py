@@ -1,6 +1,4 @@
-"""
-Texts and JSON of a command line, read by annotation.
-"""
+"""Texts and JSON of a command line, read by annotation."""
 
 # The older spellings of unions are values under test here.
 # ruff: noqa: UP007, UP045
@@ -58,9 +56,7 @@ TEXTS: list[tuple[str, Any, Any]] = [
 
 
 def test_texts_are_read_by_annotation(check_all: Callable[..., None]) -> None:
-    """
-    A text becomes a value of its parameter's type; containers are written as JSON.
-    """
+    """A text becomes a value of its parameter's type; containers are written as JSON."""
 
     def check(row: tuple[str, Any, Any]) -> None:
         text, annotation, expected = row
@@ -88,9 +84,7 @@ def test_texts_are_read_by_annotation(check_all: Callable[..., None]) -> None:
     ],
 )
 def test_texts_that_do_not_fit_are_refused(text: str, annotation: Any, words: str) -> None:
-    """
-    A text that does not fit is an error that names the expected form.
-    """
+    """A text that does not fit is an error that names the expected form."""
     with pytest.raises(OptionTypeError) as caught:
         parse_text(text, annotation, "argument")
     assert caught.value.option.startswith("argument")
@@ -98,9 +92,7 @@ def test_texts_that_do_not_fit_are_refused(text: str, annotation: Any, words: st
 
 
 def test_json_is_read_by_annotation() -> None:
-    """
-    Parsed JSON is converted by the same rules, and no string becomes a number.
-    """
+    """Parsed JSON is converted by the same rules, and no string becomes a number."""
     assert parse_json({"x": 1}, Point, "argument") == Point(x=1)
     assert parse_json("RED", Color, "argument") is Color.RED
     with pytest.raises(OptionTypeError, match="an integer, not '3'"):
@@ -109,7 +101,5 @@ def test_json_is_read_by_annotation() -> None:
 
 @given(st.one_of(st.integers(), st.booleans(), st.floats(allow_nan=False), st.text()))
 def test_texts_of_plain_values_are_read_back(value: Any) -> None:
-    """
-    The text that ``str`` makes of a plain value is read back as that value.
-    """
+    """The text that ``str`` makes of a plain value is read back as that value."""
     assert same(parse_text(str(value), type(value), "argument"), value)

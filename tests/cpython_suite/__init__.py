@@ -1,3 +1,1 @@
-"""
-CPython's own tests of executors, run with fal_core's in the place of its own.
-"""
+"""CPython's own tests of executors, run with fal_core's in the place of its own."""

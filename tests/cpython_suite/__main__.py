@@ -30,9 +30,7 @@ MADE = ("ThreadPool", "ProcessPool")
 
 
 def main(arguments: list[str]) -> int:
-    """
-    Run the tests and return how the process is to exit.
-    """
+    """Run the tests and return how the process is to exit."""
     if importlib.util.find_spec(TESTS) is None:
         print(
             f"This Python has no {TESTS}. Install libpython3.13-testsuite, or a Python that "
@@ -71,9 +69,7 @@ def main(arguments: list[str]) -> int:
 
 
 def classes_of(module: Any) -> list[type]:
-    """
-    Return the classes of *module* that have tests, but for those made of others of them.
-    """
+    """Return the classes of *module* that have tests, but for those made of others of them."""
     found = []
     for each in vars(module).values():
         if isinstance(each, type) and each.__module__ == module.__name__ and tests_of(each):
@@ -82,16 +78,12 @@ def classes_of(module: Any) -> list[type]:
 
 
 def tests_of(cls: type) -> list[str]:
-    """
-    Return the names of the tests that *cls* itself has.
-    """
+    """Return the names of the tests that *cls* itself has."""
     return [name for name in vars(cls) if name.startswith("test_")]
 
 
 def cases_of(module: str, cls: type, shutdown: Any) -> list[unittest.TestCase]:
-    """
-    Return the tests of *cls* as cases of an executor of fal_core.
-    """
+    """Return the tests of *cls* as cases of an executor of fal_core."""
     from test.test_concurrent_futures.util import BaseTestCase, ExecutorMixin
 
     class Tested(ExecutorMixin):
@@ -121,9 +113,7 @@ def cases_of(module: str, cls: type, shutdown: Any) -> list[unittest.TestCase]:
 
 
 def adapt(modules: dict[str, Any]) -> None:
-    """
-    Let programs of the tests import the tested executor, and futures be its futures.
-    """
+    """Let programs of the tests import the tested executor, and futures be its futures."""
     from fal_core.executors.pooled_calls import Future
 
     run = modules["test_shutdown"].assert_python_ok

@@ -1,6 +1,4 @@
-"""
-The executor that CPython's tests are given, and an event that reaches its workers.
-"""
+"""The executor that CPython's tests are given, and an event that reaches its workers."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_core import Executor
 
 
 class TestedExecutor(Executor):
-    """
-    An executor of workers with this Python, made as those of ``concurrent.futures`` are.
-    """
+    """An executor of workers with this Python, made as those of ``concurrent.futures`` are."""
 
     def __init__(
         self,
@@ -35,24 +31,18 @@ class TestedExecutor(Executor):
 
 
 class FileEvent:
-    """
-    An event of several processes. It is set once its file is there.
-    """
+    """An event of several processes. It is set once its file is there."""
 
     def __init__(self) -> None:
         self._path = os.path.join(tempfile.mkdtemp(prefix="event-"), "set")
 
     def set(self) -> None:
-        """
-        Let everyone who waits go on.
-        """
+        """Let everyone who waits go on."""
         with open(self._path, "w"):
             pass
 
     def wait(self, timeout: float | None = None) -> bool:
-        """
-        Wait until it is set, at most *timeout* seconds; tell whether it is.
-        """
+        """Wait until it is set, at most *timeout* seconds; tell whether it is."""
         until = None if timeout is None else time.monotonic() + timeout
         while not os.path.exists(self._path):
             if until is not None and time.monotonic() > until:

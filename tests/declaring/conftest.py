@@ -1,6 +1,4 @@
-"""
-The tests of declaring share the module ``declaring_examples``, and the plugin of its classes.
-"""
+"""The tests of declaring share the module ``declaring_examples``, and the plugin of its classes."""
 
 from __future__ import annotations
 

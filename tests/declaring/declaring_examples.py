@@ -1,6 +1,4 @@
-"""
-Hosts and kinds of environment whose options are declared, and drawn options.
-"""
+"""Hosts and kinds of environment whose options are declared, and drawn options."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ Written = list[str] | list[list[str]]
 
 
 def as_layers(written: Any) -> tuple[tuple[str, ...], ...]:
-    """
-    Return requirements as layers, however they were written.
-    """
+    """Return requirements as layers, however they were written."""
     if all(isinstance(entry, str) for entry in written):
         return (tuple(written),) if written else ()
     return tuple(map(tuple, written))
@@ -33,9 +29,7 @@ def as_layers(written: Any) -> tuple[tuple[str, ...], ...]:
 
 @attrs.frozen(kw_only=True)
 class Layered(CurrentEnvironment):
-    """
-    An environment whose requirements are normalised by the converter of their field.
-    """
+    """An environment whose requirements are normalised by the converter of their field."""
 
     kind: ClassVar[str] = "layered"
 
@@ -57,9 +51,7 @@ class Layered(CurrentEnvironment):
 
 @attrs.frozen(kw_only=True)
 class Boxed(CurrentEnvironment):
-    """
-    A stand-in for kind ``container``: its image has no default.
-    """
+    """A stand-in for kind ``container``: its image has no default."""
 
     kind: ClassVar[str] = "container"
 
@@ -70,18 +62,14 @@ class Boxed(CurrentEnvironment):
 
 @attrs.frozen(kw_only=True)
 class QueueOptions(HostOptions):
-    """
-    The options of a host, one of its own among them.
-    """
+    """The options of a host, one of its own among them."""
 
     queue: str | None = None
     queue_length: int | None = attrs.field(default=None, validator=at_least(1))
 
 
 class Place(Host[..., Any]):
-    """
-    The common part of hosts that run nothing.
-    """
+    """The common part of hosts that run nothing."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(kinds=None, options=None)
 
@@ -105,9 +93,7 @@ class Plain(Place):
 
 @attrs.define(eq=False, slots=False)
 class Around(Place):
-    """
-    A wrapper host: its options are those of the inner host.
-    """
+    """A wrapper host: its options are those of the inner host."""
 
     name: ClassVar[str] = "around"
 
@@ -119,16 +105,12 @@ class Around(Place):
 
 
 def layered(**config: Any) -> Options:
-    """
-    Parse *config* for kind ``layered``.
-    """
+    """Parse *config* for kind ``layered``."""
     return parse_options({"kind": "layered", **config})
 
 
 def answer() -> int:
-    """
-    Return a number; it is not run.
-    """
+    """Return a number; it is not run."""
     return 42
 
 

@@ -1,6 +1,4 @@
-"""
-The declaration of an isolated function.
-"""
+"""The declaration of an isolated function."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ def wrapped() -> Any:
     ],
 )
 def test_flavours(func: Callable[..., Any] | None, flavour: str) -> None:
-    """
-    Wrappers and partials do not hide whether a function is a coroutine or a generator function.
-    """
+    """Wrappers and partials do not hide whether a function is a coroutine or a generator function."""
     declaration = Declaration(host=InProcessHost(), raw_func=func, options=Options())
 
     assert declaration.flavour == flavour
@@ -60,9 +56,7 @@ def test_flavours(func: Callable[..., Any] | None, flavour: str) -> None:
 
 
 def test_a_declaration_does_not_change_with_its_function() -> None:
-    """
-    A declaration stays as the function declared it when it was read.
-    """
+    """A declaration stays as the function declared it when it was read."""
     isolated = function("current", host=InProcessHost())(plain)
     before = isolated.declaration
     isolated.reraise = False
@@ -74,9 +68,7 @@ def test_a_declaration_does_not_change_with_its_function() -> None:
 
 
 def test_a_change_makes_another_declaration() -> None:
-    """
-    Other options, hosts and policies leave the declaration as it is.
-    """
+    """Other options, hosts and policies leave the declaration as it is."""
     here, there = InProcessHost(), InProcessHost()
     declaration = function("current", host=here, keep_alive=5)(plain).declaration
 
@@ -90,9 +82,7 @@ def test_a_change_makes_another_declaration() -> None:
 
 
 def test_services() -> None:
-    """
-    A function is a service if it is served, or brings its own server.
-    """
+    """A function is a service if it is served, or brings its own server."""
     options = {
         "none": Options(),
         "served": Options(gateway={"serve": True}),
@@ -131,9 +121,7 @@ def test_options_of_another_kind_are_kept_for_it() -> None:
 
 
 def test_a_change_may_have_the_spelling_of_the_sdk() -> None:
-    """
-    An option that is changed replaces the declared one, however either is spelled.
-    """
+    """An option that is changed replaces the declared one, however either is spelled."""
     pytest.importorskip("fal_env_virtualenv")
     declaration = function("virtualenv", host=InProcessHost(), force=True)(plain).declaration
     other = declaration.on(None, {"force_env_build": False})

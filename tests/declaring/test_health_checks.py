@@ -1,6 +1,4 @@
-"""
-The option ``health_check_config``.
-"""
+"""The option ``health_check_config``."""
 
 from __future__ import annotations
 
@@ -15,18 +13,14 @@ from fal_core.errors import OptionError
 
 @pytest.mark.parametrize("make", [dict, SimpleNamespace])
 def test_mappings_and_objects_are_read(make: Any) -> None:
-    """
-    Fields that are not declared are left to the host.
-    """
+    """Fields that are not declared are left to the host."""
     check = HealthCheck.read(make(path="/up", timeout_seconds=3))
     assert check == HealthCheck(path="/up", timeout_seconds=3)
     assert check.method is None
 
 
 def test_without_a_check_the_value_is_none() -> None:
-    """
-    A service may have no check.
-    """
+    """A service may have no check."""
     assert HealthCheck.read(None) is None
 
 
@@ -41,8 +35,6 @@ def test_without_a_check_the_value_is_none() -> None:
     ],
 )
 def test_other_values_are_refused(config: Any, said: str) -> None:
-    """
-    The error names the wrong field.
-    """
+    """The error names the wrong field."""
     with pytest.raises(OptionError, match=said):
         HealthCheck.read(config)

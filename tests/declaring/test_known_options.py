@@ -1,6 +1,4 @@
-"""
-Known options: what an option that is refused belongs to, or is nearest to.
-"""
+"""Known options: what an option that is refused belongs to, or is nearest to."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ from fal_core.plugins import load_plugins
 def test_unknown_options_name_the_one_that_was_meant(
     config: dict[str, Any], error: type[OptionError], words: str
 ) -> None:
-    """
-    An option that is refused is another kind's, or the error has the name nearest to it.
-    """
+    """An option that is refused is another kind's, or the error has the name nearest to it."""
     with pytest.raises(error) as caught:
         parse_options({"kind": "layered", **config})
     assert type(caught.value) is error
@@ -57,18 +53,14 @@ def test_unknown_options_name_the_one_that_was_meant(
 
 
 def test_option_of_a_missing_kind_is_not_unknown() -> None:
-    """
-    Options of kinds that are not installed are known by name.
-    """
+    """Options of kinds that are not installed are known by name."""
     for option in ("env_dict", "env_yml", "env_yml_str", "pip", "channels", "compile_bytecode"):
         with pytest.raises(WrongKindError):
             layered(**{option: []})
 
 
 def test_options_of_installed_plugins_are_known_with_their_owners() -> None:
-    """
-    Each option of a host has the class that declares it first, each kind its options.
-    """
+    """Each option of a host has the class that declares it first, each kind its options."""
     plugins = attrs.evolve(load_plugins(), hosts={"plain": Plain, "queued": Queued})
     known = KnownOptions.read(plugins)
     assert known.host["keep_alive"] is HostOptions
@@ -80,9 +72,7 @@ def test_options_of_installed_plugins_are_known_with_their_owners() -> None:
 
 
 def test_the_first_candidates_with_a_near_name_win() -> None:
-    """
-    A near name of the first candidates is taken before a nearer one of the next.
-    """
+    """A near name of the first candidates is taken before a nearer one of the next."""
     first, second = {"requirements"}, {"requirments"}
     assert nearest_name("requirments", [first, second]) == "requirements"
     assert nearest_name("retry", [["retries", "entry"]]) == "retries"

@@ -1,6 +1,4 @@
-"""
-Machine types that declarations name: whether anybody knows them.
-"""
+"""Machine types that declarations name: whether anybody knows them."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_core.testing.hosts.in_process import InProcessHost
 
 
 class Knowing:
-    """
-    A plugin that knows two machine types.
-    """
+    """A plugin that knows two machine types."""
 
     fal_core_api = 1
 
@@ -37,9 +33,7 @@ class Knowing:
 
 
 class ServiceHost(InProcessHost):
-    """
-    A host that may know machine types of its own.
-    """
+    """A host that may know machine types of its own."""
 
     capabilities = attrs.evolve(InProcessHost.capabilities, own_machines=True)
 
@@ -61,9 +55,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ids=str,
 )
 def test_an_unknown_type_is_an_error_where_it_is_declared(options: dict[str, Any]) -> None:
-    """
-    Of one machine type or several, one that nobody knows is an error with a suggestion.
-    """
+    """Of one machine type or several, one that nobody knows is an error with a suggestion."""
     with pytest.raises(UnknownMachineError) as caught:
         function("current", host=InProcessHost(), **options)
     sentence = "Unknown machine type 'GPU-H1000'. Did you mean 'GPU-H100'?"
@@ -72,17 +64,13 @@ def test_an_unknown_type_is_an_error_where_it_is_declared(options: dict[str, Any
 
 @pytest.mark.parametrize("named", ["", " ", [], ["GPU-H100", ""]], ids=repr)
 def test_no_type_at_all_is_an_error_where_it_is_declared(named: Any) -> None:
-    """
-    A machine type that is empty, as of a variable that is not set, asks for no machine.
-    """
+    """A machine type that is empty, as of a variable that is not set, asks for no machine."""
     with pytest.raises(OptionError, match=r"'machine_type' is .*: name a machine type, or"):
         function("current", host=InProcessHost(), machine_type=named)
 
 
 def test_machine_types_are_named_by_one_option() -> None:
-    """
-    Two options that name machine types are an error, and one of a change replaces the other.
-    """
+    """Two options that name machine types are an error, and one of a change replaces the other."""
     with pytest.raises(OptionError, match="'machine_type' and 'machine_types' both say"):
         function("current", host=InProcessHost(), machine_type="XS", machine_types=["S"])
     declared = function("current", host=InProcessHost(), machine_type="XS")(len)
@@ -93,18 +81,14 @@ def test_machine_types_are_named_by_one_option() -> None:
 
 
 def test_a_change_is_checked_as_the_declaration_is() -> None:
-    """
-    ``on`` refuses an unknown machine type too.
-    """
+    """``on`` refuses an unknown machine type too."""
     declared = function("current", host=InProcessHost(), machine_type=["XS", "GPU-H100"])(len)
     with pytest.raises(UnknownMachineError):
         declared.on(machine_type="GPU-H1000")
 
 
 def test_a_type_that_was_changed_later_is_refused_at_the_call() -> None:
-    """
-    Options may be changed in place after the declaration; the call checks them.
-    """
+    """Options may be changed in place after the declaration; the call checks them."""
     declared = function("current", host=InProcessHost(), machine_type="XS")(len)
     declared.options.host["machine_type"] = "GPU-H1000"
     with pytest.raises(UnknownMachineError):
@@ -112,9 +96,7 @@ def test_a_type_that_was_changed_later_is_refused_at_the_call() -> None:
 
 
 def test_a_service_may_know_more_types(caplog: pytest.LogCaptureFixture) -> None:
-    """
-    Towards a host that has machine types of its own, an unknown one is a warning, once.
-    """
+    """Towards a host that has machine types of its own, an unknown one is a warning, once."""
     with caplog.at_level(logging.WARNING):
         declared = function("current", host=ServiceHost(), machine_type="GPU-H1000")(len)
         declared.on(max_concurrency=3)
@@ -129,8 +111,6 @@ def test_a_service_may_know_more_types(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_a_type_of_a_wrong_type_is_told_as_that() -> None:
-    """
-    What is no machine type at all is refused by its type.
-    """
+    """What is no machine type at all is refused by its type."""
     with pytest.raises(OptionTypeError, match="machine_type"):
         function("current", host=InProcessHost(), machine_type=3)

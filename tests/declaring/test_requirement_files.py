@@ -1,6 +1,4 @@
-"""
-Requirements that name files, whatever kind of environment they are for.
-"""
+"""Requirements that name files, whatever kind of environment they are for."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ BLOCK = '# /// script\n# dependencies = ["six"]\n#\n# ///\nimport six\n'
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    A working directory with files of every kind.
-    """
+    """A working directory with files of every kind."""
     (tmp_path / "script.py").write_text(BLOCK)
     (tmp_path / "bare.py").write_text("import six\n")
     files = (
@@ -93,9 +89,7 @@ def test_names_of_files_become_paths(folder: Path, name: str) -> None:
     ],
 )
 def test_what_cannot_be_read_is_refused(folder: Path, name: str, says: str) -> None:
-    """
-    Other files, directories that may be packages, and files that are none are refused.
-    """
+    """Other files, directories that may be packages, and files that are none are refused."""
     with pytest.raises(OptionError, match=says) as caught:
         settle(name)
     assert str(caught.value).endswith(".")
@@ -112,16 +106,12 @@ def test_what_cannot_be_read_is_refused(folder: Path, name: str, says: str) -> N
     ],
 )
 def test_packages_and_paths_stay_as_they_are(folder: Path, entry: str) -> None:
-    """
-    What cannot be meant as a file here is left to the kind of environment.
-    """
+    """What cannot be meant as a file here is left to the kind of environment."""
     assert settle(entry) == entry
 
 
 def test_inline_metadata_of_programs(tmp_path: Path) -> None:
-    """
-    A program says what it requires between two comments.
-    """
+    """A program says what it requires between two comments."""
     path = tmp_path / "script.py"
     for text, expected in (
         (BLOCK, 'dependencies = ["six"]\n\n'),
@@ -162,9 +152,7 @@ def test_the_rule_holds_for_every_kind(folder: Path, kind: str) -> None:
 
 
 def declare(path: Path, text: str) -> dict[str, Any]:
-    """
-    Return the names of a module whose file *path* has *text*.
-    """
+    """Return the names of a module whose file *path* has *text*."""
     path.write_text(text)
     space: dict[str, Any] = {"__name__": "nowhere", "__file__": str(path)}
     exec(compile(text, str(path), "exec"), space)
@@ -172,9 +160,7 @@ def declare(path: Path, text: str) -> dict[str, Any]:
 
 
 def test_script_is_the_file_of_the_function(tmp_path: Path) -> None:
-    """
-    SCRIPT, alone or among others and in layers, stands for the file of the function or class.
-    """
+    """SCRIPT, alone or among others and in layers, stands for the file of the function or class."""
     path = tmp_path / "own.py"
     space = declare(path, f"{BLOCK.partition('import')[0]}def f(): ...\nclass C: ...\n")
     f = space["f"]
@@ -195,9 +181,7 @@ def test_script_is_the_file_of_the_function(tmp_path: Path) -> None:
 
 
 def test_script_without_a_file_or_a_block(tmp_path: Path) -> None:
-    """
-    The sentence says that the file says nothing, or that there is none.
-    """
+    """The sentence says that the file says nothing, or that there is none."""
     f = declare(tmp_path / "bare.py", "def f(): ...\n")["f"]
     with pytest.raises(OptionError, match=r"SCRIPT stands for .*bare\.py, which does not say"):
         function("layered", host=InProcessHost(), requirements=SCRIPT)(f)
@@ -211,9 +195,7 @@ def test_script_without_a_file_or_a_block(tmp_path: Path) -> None:
 
 
 def test_locks_list_what_they_have(tmp_path: Path) -> None:
-    """
-    The names in a lock count as requirements.
-    """
+    """The names in a lock count as requirements."""
     path = tmp_path / "pylock.toml"
     path.write_text('lock-version = "1.0"\n[[packages]]\nname = "six"\nversion = "1.17"\n')
     assert listed_requirements(str(path)) == ["six"]

@@ -1,6 +1,4 @@
-"""
-Typed options: kept while nothing changes, and written as JSON and back.
-"""
+"""Typed options: kept while nothing changes, and written as JSON and back."""
 
 from __future__ import annotations
 
@@ -51,9 +49,7 @@ from fal_core.plugins import registered
 
 
 def test_typed_values_are_kept_while_nothing_changes() -> None:
-    """
-    The same value is returned as long as the mappings compare equal, for every host.
-    """
+    """The same value is returned as long as the mappings compare equal, for every host."""
     options = layered(requirements=["a"], regions=["us"])
     hosts = Plain(), Queued()
     first = [structure_host_options(options, host) for host in hosts]
@@ -63,9 +59,7 @@ def test_typed_values_are_kept_while_nothing_changes() -> None:
 
 
 def test_change_in_place_is_seen() -> None:
-    """
-    A change of a mapping, at any depth, makes a new typed value.
-    """
+    """A change of a mapping, at any depth, makes a new typed value."""
     options = layered(
         requirements=[["a"]], metadata={"tags": ["x"], "set": {1}}, variables={"A": "1"}
     )
@@ -88,9 +82,7 @@ def test_change_in_place_is_seen() -> None:
 
 
 class Vague:
-    """
-    A value whose comparison is neither true nor false, like that of an array.
-    """
+    """A value whose comparison is neither true nor false, like that of an array."""
 
     def __eq__(self, other: object) -> Any:
         return self
@@ -102,9 +94,7 @@ class Vague:
 
 
 def test_values_that_do_not_compare_are_taken() -> None:
-    """
-    A value whose comparison fails may be an option; at worst the rest is made anew.
-    """
+    """A value whose comparison fails may be an option; at worst the rest is made anew."""
     options = layered(metadata={"array": Vague(), "more": [Vague()]})
     kept = structure_host_options(options, Plain())
     assert structure_host_options(options, Plain()) is kept
@@ -114,9 +104,7 @@ def test_values_that_do_not_compare_are_taken() -> None:
 
 
 def test_kept_values_go_with_their_options() -> None:
-    """
-    Values are dropped with their options, and a copy has values of its own.
-    """
+    """Values are dropped with their options, and a copy has values of its own."""
     records = (vocabulary._environments, vocabulary._host_options, vocabulary._gateways)
     options = layered(keep_alive=3)
     structure_host_options(options, Plain())
@@ -134,9 +122,7 @@ def test_kept_values_go_with_their_options() -> None:
 
 
 def test_kept_values_follow_the_plugins() -> None:
-    """
-    Once other plugins are there, a kept environment is made by their class.
-    """
+    """Once other plugins are there, a kept environment is made by their class."""
     options = layered()
     assert type(structure_environment(options)) is Layered
 
@@ -148,9 +134,7 @@ def test_kept_values_follow_the_plugins() -> None:
 
 
 def test_kept_values_are_made_once() -> None:
-    """
-    A call that changed nothing gets the very values of the call before.
-    """
+    """A call that changed nothing gets the very values of the call before."""
     options = layered(requirements=["a", "b"], keep_alive=3, regions=["us"], machine_type="GPU")
     host = Queued()
     for call in (
@@ -163,9 +147,7 @@ def test_kept_values_are_made_once() -> None:
 
 
 def test_unstructured_values_are_plain_json() -> None:
-    """
-    Values that differ from the defaults are written as JSON; functions are left out.
-    """
+    """Values that differ from the defaults are written as JSON; functions are left out."""
     options = QueueOptions(
         queue="fast",
         machine_type=("a", "b"),
@@ -191,9 +173,7 @@ def test_unstructured_values_are_plain_json() -> None:
 
 @pytest.mark.parametrize("value", [object(), b"a", 1j, {1: 2}])
 def test_values_that_json_cannot_hold_are_refused(value: Any) -> None:
-    """
-    A value that JSON cannot hold is an error that says where it is.
-    """
+    """A value that JSON cannot hold is an error that says where it is."""
     with pytest.raises(OptionTypeError, match=r"metadata.*to leave this process"):
         unstructure(HostOptions(metadata={"a": value}))
 
@@ -219,9 +199,7 @@ gateway_options = st.fixed_dictionaries(
 def test_nothing_is_lost_on_the_way_through_hosts(
     environment: dict[str, Any], host: dict[str, Any], gateway: dict[str, Any]
 ) -> None:
-    """
-    Sorting options neither loses nor adds any, and parsing sorted options gives the same again.
-    """
+    """Sorting options neither loses nor adds any, and parsing sorted options gives the same again."""
     config = {"kind": "layered", **environment, **host, **gateway}
     before = copy.deepcopy(config)
     options = parse_options(config)
@@ -236,9 +214,7 @@ def test_nothing_is_lost_on_the_way_through_hosts(
 def test_typed_values_come_back_equal(
     environment: dict[str, Any], host: dict[str, Any], gateway: dict[str, Any]
 ) -> None:
-    """
-    An environment, host options and a gateway written as JSON are read back equal.
-    """
+    """An environment, host options and a gateway written as JSON are read back equal."""
     options = parse_options({"kind": "layered", **environment, **host, **gateway})
     place = Queued()
     typed = (
@@ -289,18 +265,14 @@ class Locked(CurrentEnvironment):
 
 
 def test_secrets_stay_in_the_process() -> None:
-    """
-    A field travels as its metadata says, and a default still does not.
-    """
+    """A field travels as its metadata says, and a default still does not."""
     locked = Locked(secrets={"TOKEN": "hidden"})
     assert unstructure_environment(locked) == {"kind": "locked", "secrets": {"TOKEN": ""}}
     assert unstructure_environment(Locked()) == {"kind": "locked"}
 
 
 def test_paths_and_enums_come_back_as_themselves() -> None:
-    """
-    Types that JSON lacks are read back as the field declares them.
-    """
+    """Types that JSON lacks are read back as the field declares them."""
     rich = Rich(
         project=Path("a"), colors=frozenset({Color.RED}), point=Layered(project=Path("b"))
     )

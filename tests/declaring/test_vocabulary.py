@@ -1,6 +1,4 @@
-"""
-The vocabulary: options are sorted by owner, checked, and made typed.
-"""
+"""The vocabulary: options are sorted by owner, checked, and made typed."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ from fal_core.options import Gateway, HostOptions, Options
 
 
 def test_options_are_sorted_and_kept_as_written() -> None:
-    """
-    Each option goes to its mapping, the very object that the user wrote.
-    """
+    """Each option goes to its mapping, the very object that the user wrote."""
     requirements, machines = ["numpy"], ["GPU-A", "GPU-B"]
     options = layered(
         requirements=requirements,
@@ -68,25 +64,19 @@ def test_options_are_sorted_and_kept_as_written() -> None:
 
 
 def test_host_parses_through_the_vocabulary() -> None:
-    """
-    The documented ``Host.parse_options`` knows the options of every plugin.
-    """
+    """The documented ``Host.parse_options`` knows the options of every plugin."""
     options = Plain.parse_options(kind="layered", queue="fast", keep_alive=3)
     assert options.host == {"queue": "fast", "keep_alive": 3}
 
 
 def test_kind_is_virtualenv_where_nothing_says_otherwise() -> None:
-    """
-    Without a kind the kind is ``virtualenv``, and the mappings stay as written.
-    """
+    """Without a kind the kind is ``virtualenv``, and the mappings stay as written."""
     assert vocabulary.kind_of({}) == "virtualenv"
     assert vocabulary.kind_of({"kind": None}) == "virtualenv"
 
 
 def test_image_stands_for_kind_container() -> None:
-    """
-    ``image=`` implies the kind, unless a kind is given, and is kept as it is.
-    """
+    """``image=`` implies the kind, unless a kind is given, and is kept as it is."""
     image = object()
     options = parse_options({"image": image})
     assert options.environment == {"image": image}
@@ -96,9 +86,7 @@ def test_image_stands_for_kind_container() -> None:
 
 
 def test_force_env_build_is_force() -> None:
-    """
-    The SDK's spelling is understood; both at once is an error.
-    """
+    """The SDK's spelling is understood; both at once is an error."""
     assert layered(force_env_build=True).environment == {"kind": "layered", "force": True}
     with pytest.raises(OptionError, match="the same option"):
         layered(force_env_build=True, force=True)
@@ -142,9 +130,7 @@ def test_force_env_build_is_force() -> None:
 def test_wrong_declaration_fails_where_it_is_written(
     config: dict[str, Any], error: type[OptionError], words: str
 ) -> None:
-    """
-    A wrong declaration is an error at its own line that suggests the right option.
-    """
+    """A wrong declaration is an error at its own line that suggests the right option."""
     with pytest.raises(error) as caught:
         parse_options({"kind": "layered", **config})
     assert type(caught.value) is error
@@ -190,9 +176,7 @@ def test_numbers_have_bounds(option: str, refused: float, least: float, words: s
 
 
 def test_bounds_of_a_range_go_together() -> None:
-    """
-    A maximum below the minimum is refused, wherever the two come together.
-    """
+    """A maximum below the minimum is refused, wherever the two come together."""
     told = "Option 'max_concurrency' must be at least 3, which option 'min_concurrency'"
     with pytest.raises(OptionValueError, match=f"{told} asks for, not 1."):
         function("current", host=Plain(), min_concurrency=3, max_concurrency=1)
@@ -203,17 +187,13 @@ def test_bounds_of_a_range_go_together() -> None:
 
 
 def test_nan_is_out_of_bounds() -> None:
-    """
-    NaN is refused as well.
-    """
+    """NaN is refused as well."""
     with pytest.raises(OptionValueError, match="at least 0, not nan"):
         parse_options({"kind": "current", "keep_alive": float("nan")})
 
 
 def test_values_put_into_the_mappings_are_checked() -> None:
-    """
-    An unknown name that was put into a mapping by hand is refused when it is used.
-    """
+    """An unknown name that was put into a mapping by hand is refused when it is used."""
     options = layered()
     options.host["regoins"] = ["us"]
     options.environment["requirments"] = ["a"]
@@ -227,9 +207,7 @@ def test_values_put_into_the_mappings_are_checked() -> None:
 
 
 def test_typed_values_have_their_types() -> None:
-    """
-    Lists become tuples, integers floats; the converter of a field runs after the check.
-    """
+    """Lists become tuples, integers floats; the converter of a field runs after the check."""
     options = layered(
         requirements=["a", "b"], limit=2, machine_type=["x"], keep_alive=3, exposed_port=80
     )
@@ -246,9 +224,7 @@ def test_typed_values_have_their_types() -> None:
 
 
 def test_none_stands_for_not_set() -> None:
-    """
-    None is kept in the mappings, and gives the default even where the type has no None.
-    """
+    """None is kept in the mappings, and gives the default even where the type has no None."""
     options = layered(requirements=None, force=None, keep_alive=None, serve=None)
     assert options.environment == {"kind": "layered", "requirements": None, "force": None}
     assert structure_environment(options) == Layered()
@@ -257,9 +233,7 @@ def test_none_stands_for_not_set() -> None:
 
 
 def test_options_of_other_hosts_are_kept_and_not_passed() -> None:
-    """
-    A host is given its own options; those of another stay in the mapping.
-    """
+    """A host is given its own options; those of another stay in the mapping."""
     options = layered(queue="fast", keep_alive=3)
     assert structure_host_options(options, Queued()) == QueueOptions(
         queue="fast", keep_alive=3.0
@@ -273,18 +247,14 @@ def test_options_of_other_hosts_are_kept_and_not_passed() -> None:
 
 @attrs.frozen(kw_only=True)
 class RackOptions(HostOptions):
-    """
-    Options of a host that no plugin registers.
-    """
+    """Options of a host that no plugin registers."""
 
     rack: int | None = None
 
 
 @attrs.define(eq=False, slots=False)
 class Rack(Plain):
-    """
-    A host that its author tries before there is a plugin.
-    """
+    """A host that its author tries before there is a plugin."""
 
     options: ClassVar[type[HostOptions]] = RackOptions
 
@@ -304,9 +274,7 @@ def test_host_that_is_no_plugin_has_its_options() -> None:
 
 
 def host_with_option(name: str) -> Plain:
-    """
-    Return a host that is no plugin, with an option called *name* that no other host has.
-    """
+    """Return a host that is no plugin, with an option called *name* that no other host has."""
     options = attrs.make_class(
         "OwnOptions",
         {name: attrs.field(default=None, type="int | None")},
@@ -321,9 +289,7 @@ def host_with_option(name: str) -> Plain:
 def test_hosts_that_are_declared_at_once_keep_their_options(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    A host whose options become known while those of another are read is not forgotten.
-    """
+    """A host whose options become known while those of another are read is not forgotten."""
     read, inner = KnownOptions.read, host_with_option("shelf")
 
     def read_slowly(*arguments: Any) -> KnownOptions:
@@ -341,9 +307,7 @@ def test_hosts_that_are_declared_at_once_keep_their_options(
 
 
 def test_hosts_that_are_made_again_and_again_take_no_memory() -> None:
-    """
-    Of the classes of options that have the same names one is kept.
-    """
+    """Of the classes of options that have the same names one is kept."""
     function("current", host=host_with_option("cabinet"))(len)
     before = vocabulary._others
     for _ in range(10):
@@ -352,9 +316,7 @@ def test_hosts_that_are_made_again_and_again_take_no_memory() -> None:
 
 
 def test_unusable_options_are_named() -> None:
-    """
-    An option that is set, and that the host does not act on, is listed; None sets nothing.
-    """
+    """An option that is set, and that the host does not act on, is listed; None sets nothing."""
     options = layered(queue="fast", keep_alive=3, regions=["us"], secrets=None)
     assert unusable_options(options, Plain()) == ("queue",)
     assert unusable_options(options, Queued()) == ("regions",)

@@ -1,6 +1,4 @@
-"""
-Executors on the local host, as programs use those of ``concurrent.futures``.
-"""
+"""Executors on the local host, as programs use those of ``concurrent.futures``."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ def add(path: Path, text: str) -> None:
 
 
 def hold(folder: Path, name: str) -> str:
-    """
-    Say that the call *name* runs, and run until it is let go.
-    """
+    """Say that the call *name* runs, and run until it is let go."""
     (folder / name).touch()
     while not (folder / f"{name} may end").exists():
         time.sleep(0.005)
@@ -57,9 +53,7 @@ def let_go(folder: Path, name: str) -> None:
 
 
 def count_running(folder: Path, name: str) -> int:
-    """
-    Return how many calls run that have begun before the call *name* or with it.
-    """
+    """Return how many calls run that have begun before the call *name* or with it."""
     (folder / name).touch()
     count = len(list(folder.iterdir()))
     time.sleep(0.02)
@@ -90,9 +84,7 @@ def fail_elsewhere(process: int) -> LookupError:
 
 @pytest.fixture
 def make(local_host: LocalHost) -> Iterator[Callable[..., Executor]]:
-    """
-    Makes executors on a host of the test's own, which are shut down at its end.
-    """
+    """Makes executors on a host of the test's own, which are shut down at its end."""
     made: list[Executor] = []
 
     def make(**options: Any) -> Executor:
@@ -106,9 +98,7 @@ def make(local_host: LocalHost) -> Iterator[Callable[..., Executor]]:
 
 
 def test_calls_and_maps(make: Callable[..., Executor]):
-    """
-    Calls of any callable give what it returns or raises, and a map its results in order.
-    """
+    """Calls of any callable give what it returns or raises, and a map its results in order."""
     pool = make(max_workers=2)
     assert isinstance(pool, concurrent.futures.Executor)
     assert pool.submit(double, number=4).result() == 8
@@ -127,9 +117,7 @@ def test_calls_and_maps(make: Callable[..., Executor]):
 
 
 def test_a_partial_is_called_with_what_its_arguments_are_now(make: Callable[..., Executor]):
-    """
-    A change of what a partial was made of is seen by the calls that are submitted after it.
-    """
+    """A change of what a partial was made of is seen by the calls that are submitted after it."""
     pool = make()
     numbers = [1]
     first = functools.partial(sum, numbers)
@@ -149,9 +137,7 @@ def test_a_partial_is_called_with_what_its_arguments_are_now(make: Callable[...,
 
 
 def test_an_environment_may_stand_in_the_place_of_its_kind(local_host: LocalHost):
-    """
-    An executor takes what ``function`` takes first.
-    """
+    """An executor takes what ``function`` takes first."""
     with Executor(CurrentEnvironment(), host=local_host, max_workers=1) as pool:
         assert pool.submit(double, 2).result() == 4
 
@@ -159,9 +145,7 @@ def test_an_environment_may_stand_in_the_place_of_its_kind(local_host: LocalHost
 def test_calls_begin_in_the_order_in_which_they_were_submitted(
     make: Callable[..., Executor], tmp_path: Path
 ):
-    """
-    One worker runs calls of several functions one after the other, in their order.
-    """
+    """One worker runs calls of several functions one after the other, in their order."""
     pool = make()
     path = tmp_path / "order"
 
@@ -177,9 +161,7 @@ def test_calls_begin_in_the_order_in_which_they_were_submitted(
 
 
 def test_only_a_call_that_waits_is_cancelled(make: Callable[..., Executor], tmp_path: Path):
-    """
-    A call that runs goes on, and cancelling it is False; one that waits never runs.
-    """
+    """A call that runs goes on, and cancelling it is False; one that waits never runs."""
     pool = make()
     running = pool.submit(hold, tmp_path, "first")
     wait_until((tmp_path / "first").exists, PATIENCE)
@@ -219,9 +201,7 @@ def test_shutdown_cancels_and_waits(make: Callable[..., Executor], tmp_path: Pat
 
 
 def test_callbacks_have_ended_after_shutdown(make: Callable[..., Executor]):
-    """
-    A callback may wait for another call, and ``shutdown`` waits for callbacks.
-    """
+    """A callback may wait for another call, and ``shutdown`` waits for callbacks."""
     pool, other = make(), make(max_workers=2)
     called: list[int] = []
     future = pool.submit(double, 1)
@@ -231,9 +211,7 @@ def test_callbacks_have_ended_after_shutdown(make: Callable[..., Executor]):
 
 
 def test_context_manager_shutdown(local_host: LocalHost):
-    """
-    Leaving the block waits for all calls.
-    """
+    """Leaving the block waits for all calls."""
     with Executor("current", host=local_host, max_workers=2) as pool:
         results = pool.map(abs, range(-5, 5))
         futures = [pool.submit(double, number) for number in range(50)]
@@ -243,9 +221,7 @@ def test_context_manager_shutdown(local_host: LocalHost):
 
 @pytest.mark.parametrize("way", ["shutdown without a wait", "no reference"])
 def test_del_shutdown_and_shutdown_no_wait(local_host: LocalHost, way: str):
-    """
-    Calls end also when nobody waits for their executor, or refers to it.
-    """
+    """Calls end also when nobody waits for their executor, or refers to it."""
     pool = Executor("current", host=local_host, max_workers=2)
     results = pool.map(abs, range(-5, 5))
     if way != "no reference":
@@ -258,9 +234,7 @@ def test_del_shutdown_and_shutdown_no_wait(local_host: LocalHost, way: str):
 
 
 def test_a_lost_worker_is_the_error_of_its_call(make: Callable[..., Executor]):
-    """
-    The calls of a killed worker raise ``WorkerLost``, and the executor goes on.
-    """
+    """The calls of a killed worker raise ``WorkerLost``, and the executor goes on."""
     pool = make()
 
     def end() -> None:
@@ -276,9 +250,7 @@ def test_a_lost_worker_is_the_error_of_its_call(make: Callable[..., Executor]):
 def test_errors_of_what_comes_with_its_call_name_what_was_called(
     make: Callable[..., Executor], tmp_path: Path
 ):
-    """
-    A bound method is the first argument of ``submit``, and no function of its own.
-    """
+    """A bound method is the first argument of ``submit``, and no function of its own."""
     pool = make()
     with (tmp_path / "file").open("w") as file:
         error = pool.submit(file.write, "text").exception(PATIENCE)
@@ -315,9 +287,7 @@ def test_the_initializer_runs_once_in_each_worker(make: Callable[..., Executor])
 def test_a_failing_initializer_breaks_the_executor(
     make: Callable[..., Executor], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ):
-    """
-    Calls that wait and that follow raise ``BrokenExecutor`` with the error as cause.
-    """
+    """Calls that wait and that follow raise ``BrokenExecutor`` with the error as cause."""
     pool = make(initializer=fail_to_start, initargs=(tmp_path,))
     futures = [pool.submit(double, number) for number in range(20)]
     let_go(tmp_path, "initializer")
@@ -334,9 +304,7 @@ def test_a_failing_initializer_breaks_the_executor(
 def test_the_error_of_an_initializer_says_where_it_was_raised(
     make: Callable[..., Executor], tmp_path: Path
 ):
-    """
-    The cause has the traceback of the initializer, also if its class cannot be opened here.
-    """
+    """The cause has the traceback of the initializer, also if its class cannot be opened here."""
 
     class Strange(Exception):
         def __reduce__(self) -> tuple[Any, ...]:
@@ -359,9 +327,7 @@ def test_the_error_of_an_initializer_says_where_it_was_raised(
 
 
 def test_a_map_takes_as_many_items_as_its_buffer_holds(make: Callable[..., Executor]):
-    """
-    With ``buffersize`` a map reads its input, which may be endless, as results are taken.
-    """
+    """With ``buffersize`` a map reads its input, which may be endless, as results are taken."""
     pool = make()
     numbers = itertools.count()
     results = pool.map(double, numbers, buffersize=3)
@@ -379,9 +345,7 @@ def test_a_map_takes_as_many_items_as_its_buffer_holds(make: Callable[..., Execu
 def test_a_map_cancels_the_rest_when_its_time_is_up(
     make: Callable[..., Executor], tmp_path: Path
 ):
-    """
-    A result that has not come in time raises ``TimeoutError``; calls that wait are left out.
-    """
+    """A result that has not come in time raises ``TimeoutError``; calls that wait are left out."""
     pool = make()
     results = pool.map(hold, [tmp_path] * 9, map(str, range(9)), timeout=0)
     with pytest.raises(concurrent.futures.TimeoutError):
@@ -393,18 +357,14 @@ def test_a_map_cancels_the_rest_when_its_time_is_up(
 
 
 def test_a_call_has_the_time_of_the_policy(make: Callable[..., Executor], tmp_path: Path):
-    """
-    With ``timeout`` calls end when their time is up, those that wait too.
-    """
+    """With ``timeout`` calls end when their time is up, those that wait too."""
     pool = make(timeout=1)
     futures = [pool.submit(hold, tmp_path, "held") for _ in range(6)]
     assert [type(future.exception(PATIENCE)) for future in futures] == [Timeout] * 6
 
 
 def test_what_a_call_was_given_is_freed(make: Callable[..., Executor]):
-    """
-    An argument is freed once its call has ended or is cancelled, while the future lives.
-    """
+    """An argument is freed once its call has ended or is cancelled, while the future lives."""
 
     class Argument:
         pass
@@ -419,9 +379,7 @@ def test_what_a_call_was_given_is_freed(make: Callable[..., Executor]):
 
 
 def test_event_loops_run_calls(make: Callable[..., Executor]):
-    """
-    ``run_in_executor`` awaits calls.
-    """
+    """``run_in_executor`` awaits calls."""
     pool = make(max_workers=2)
 
     async def main() -> list[int]:
@@ -435,9 +393,7 @@ def test_event_loops_run_calls(make: Callable[..., Executor]):
 def test_tqdm_shows_how_far_a_map_of_an_executor_is(
     local_host: LocalHost, capfd: pytest.CaptureFixture[str]
 ):
-    """
-    tqdm counts the results of a map.
-    """
+    """tqdm counts the results of a map."""
     tqdm = pytest.importorskip("tqdm").tqdm
     with Executor("current", host=local_host, max_workers=2) as pool:
         counted = tqdm(pool.map(double, range(10)), total=10, ascii=True, mininterval=0)
@@ -446,18 +402,14 @@ def test_tqdm_shows_how_far_a_map_of_an_executor_is(
 
 
 def test_a_host_that_counts_no_workers_is_sent_as_many_calls(tmp_path: Path):
-    """
-    Where a host does not know ``max_concurrency``, no more calls are sent to it at once.
-    """
+    """Where a host does not know ``max_concurrency``, no more calls are sent to it at once."""
     with Executor("current", host=InProcessHost(), max_workers=2) as pool:
         counted = list(pool.map(count_running, [tmp_path] * 12, map(str, range(12))))
     assert max(counted) <= 2
 
 
 def test_options_that_an_executor_does_not_have_are_refused(local_host: LocalHost):
-    """
-    A mistake in a declaration is said where it is written.
-    """
+    """A mistake in a declaration is said where it is written."""
     for options, text in (
         ({"max_concurrency": 2}, "'max_workers'"),
         ({"setup_function": double}, "'initializer'"),
@@ -475,9 +427,7 @@ def test_options_that_an_executor_does_not_have_are_refused(local_host: LocalHos
 
 
 def test_a_generator_function_is_refused(make: Callable[..., Executor]):
-    """
-    What yields has no one result: it is refused where it is submitted.
-    """
+    """What yields has no one result: it is refused where it is submitted."""
 
     def count() -> Iterator[int]:
         yield 1
@@ -489,16 +439,12 @@ def test_a_generator_function_is_refused(make: Callable[..., Executor]):
 
 @attrs.define(eq=False, slots=False)
 class PlainHost(InProcessHost):
-    """
-    A host that runs no setup function.
-    """
+    """A host that runs no setup function."""
 
     capabilities = attrs.evolve(InProcessHost.capabilities, options=frozenset())
 
 
 def test_a_host_that_runs_no_initializer_is_refused():
-    """
-    An initializer is refused where it would be left out.
-    """
+    """An initializer is refused where it would be left out."""
     with pytest.raises(UnsupportedError, match="run an initializer"):
         Executor("current", host=PlainHost(), initializer=double)

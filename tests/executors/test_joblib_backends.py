@@ -1,6 +1,4 @@
-"""
-joblib and scikit-learn on the local host.
-"""
+"""joblib and scikit-learn on the local host."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ joblib = pytest.importorskip("joblib")
 
 @pytest.fixture
 def backend(local_host: LocalHost) -> Iterator[None]:
-    """
-    The backend of the test, with two workers of its own.
-    """
+    """The backend of the test, with two workers of its own."""
     register_joblib_backend("tested", "current", host=local_host)
     with joblib.parallel_config(backend="tested", n_jobs=2):
         yield
@@ -37,9 +33,7 @@ def refuse(number: int) -> None:
 
 @pytest.mark.usefixtures("backend")
 def test_jobs_run_in_workers():
-    """
-    The results of jobs come in order, from other processes than this one.
-    """
+    """The results of jobs come in order, from other processes than this one."""
     results = joblib.Parallel()(joblib.delayed(square)(number) for number in range(100))
     assert [result for result, _ in results] == [number**2 for number in range(100)]
     assert os.getpid() not in {process for _, process in results}
@@ -47,9 +41,7 @@ def test_jobs_run_in_workers():
 
 @pytest.mark.usefixtures("backend")
 def test_an_error_of_a_job_ends_the_others():
-    """
-    What a job raises arrives, and the backend runs jobs again.
-    """
+    """What a job raises arrives, and the backend runs jobs again."""
     with pytest.raises(LookupError):
         joblib.Parallel()(joblib.delayed(refuse)(number) for number in range(100))
     # The same object would begin with jobs of before that it had put together and not sent.
@@ -59,9 +51,7 @@ def test_an_error_of_a_job_ends_the_others():
 
 @pytest.mark.usefixtures("backend")
 def test_results_are_taken_as_they_come():
-    """
-    A generator of results, in any order, is taken to its end.
-    """
+    """A generator of results, in any order, is taken to its end."""
     parallel = joblib.Parallel(return_as="generator_unordered")
     results: Any = parallel(joblib.delayed(square)(number) for number in range(50))
     assert sorted(result for result, _ in results) == [number**2 for number in range(50)]
@@ -69,9 +59,7 @@ def test_results_are_taken_as_they_come():
 
 @pytest.mark.usefixtures("backend")
 def test_scikit_learn_validates_in_workers():
-    """
-    ``cross_val_score`` gives what it gives without the backend.
-    """
+    """``cross_val_score`` gives what it gives without the backend."""
     selection = pytest.importorskip("sklearn.model_selection")
     from sklearn.datasets import load_iris
     from sklearn.naive_bayes import GaussianNB
@@ -84,9 +72,7 @@ def test_scikit_learn_validates_in_workers():
 
 
 def test_wrong_options_are_refused_where_they_are_written(local_host: LocalHost):
-    """
-    Registering a backend checks its options.
-    """
+    """Registering a backend checks its options."""
     with pytest.raises(OptionError, match="keep_alive"):
         register_joblib_backend("wrong", "current", host=local_host, keep_aliv=3)
     with pytest.raises(OptionError, match="n_jobs"):

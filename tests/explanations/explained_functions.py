@@ -1,6 +1,4 @@
-"""
-Functions to explain, hosts to explain them on, and what the program says of both.
-"""
+"""Functions to explain, hosts to explain them on, and what the program says of both."""
 
 from __future__ import annotations
 
@@ -107,9 +105,7 @@ def fal_register_hosts():
 
 
 def explain(program: Any, name: str, *arguments: str) -> list[dict[str, Any]]:
-    """
-    Return the explanations that the program prints for a function.
-    """
+    """Return the explanations that the program prints for a function."""
     done = program("explain", f"functions.py::{name}", "--json", *arguments)
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
@@ -117,7 +113,5 @@ def explain(program: Any, name: str, *arguments: str) -> list[dict[str, Any]]:
 
 
 def uses(explanation: dict[str, Any]) -> dict[str, str]:
-    """
-    Return the use of each option.
-    """
+    """Return the use of each option."""
     return {option["name"]: option["use"] for option in explanation["options"]}

@@ -1,6 +1,4 @@
-"""
-Packages that others bring.
-"""
+"""Packages that others bring."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_core.explanations.brought_packages import brought_packages
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Have packages installed that require each other.
-    """
+    """Have packages installed that require each other."""
     for name, requires in {
         "top_thing": ["Middle.Thing[fast,other]>=1", 'odd ; extra == "rare"'],
         "middle_thing": ['quick-thing>=2 ; extra == "fast" and python_version > "3"', "leaf"],
@@ -35,9 +31,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_packages_bring_what_they_require() -> None:
-    """
-    A package brings what it requires in turn, with the extras that are asked for.
-    """
+    """A package brings what it requires in turn, with the extras that are asked for."""
     everything = {"top-thing", "middle-thing", "quick-thing", "leaf"}
     assert brought_packages(["top_thing==1.0"]) == (everything, True)
     assert brought_packages(["middle-thing"]) == (everything, True)

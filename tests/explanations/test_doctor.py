@@ -1,6 +1,4 @@
-"""
-The checks of ``fal-core doctor``.
-"""
+"""The checks of ``fal-core doctor``."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ import pytest
 
 
 def test_doctor_checks_the_cache(command_line: Any) -> None:
-    """
-    A cache directory that cannot be written is one sentence that says what to do.
-    """
+    """A cache directory that cannot be written is one sentence that says what to do."""
     command_line.write("file", "in the way")
     command_line.variables["FAL_CORE_CACHE"] = str(command_line.folder / "file")
     done = command_line("doctor")
@@ -24,9 +20,7 @@ def test_doctor_checks_the_cache(command_line: Any) -> None:
 
 
 def test_doctor_survives_a_check_that_raises(command_line: Any) -> None:
-    """
-    A check that raises has failed, and so has a plugin that cannot list its checks.
-    """
+    """A check that raises has failed, and so has a plugin that cannot list its checks."""
     command_line.install(
         "checking",
         """
@@ -59,9 +53,7 @@ def test_doctor_survives_a_check_that_raises(command_line: Any) -> None:
 
 @pytest.mark.skipif(find_spec("fal_host_local") is None, reason="the local host is missing")
 def test_doctor_calls_on_this_machine(command_line: Any) -> None:
-    """
-    If every check passes the exit code is 0, and the call on this machine was timed.
-    """
+    """If every check passes the exit code is 0, and the call on this machine was timed."""
     # Other plugins check for what this machine may lack, as an engine of containers.
     command_line.variables["FAL_CORE_PLUGINS"] = "local"
     done = command_line("doctor")

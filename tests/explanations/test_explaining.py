@@ -1,6 +1,4 @@
-"""
-Explaining: what a host would do with a function, without doing it.
-"""
+"""Explaining: what a host would do with a function, without doing it."""
 
 from __future__ import annotations
 
@@ -12,18 +10,14 @@ from explained_functions import explain, uses
 
 
 def test_explanation_says_how_each_module_travels(explaining: Any) -> None:
-    """
-    The explanation says of each module whether it travels by value, as source or by reference.
-    """
+    """The explanation says of each module whether it travels by value, as source or by reference."""
     (explanation,) = explain(explaining, "ready")
     travels = {each["module"]: each["how"] for each in explanation["travels"]}
     assert travels == {"functions": "value", "sibling": "source", "json": "reference"}
 
 
 def test_reasons_why_it_does_not_run(explaining: Any) -> None:
-    """
-    Each reason why a host would not run the function is a sentence.
-    """
+    """Each reason why a host would not run the function is a sentence."""
     (explanation,) = explain(explaining, "count", "--on", "little")
     assert not explanation["runs"]
     stream, python = sorted(explanation["reasons"], key=lambda reason: "Python" in reason)
@@ -42,9 +36,7 @@ def test_reasons_why_it_does_not_run(explaining: Any) -> None:
 
 
 def test_locks_that_travel_as_new_ones_are_noted(explaining: Any) -> None:
-    """
-    The explanation says of each variable with a lock or queue that the worker has another.
-    """
+    """The explanation says of each variable with a lock or queue that the worker has another."""
     (explanation,) = explain(explaining, "refers_to_a_lock")
     assert explanation["runs"]
     told = "It travels as a new one, which this process does not share."
@@ -52,9 +44,7 @@ def test_locks_that_travel_as_new_ones_are_noted(explaining: Any) -> None:
 
 
 def test_explanation_has_the_environment_for_serving(explaining: Any) -> None:
-    """
-    The explanation of a served function shows the environment that it is served in.
-    """
+    """The explanation of a served function shows the environment that it is served in."""
     pytest.importorskip("fal_serve")
     (served,) = explain(explaining, "served")
     (plain,) = explain(explaining, "ready")
@@ -78,9 +68,7 @@ def test_explanation_says_what_workers_inherit(explaining: Any) -> None:
 
 
 def test_hosts_that_cannot_serve_say_so(explaining: Any) -> None:
-    """
-    A function is not served where nothing is; a port of its own is kept for other hosts.
-    """
+    """A function is not served where nothing is; a port of its own is kept for other hosts."""
     (here,) = explain(explaining, "serves_itself")
     assert here["runs"]
     (little,) = explain(explaining, "served", "--on", "little")
@@ -92,9 +80,7 @@ def test_hosts_that_cannot_serve_say_so(explaining: Any) -> None:
 
 
 def test_environment_is_built_once_it_was_used(explaining: Any) -> None:
-    """
-    The key names the environment, and the explanation says whether it is built.
-    """
+    """The key names the environment, and the explanation says whether it is built."""
     (before,) = explain(explaining, "ready")
     assert (before["runs"], before["built"]) == (True, False)
     assert before["key"]
@@ -105,9 +91,7 @@ def test_environment_is_built_once_it_was_used(explaining: Any) -> None:
 
 
 def test_packages_that_others_bring_are_not_noted(explaining: Any) -> None:
-    """
-    A package that a requirement brings is not missing; one that nothing brings is.
-    """
+    """A package that a requirement brings is not missing; one that nothing brings is."""
     explaining.write(
         "brought.py",
         """
@@ -132,9 +116,7 @@ def test_packages_that_others_bring_are_not_noted(explaining: Any) -> None:
 
 
 def test_packages_that_serving_brings_are_not_noted(explaining: Any) -> None:
-    """
-    What a served function uses and the server requires in turn is not missing.
-    """
+    """What a served function uses and the server requires in turn is not missing."""
     pytest.importorskip("fal_serve")
     explaining.write(
         "brought.py",
@@ -151,9 +133,7 @@ def test_packages_that_serving_brings_are_not_noted(explaining: Any) -> None:
 
 
 def explain_file(explaining: Any, name: str) -> Any:
-    """
-    Return the explanation of a function of ``brought.py``.
-    """
+    """Return the explanation of a function of ``brought.py``."""
     done = explaining("explain", f"brought.py::{name}", "--json")
     assert done.returncode == 0, done.stderr
     (explanation,) = json.loads(done.stdout)

@@ -1,6 +1,4 @@
-"""
-Machine uses: what the machine types of a function stand for, and what a call may take here.
-"""
+"""Machine uses: what the machine types of a function stand for, and what a call may take here."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ H100 = Device(kind="gpu", index=0, name="NVIDIA H100", uuid="GPU-a", memory=85 *
 
 
 class Knowing:
-    """
-    A plugin that knows a machine type, and finds two GPUs and a third of another model.
-    """
+    """A plugin that knows a machine type, and finds two GPUs and a third of another model."""
 
     fal_core_api = 1
 
@@ -47,17 +43,13 @@ class Knowing:
 
 
 class Here(InProcessHost):
-    """
-    A host whose workers run on this machine.
-    """
+    """A host whose workers run on this machine."""
 
     capabilities = attrs.evolve(InProcessHost.capabilities, inherits=True)
 
 
 class Elsewhere(InProcessHost):
-    """
-    A host whose workers do not.
-    """
+    """A host whose workers do not."""
 
     capabilities = attrs.evolve(InProcessHost.capabilities, inherits=False)
 
@@ -70,9 +62,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_type_is_told_with_what_is_stated_and_what_it_takes() -> None:
-    """
-    Each machine type tells what it stands for; on this machine, which GPUs it takes of.
-    """
+    """Each machine type tells what it stands for; on this machine, which GPUs it takes of."""
     options = HostOptions(machine_type=("large", "one", "unheard"))
     assert list(machine_uses(options, Here())) == [
         MachineUse(
@@ -86,9 +76,7 @@ def test_a_type_is_told_with_what_is_stated_and_what_it_takes() -> None:
 
 
 def test_gpus_that_are_not_here_are_told() -> None:
-    """
-    Where this machine has fewer such GPUs than are asked for, it says so.
-    """
+    """Where this machine has fewer such GPUs than are asked for, it says so."""
     options = HostOptions(machine_types=("large",), num_gpus=3)
     [use] = machine_uses(options, Here())
     assert use.states.endswith("3 GPUs (H100 80 GB), 2.5 an hour")
@@ -96,9 +84,7 @@ def test_gpus_that_are_not_here_are_told() -> None:
 
 
 def test_gpus_of_any_type_are_told() -> None:
-    """
-    A function may ask for GPUs without a machine type.
-    """
+    """A function may ask for GPUs without a machine type."""
     [use] = machine_uses(HostOptions(num_gpus=3), Here())
     assert (use.name, use.states) == ("any", "3 GPUs")
     assert use.takes == "takes 3 of NVIDIA H100 GPU-a, NVIDIA H100 GPU-b, NVIDIA L4 GPU-c"
@@ -110,18 +96,14 @@ def test_gpus_of_any_type_are_told() -> None:
     ids=["nothing", "elsewhere"],
 )
 def test_nothing_of_this_machine_is_told(options: HostOptions, takes: list[str]) -> None:
-    """
-    A function that asks for nothing, or whose host is elsewhere, takes nothing here.
-    """
+    """A function that asks for nothing, or whose host is elsewhere, takes nothing here."""
     assert [use.takes for use in machine_uses(options, Elsewhere())] == takes
 
 
 def test_gpus_that_this_process_does_not_see_are_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    Where a scheduler has given this process some of the GPUs, a call takes of these.
-    """
+    """Where a scheduler has given this process some of the GPUs, a call takes of these."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b")
     [use] = machine_uses(HostOptions(machine_type="large"), Here())
     assert use.takes == "takes 1 of NVIDIA H100 GPU-b"

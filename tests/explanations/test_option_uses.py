@@ -1,6 +1,4 @@
-"""
-Option uses: what a host does with each option of a function.
-"""
+"""Option uses: what a host does with each option of a function."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from explained_functions import explain, uses
 
 
 def test_options_apply_are_kept_or_ignored(explaining: Any) -> None:
-    """
-    An option applies, is kept for an installed host, or is ignored by all of them.
-    """
+    """An option applies, is kept for an installed host, or is ignored by all of them."""
     (on_little,) = explain(explaining, "wordy", "--on", "little")
     assert uses(on_little) == {"kind": "applies", "min_words": "kept"}
     assert on_little["options"][1]["why"] == "for wordy."
@@ -26,9 +22,7 @@ def test_options_apply_are_kept_or_ignored(explaining: Any) -> None:
 
 
 def test_option_that_no_host_acts_on_is_ignored(explaining: Any) -> None:
-    """
-    An option that is known, and that no installed host acts on, is said to be ignored.
-    """
+    """An option that is known, and that no installed host acts on, is said to be ignored."""
     explaining.variables["FAL_CORE_PLUGINS_DENY"] = "local,serverless"
     explaining.write(
         "alone.py",
@@ -45,18 +39,14 @@ def test_option_that_no_host_acts_on_is_ignored(explaining: Any) -> None:
 
 
 def test_credentials_are_not_shown(explaining: Any) -> None:
-    """
-    Values that a plugin hides in its options are hidden here too.
-    """
+    """Values that a plugin hides in its options are hidden here too."""
     done = explaining("explain", "functions.py::private")
     assert "index.test" in done.stdout
     assert "secret" not in done.stdout + done.stderr
 
 
 def test_options_of_another_kind_are_kept(explaining: Any) -> None:
-    """
-    Options of the kind that a function had before are said to be kept for it.
-    """
+    """Options of the kind that a function had before are said to be kept for it."""
     pytest.importorskip("fal_env_virtualenv")
     # Containers have requirements too.
     explaining.variables["FAL_CORE_PLUGINS_DENY"] = "serverless,container"

@@ -1,6 +1,4 @@
-"""
-Reports of how the modules that a function uses reach the worker.
-"""
+"""Reports of how the modules that a function uses reach the worker."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ FILES = {
 def test_report_says_how_each_module_travels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The function's own module goes by value, local ones as source, others not at all.
-    """
+    """The function's own module goes by value, local ones as source, others not at all."""
     (tmp_path / "stall").mkdir()
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)

@@ -1,3 +1,1 @@
-"""
-Pages of the documentation, followed as their readers do: from wheels, step by step.
-"""
+"""Pages of the documentation, followed as their readers do: from wheels, step by step."""

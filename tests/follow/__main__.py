@@ -24,9 +24,7 @@ WIDTH = 100
 
 
 def main(arguments: list[str]) -> int:
-    """
-    Follow the pages, and return the exit code: 1 where one of them is wrong.
-    """
+    """Follow the pages, and return the exit code: 1 where one of them is wrong."""
     parser = argparse.ArgumentParser(prog="follow", description=__doc__)
     parser.add_argument("pages", nargs="*", help="Paths below the repository.")
     parser.add_argument(
@@ -86,9 +84,7 @@ def main(arguments: list[str]) -> int:
 
 
 def print_step(name: str, step: Step) -> None:
-    """
-    Print a step, with what is wrong with it.
-    """
+    """Print a step, with what is wrong with it."""
     title = " ".join(step.title.split())
     title = title if len(title) <= WIDTH else title[: WIDTH - 1] + "…"
     seconds = "not followed" if step.seconds is None else f"{step.seconds:10.1f} s"
@@ -99,9 +95,7 @@ def print_step(name: str, step: Step) -> None:
 
 
 def print_sums(steps: list[Step]) -> None:
-    """
-    Print how long the page takes, and how long it is to its first result.
-    """
+    """Print how long the page takes, and how long it is to its first result."""
     taken = [step.seconds for step in steps if step.seconds is not None]
     print(
         f"  {sum(taken):.1f} s for {len(taken)} steps; "
@@ -115,9 +109,7 @@ def print_sums(steps: list[Step]) -> None:
 
 
 def shorten(title: str) -> str:
-    """
-    Return the first words of a command.
-    """
+    """Return the first words of a command."""
     words = title.split()
     return " ".join(words[:3]) + (" …" if len(words) > 3 else "")
 

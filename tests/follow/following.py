@@ -1,6 +1,4 @@
-"""
-Following: a page from its first block to its last, each a step that is timed.
-"""
+"""Following: a page from its first block to its last, each a step that is timed."""
 
 from __future__ import annotations
 
@@ -122,9 +120,7 @@ class Reader:
             yield self._run(number, block)
 
     def _change_environment(self, block: Block) -> Iterator[Step]:
-        """
-        Go on in the environment of the extra that the section of *block* asks for.
-        """
+        """Go on in the environment of the extra that the section of *block* asks for."""
         started = time.monotonic()
         if self.terminal.use_environment(block.extra) and block.extra:
             # The page says that uv takes the same arguments, and it is quicker.
@@ -147,9 +143,7 @@ class Reader:
         return Step(line=block.line, title=f"save {name}", seconds=0.0)
 
     def _save_named(self, number: int, typed: Typed) -> Iterator[Step]:
-        """
-        Save the block above that declares what a command names, as in ``app.py::Reader``.
-        """
+        """Save the block above that declares what a command names, as in ``app.py::Reader``."""
         for file, name in _NAMED.findall(typed.command):
             declares = re.compile(rf"^(class|def|async def) {name}\b", re.MULTILINE)
             if (self.terminal.directory / file).exists() or f"`{file}`" not in self.page.text:
@@ -180,9 +174,7 @@ class Reader:
         )
 
     def _read_said(self) -> list[str]:
-        """
-        Return the commands that a new project has printed, where it is what is followed.
-        """
+        """Return the commands that a new project has printed, where it is what is followed."""
         if not self.page.is_project:
             return []
         _, _, after = self._said.partition(_GO_ON)
@@ -226,9 +218,7 @@ class Reader:
 
 
 def describe(block: Block) -> str:
-    """
-    Return a line for a block of code: its first definition, or its first line.
-    """
+    """Return a line for a block of code: its first definition, or its first line."""
     lines = block.text.splitlines()
     defined = [line for line in lines if line.startswith(("def ", "class ", "async def "))]
     return next(iter(defined or lines), "").rstrip(":")
@@ -281,9 +271,7 @@ def follow(
     cold: bool = False,
     quick: bool = False,
 ) -> Iterator[Step]:
-    """
-    Follow *page* in a new terminal below *folder*; yield its steps.
-    """
+    """Follow *page* in a new terminal below *folder*; yield its steps."""
     published = page.name != "README.md"
     terminal = Terminal(folder, wheels, python, published=published, cold=cold)
     yield from Reader(page, terminal, building, quick=quick).follow()

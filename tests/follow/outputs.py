@@ -1,6 +1,4 @@
-"""
-Outputs: what a page shows of them, beside what was printed.
-"""
+"""Outputs: what a page shows of them, beside what was printed."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ def fits(shown: Iterable[str], printed: str) -> bool:
 
 
 def find_alarm(printed: str) -> str:
-    """
-    Return the first warning, or the end of the first traceback. Empty if there is none.
-    """
+    """Return the first warning, or the end of the first traceback. Empty if there is none."""
     found = ALARMS.search(printed)
     if found is None:
         return ""
@@ -45,9 +41,7 @@ def find_alarm(printed: str) -> str:
 
 
 def replace_all(text: str, names: Mapping[str, str]) -> str:
-    """
-    Return *text* with other names, of which none is a part of a longer number or word.
-    """
+    """Return *text* with other names, of which none is a part of a longer number or word."""
     for old, new in names.items():
         text = re.sub(rf"(?<![\w.]){re.escape(old)}(?!\w)", lambda _, new=new: new, text)
     return text

@@ -1,6 +1,4 @@
-"""
-Pages: their blocks of code, and what the text around them says about each.
-"""
+"""Pages: their blocks of code, and what the text around them says about each."""
 
 from __future__ import annotations
 
@@ -69,9 +67,7 @@ class Block:
 
     @property
     def is_program(self) -> bool:
-        """
-        Whether it is a part of the page's program.
-        """
+        """Whether it is a part of the page's program."""
         return self.language == "python" and not self.reason
 
 
@@ -89,16 +85,12 @@ class Page:
 
     @classmethod
     def of(cls, name: str, text: str) -> Page:
-        """
-        Return the page of *text*.
-        """
+        """Return the page of *text*."""
         return cls(name, text, tuple(_read_blocks(text)))
 
     @property
     def is_project(self) -> bool:
-        """
-        Whether it is a new project.
-        """
+        """Whether it is a new project."""
         return not self.name.endswith(".md")
 
 
@@ -119,9 +111,7 @@ def find_pages() -> list[str]:
 
 
 def read_page(name: str) -> Page:
-    """
-    Read the page *name*: a path below the repository, or the command of a new project.
-    """
+    """Read the page *name*: a path below the repository, or the command of a new project."""
     _, creates, template = name.partition("fal-core new --template ")
     if creates:
         return Page.of(name, _CREATES.format(template=template))
@@ -156,9 +146,7 @@ def _read_blocks(text: str) -> Iterator[Block]:
 
 
 def _extras_of_sections(text: str) -> list[tuple[int, str]]:
-    """
-    Return the first line of each section, from 0, and the extra that it asks for.
-    """
+    """Return the first line of each section, from 0, and the extra that it asks for."""
     found, line = [], 0
     for section in re.split(r"^(?=## )", text, flags=re.MULTILINE):
         prose = re.sub(r"^```.*?^```$", "", section, flags=re.MULTILINE | re.DOTALL)
@@ -169,9 +157,7 @@ def _extras_of_sections(text: str) -> list[tuple[int, str]]:
 
 
 def _find_reason(before: list[str]) -> str:
-    """
-    Return why the block after these lines is not followed. Empty if it is.
-    """
+    """Return why the block after these lines is not followed. Empty if it is."""
     said = _REASON.match(before[-1]) if before else None
     if said:
         return said[1]
@@ -189,9 +175,7 @@ def _find_reason(before: list[str]) -> str:
 
 
 def _name_file(before: list[str], language: str) -> str:
-    """
-    Return the last file that the paragraph before a block names, if it leads to the block.
-    """
+    """Return the last file that the paragraph before a block names, if it leads to the block."""
     if language in TYPED or language.startswith("{"):
         return ""
     paragraph: list[str] = []
@@ -253,9 +237,7 @@ def read_typed(block: Block) -> list[Typed]:
 
 
 def is_unfinished(command: str) -> bool:
-    """
-    Whether a shell would wait for another line of *command*.
-    """
+    """Whether a shell would wait for another line of *command*."""
     document = re.search(r"<<-?\s*(['\"]?)(\w+)\1", command)
     if document:
         return document[2] not in command.splitlines()[1:]

@@ -1,6 +1,4 @@
-"""
-Programs: the Python blocks of a page as one file, which runs block by block.
-"""
+"""Programs: the Python blocks of a page as one file, which runs block by block."""
 
 from __future__ import annotations
 
@@ -94,18 +92,14 @@ class Program:
         return self.terminal.folder / f"{self.name}.{which}put"
 
     def _read(self, which: str) -> str:
-        """
-        Return what was printed since the last time.
-        """
+        """Return what was printed since the last time."""
         printed = self._file(which).read_bytes()
         new = printed[self._seen.get(which, 0) :]
         self._seen[which] = len(printed)
         return new.decode("utf-8", "replace")
 
     def close(self) -> None:
-        """
-        End the program, if one of its blocks was the last that was followed.
-        """
+        """End the program, if one of its blocks was the last that was followed."""
         if self._process is not None and self._process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGINT)

@@ -1,6 +1,4 @@
-"""
-Terminals: a clean virtual environment, a folder with what a clone has, and a shell.
-"""
+"""Terminals: a clean virtual environment, a folder with what a clone has, and a shell."""
 
 from __future__ import annotations
 
@@ -59,9 +57,7 @@ class Done:
 
 @attrs.frozen
 class Service:
-    """
-    A command that runs until Ctrl-C, and the variables of where it was typed.
-    """
+    """A command that runs until Ctrl-C, and the variables of where it was typed."""
 
     command: str
     process: subprocess.Popen[bytes]
@@ -137,9 +133,7 @@ class Terminal:
         return variables
 
     def use_environment(self, extra: str) -> bool:
-        """
-        Go on in the virtual environment for *extra*; return whether it is new.
-        """
+        """Go on in the virtual environment for *extra*; return whether it is new."""
         place = self.folder / f"venv-{extra}".rstrip("-").replace(",", "-")
         new = not place.exists()
         if new:
@@ -152,9 +146,7 @@ class Terminal:
         return new
 
     def type(self, command: str) -> Done:
-        """
-        Type *command*, and wait until it ends, or says that it can be used.
-        """
+        """Type *command*, and wait until it ends, or says that it can be used."""
         command = self._with_own_ports(command)
         number = len(list(self.folder.glob("*.out")))
         out, err = self.folder / f"{number}.out", self.folder / f"{number}.err"
@@ -210,18 +202,14 @@ class Terminal:
         return text
 
     def _remember(self) -> None:
-        """
-        Go on with the directory and the variables that the last command has left.
-        """
+        """Go on with the directory and the variables that the last command has left."""
         with suppress(FileNotFoundError):
             left = (self.folder / "variables").read_bytes().decode().rstrip("\0").split("\0")
             self.variables = dict(each.split("=", 1) for each in left)
             self.directory = Path((self.folder / "directory").read_text().rstrip("\n"))
 
     def close(self) -> str:
-        """
-        End what runs until Ctrl-C; return what is wrong with how it ended.
-        """
+        """End what runs until Ctrl-C; return what is wrong with how it ended."""
         wrong = ""
         for service in reversed(self._services):
             with suppress(ProcessLookupError):
@@ -242,9 +230,7 @@ class Terminal:
 
 
 def wait_for(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """
-    Yield until *process* has ended, or has taken too long and is killed.
-    """
+    """Yield until *process* has ended, or has taken too long and is killed."""
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None:
         if time.monotonic() > deadline:
@@ -257,8 +243,6 @@ def wait_for(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def free_port() -> str:
-    """
-    Return a port that is free now.
-    """
+    """Return a port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return str(listening.getsockname()[1])

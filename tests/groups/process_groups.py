@@ -1,6 +1,4 @@
-"""
-A host whose nodes are processes of this machine.
-"""
+"""A host whose nodes are processes of this machine."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ class ProcessGroupHost(Host[..., Any]):
         return self.start().launch(call, sink)
 
     def prepare(self, node: Preparation) -> Prepared:
-        """
-        Start the worker of a node, and wait until it is there.
-        """
+        """Start the worker of a node, and wait until it is there."""
         node.call.environment.build(node.report, node.cancelled)
         node.report(State("starting"))
         worker = self.start()
@@ -53,9 +49,7 @@ class ProcessGroupHost(Host[..., Any]):
         return Prepared(address=address, launch=worker.launch, release=worker.stop)
 
     def start(self) -> Worker:
-        """
-        Start a worker for one call.
-        """
+        """Start a worker for one call."""
         process = subprocess.Popen(
             [sys.executable, *ARGUMENTS],
             stdin=subprocess.PIPE,

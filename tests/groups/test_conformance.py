@@ -1,6 +1,4 @@
-"""
-The laws of groups on a host whose nodes are processes.
-"""
+"""The laws of groups on a host whose nodes are processes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Executions of groups: several nodes run one call, and end as one.
-"""
+"""Executions of groups: several nodes run one call, and end as one."""
 
 from __future__ import annotations
 
@@ -80,9 +78,7 @@ class Scripted(InProcessHost):
 
 
 class Still:
-    """
-    The part of a node that does what a test tells it, and notes what it is asked for.
-    """
+    """The part of a node that does what a test tells it, and notes what it is asked for."""
 
     def __init__(self, sink: Sink) -> None:
         self.tell = sink
@@ -102,18 +98,14 @@ class Still:
 
 
 class Stubborn(Still):
-    """
-    A part that goes on when it is cancelled, until a test ends it.
-    """
+    """A part that goes on when it is cancelled, until a test ends it."""
 
     def cancel(self, grace: float) -> None:
         self.asked.append("cancel")
 
 
 class Refusing(Still):
-    """
-    A part that cannot be drained.
-    """
+    """A part that cannot be drained."""
 
     def drain(self) -> None:
         raise OSError("no connection")
@@ -147,9 +139,7 @@ class Parts:
         self.nodes = [parts[rank] for rank in range(3)]
 
     def end(self, rank: int, value: Any = None, *, raised: bool = False) -> None:
-        """
-        Have the function on a node return, or raise.
-        """
+        """Have the function on a node return, or raise."""
         plain = seal_plain(value)
         assert plain is not None
         self.nodes[rank].tell(Outcome(Sealed(*plain), raised))
@@ -174,9 +164,7 @@ def ends_of(recorder: Recorder) -> list[Event]:
 
 
 def test_nothing_starts_before_all_nodes_are_there() -> None:
-    """
-    The call is launched on all nodes once the last of them is there.
-    """
+    """The call is launched on all nodes once the last of them is there."""
     late = threading.Event()
 
     def get(node: Preparation) -> None:
@@ -202,9 +190,7 @@ def test_nothing_starts_before_all_nodes_are_there() -> None:
     ],
 )
 def test_a_node_that_cannot_be_had_leaves_none(error: Exception, sentence: str) -> None:
-    """
-    If one node cannot be had, the others are given back, and the call ends with its reason.
-    """
+    """If one node cannot be had, the others are given back, and the call ends with its reason."""
     begun, told = threading.Event(), threading.Event()
 
     def get(node: Preparation) -> None:
@@ -230,9 +216,7 @@ def test_a_node_that_cannot_be_had_leaves_none(error: Exception, sentence: str) 
 
 
 def test_a_host_that_prepares_nothing_is_named() -> None:
-    """
-    A ``prepare`` that returns something else ends the call with a sentence that says so.
-    """
+    """A ``prepare`` that returns something else ends the call with a sentence that says so."""
     host = Scripted()
     host.get = lambda node: host if node.rank else None
     with pytest.raises(NodeFailed, match="'prepare' of its host returned NoneType"):
@@ -240,9 +224,7 @@ def test_a_host_that_prepares_nothing_is_named() -> None:
 
 
 def test_a_node_that_goes_before_it_is_launched_ends_the_others() -> None:
-    """
-    A launch that fails ends the nodes that were launched, and gives back those that were not.
-    """
+    """A launch that fails ends the nodes that were launched, and gives back those that were not."""
     gone = ConnectionError("gone")
     host = Scripted(lambda node: gone if node.rank == 1 else None)
 
@@ -260,9 +242,7 @@ def test_a_node_that_goes_before_it_is_launched_ends_the_others() -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_node_whose_host_exits_fails(rank: int) -> None:
-    """
-    Code of a host may call ``sys.exit``, in ``prepare`` or in the launch: the call ends.
-    """
+    """Code of a host may call ``sys.exit``, in ``prepare`` or in the launch: the call ends."""
 
     def get(node: Preparation) -> None:
         if node.rank == rank:
@@ -282,18 +262,14 @@ def test_a_node_whose_host_exits_fails(rank: int) -> None:
 
 
 def test_a_launch_that_returns_no_execution_fails() -> None:
-    """
-    The error says so: nobody has cancelled the call.
-    """
+    """The error says so: nobody has cancelled the call."""
     host = Scripted(lambda node: launch_group if node.rank else None)
     with pytest.raises(NodeFailed, match="'launch' of its host returned None"):
         function("current", host=host, nodes=2)(give)()
 
 
 def test_a_launch_that_fails_after_its_end_counts_once() -> None:
-    """
-    The call goes on until the other nodes have ended too.
-    """
+    """The call goes on until the other nodes have ended too."""
     others: list[Still] = []
     events: list[Event] = []
 
@@ -320,9 +296,7 @@ def test_a_launch_that_fails_after_its_end_counts_once() -> None:
 
 
 def test_a_request_that_a_new_execution_refuses_ends_it_too() -> None:
-    """
-    Where a node raises what it was asked for before it was launched, no node goes on.
-    """
+    """Where a node raises what it was asked for before it was launched, no node goes on."""
     may_start = threading.Event()
     parts: list[Refusing] = []
     events: list[Event] = []
@@ -348,9 +322,7 @@ def test_a_request_that_a_new_execution_refuses_ends_it_too() -> None:
 
 
 def test_a_node_that_cannot_be_cancelled_keeps_no_other_from_it() -> None:
-    """
-    What cancelling a node raises goes to whoever cancels, once all were told.
-    """
+    """What cancelling a node raises goes to whoever cancels, once all were told."""
 
     def fail(grace: float) -> None:
         raise OSError("no connection")
@@ -367,9 +339,7 @@ def test_a_node_that_cannot_be_cancelled_keeps_no_other_from_it() -> None:
 
 
 def test_a_call_is_cancelled_while_it_waits_for_its_nodes() -> None:
-    """
-    Hosts learn that a node is not wanted any more, and nodes that are there are given back.
-    """
+    """Hosts learn that a node is not wanted any more, and nodes that are there are given back."""
     waiting = threading.Barrier(3)
 
     def get(node: Preparation) -> None:
@@ -390,9 +360,7 @@ def test_a_call_is_cancelled_while_it_waits_for_its_nodes() -> None:
 
 
 def test_the_result_is_that_of_the_first_node() -> None:
-    """
-    It comes once all nodes have returned.
-    """
+    """It comes once all nodes have returned."""
     parts = Parts()
     parts.end(1, "one")
     parts.end(0, "none")
@@ -405,9 +373,7 @@ def test_the_result_is_that_of_the_first_node() -> None:
 
 
 def test_the_result_does_not_wait_for_the_end_of_a_node() -> None:
-    """
-    A node that has returned, and never ends, keeps no result back; nor does it spoil it.
-    """
+    """A node that has returned, and never ends, keeps no result back; nor does it spoil it."""
     parts = Parts()
     for rank in (0, 1):
         parts.end(rank, rank)
@@ -421,9 +387,7 @@ def test_the_result_does_not_wait_for_the_end_of_a_node() -> None:
 
 
 def test_what_another_node_raises_is_what_the_call_raises() -> None:
-    """
-    Also once the first has returned: a part of the work was not done.
-    """
+    """Also once the first has returned: a part of the work was not done."""
     parts = Parts()
     parts.end(0, "none")
     parts.end(2, "two", raised=True)
@@ -438,9 +402,7 @@ def test_what_another_node_raises_is_what_the_call_raises() -> None:
 
 @pytest.mark.faults
 def test_a_node_that_fails_ends_the_others() -> None:
-    """
-    The call ends once all have ended, with the first failure as its reason.
-    """
+    """The call ends once all have ended, with the first failure as its reason."""
     parts = Parts()
     parts.nodes[1].tell(Exited(7, reason=WorkerLost(7)))
     assert wait_until(lambda: parts.nodes[0].asked == parts.nodes[2].asked == ["cancel"], 60)
@@ -453,9 +415,7 @@ def test_a_node_that_fails_ends_the_others() -> None:
 
 
 def test_a_node_that_ends_without_an_outcome_has_failed() -> None:
-    """
-    A part that ends with neither an outcome nor a reason is lost.
-    """
+    """A part that ends with neither an outcome nor a reason is lost."""
     parts = Parts()
     parts.nodes[2].tell(Exited())
     assert wait_until(lambda: bool(parts.events), PATIENCE)
@@ -465,9 +425,7 @@ def test_a_node_that_ends_without_an_outcome_has_failed() -> None:
 
 
 def test_one_cancel_ends_all_and_is_no_failure() -> None:
-    """
-    What nodes raise because they are cancelled does not count.
-    """
+    """What nodes raise because they are cancelled does not count."""
     parts = Parts()
     parts.nodes[1].cancel = lambda grace: parts.end(1, raised=True)  # type: ignore[method-assign]
     parts.execution.cancel(0.1)
@@ -479,9 +437,7 @@ def test_one_cancel_ends_all_and_is_no_failure() -> None:
 
 
 def test_a_node_that_its_host_cancels_cancels_the_call() -> None:
-    """
-    Where the host itself ends the call of a node, as when it closes, no node has failed.
-    """
+    """Where the host itself ends the call of a node, as when it closes, no node has failed."""
     parts = Parts()
     parts.nodes[1].tell(Exited(reason=Cancelled()))
     assert wait_until(lambda: bool(parts.events), PATIENCE)
@@ -494,9 +450,7 @@ def test_a_node_that_its_host_cancels_cancels_the_call() -> None:
 
 
 def test_a_phase_is_that_of_all_nodes() -> None:
-    """
-    A call has entered a phase once all of its nodes have; those of a service are the first's.
-    """
+    """A call has entered a phase once all of its nodes have; those of a service are the first's."""
     parts = Parts()
     one, two, three = (node.tell for node in parts.nodes)
     for name in ("queued", "building", "starting"):
@@ -517,18 +471,14 @@ def test_a_phase_is_that_of_all_nodes() -> None:
 
 
 def test_a_service_drains_on_all_nodes() -> None:
-    """
-    Drain reaches every node, and credit the first.
-    """
+    """Drain reaches every node, and credit the first."""
     parts = Parts()
     parts.execution.drain()
     assert [node.asked for node in parts.nodes] == [["drain"]] * 3
 
 
 def test_nothing_of_a_node_comes_after_its_end() -> None:
-    """
-    A node that goes on after its own end is not heard any more.
-    """
+    """A node that goes on after its own end is not heard any more."""
     parts = Parts()
     parts.end(1)
     parts.nodes[1].tell(Log("late"))
@@ -539,9 +489,7 @@ def test_nothing_of_a_node_comes_after_its_end() -> None:
 
 @pytest.mark.parametrize("at", ["a line", "a result", "an error"])
 def test_a_sink_that_raises_ends_the_call(at: str) -> None:
-    """
-    What the sink raises is the end of the call, on all nodes.
-    """
+    """What the sink raises is the end of the call, on all nodes."""
     ends: list[Event] = []
 
     def take(event: Event) -> None:
@@ -566,9 +514,7 @@ def test_a_sink_that_raises_ends_the_call(at: str) -> None:
 
 
 def test_what_other_nodes_yield_keeps_nobody_waiting() -> None:
-    """
-    The items of a stream are those of the first node; another may yield as many as it likes.
-    """
+    """The items of a stream are those of the first node; another may yield as many as it likes."""
 
     @function("current", host=InProcessHost(), nodes=3)
     def count() -> Iterator[int]:
@@ -630,9 +576,7 @@ def test_a_worker_that_is_lost_is_named_and_ends_the_others(
 
 
 def test_an_error_of_one_process_ends_the_others(host: ProcessGroupHost) -> None:
-    """
-    What a function raises on any node arrives as itself, with a note of the node.
-    """
+    """What a function raises on any node arrives as itself, with a note of the node."""
     recorder = record(function("current", host=host, nodes=3)(wait_or), "gone")
     with pytest.raises(LookupError, match="gone") as caught:
         recorder.result(PATIENCE)
@@ -643,9 +587,7 @@ def test_an_error_of_one_process_ends_the_others(host: ProcessGroupHost) -> None
 
 @pytest.mark.parametrize("way", ["call", "async", "stream", "async stream", "submit", "map"])
 def test_every_kind_of_function_runs_on_all(host: ProcessGroupHost, way: str) -> None:
-    """
-    Functions of all kinds know their node, and print for it.
-    """
+    """Functions of all kinds know their node, and print for it."""
 
     def tell() -> Any:
         node = current_node()
@@ -690,9 +632,7 @@ def test_every_kind_of_function_runs_on_all(host: ProcessGroupHost, way: str) ->
 
 
 def test_a_timeout_ends_all(host: ProcessGroupHost) -> None:
-    """
-    A call that takes longer than it may is ended on every node.
-    """
+    """A call that takes longer than it may is ended on every node."""
 
     def sleep() -> None:
         for _ in range(6000):
@@ -707,9 +647,7 @@ def test_a_timeout_ends_all(host: ProcessGroupHost) -> None:
 
 
 def test_lines_of_a_spawned_call_say_from_which_node(host: ProcessGroupHost) -> None:
-    """
-    The queue of a spawned call has the lines of all nodes.
-    """
+    """The queue of a spawned call has the lines of all nodes."""
 
     def speak() -> int:
         print("hello")
@@ -721,9 +659,7 @@ def test_lines_of_a_spawned_call_say_from_which_node(host: ProcessGroupHost) -> 
 
 
 def test_each_node_calls_home(host: ProcessGroupHost) -> None:
-    """
-    Calls to home of several nodes, which number them alike, get their own answers.
-    """
+    """Calls to home of several nodes, which number them alike, get their own answers."""
     home = InProcessHost()
 
     @function("current", host=home)
@@ -745,9 +681,7 @@ def test_each_node_calls_home(host: ProcessGroupHost) -> None:
 
 
 def test_a_group_is_tried_again_as_a_whole() -> None:
-    """
-    With ``retries`` a call whose node has failed is made again on all nodes.
-    """
+    """With ``retries`` a call whose node has failed is made again on all nodes."""
     failures = [WorkerLost(1), WorkerLost(2)]
 
     def get(node: Preparation) -> None:
@@ -761,9 +695,7 @@ def test_a_group_is_tried_again_as_a_whole() -> None:
 
 
 def test_what_fails_again_is_not_tried_again() -> None:
-    """
-    An environment that cannot be built on a node is no reason for another attempt.
-    """
+    """An environment that cannot be built on a node is no reason for another attempt."""
     tries: list[int] = []
 
     def get(node: Preparation) -> None:
@@ -779,9 +711,7 @@ def test_what_fails_again_is_not_tried_again() -> None:
 
 
 def test_an_error_may_be_wrapped() -> None:
-    """
-    With ``reraise=False`` the error of a node is the cause, as for any call.
-    """
+    """With ``reraise=False`` the error of a node is the cause, as for any call."""
 
     def fail() -> None:
         if current_node().rank:

@@ -1,3 +1,1 @@
-"""
-The structure of the packages, measured from their own imports.
-"""
+"""The structure of the packages, measured from their own imports."""

@@ -1,6 +1,4 @@
-"""
-Print the structure of the packages as a table, and fail where it breaks its rules.
-"""
+"""Print the structure of the packages as a table, and fail where it breaks its rules."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ HEADER = ("package", "folders", "modules", "lines", "knots", "fullest folder", "
 
 
 def main() -> int:
-    """
-    Print the table and the figures; return 1 where a rule is broken.
-    """
+    """Print the table and the figures; return 1 where a rule is broken."""
     packages = find_packages()
     modules = read_modules(packages)
     knots = find_knots(leave_out(find_edges(modules), UPWARD))
@@ -73,9 +69,7 @@ def main() -> int:
 
 
 def print_lonely() -> int:
-    """
-    Print each module that one neighbour alone imports, with its lines and the neighbour.
-    """
+    """Print each module that one neighbour alone imports, with its lines and the neighbour."""
     modules = read_modules(find_packages())
     for name, user in find_lonely(modules):
         print(f"{name}: {modules[name].lines} lines, for {user} ({modules[user].lines})")
@@ -83,9 +77,7 @@ def print_lonely() -> int:
 
 
 def find_broken(modules: Mapping[str, Module], knots: list[tuple[str, ...]]) -> Iterator[str]:
-    """
-    Yield a sentence for each knot, crowded folder and overlong module.
-    """
+    """Yield a sentence for each knot, crowded folder and overlong module."""
     for knot in knots:
         yield f"These import each other in a circle: {', '.join(knot)}."
     for folder, count in count_folders(modules.values()).items():
@@ -98,9 +90,7 @@ def find_broken(modules: Mapping[str, Module], knots: list[tuple[str, ...]]) -> 
 
 
 def count_folders(modules: Iterable[Module]) -> Counter[str]:
-    """
-    Return how many of *modules* lie in each folder, its ``__init__`` not counted.
-    """
+    """Return how many of *modules* lie in each folder, its ``__init__`` not counted."""
     counted: Counter[str] = Counter()
     for module in modules:
         counted[module.name.rpartition(".")[0]] += not module.is_folder
@@ -108,9 +98,7 @@ def count_folders(modules: Iterable[Module]) -> Counter[str]:
 
 
 def count_code(text: str) -> int:
-    """
-    Return how many lines of *text* are neither empty, comments nor docstrings.
-    """
+    """Return how many lines of *text* are neither empty, comments nor docstrings."""
     said: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
@@ -127,9 +115,7 @@ def count_code(text: str) -> int:
 
 
 def print_table(rows: list[tuple[str, ...]]) -> None:
-    """
-    Print *rows* in columns, the first and those after the fifth to the left.
-    """
+    """Print *rows* in columns, the first and those after the fifth to the left."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     for row in rows:
         cells = [

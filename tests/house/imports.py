@@ -1,6 +1,4 @@
-"""
-Which module imports which: imports in functions and for the type checker included.
-"""
+"""Which module imports which: imports in functions and for the type checker included."""
 
 from __future__ import annotations
 
@@ -32,38 +30,28 @@ class Module:
 
     @property
     def package(self) -> str:
-        """
-        The distribution's package, as in ``fal_core``.
-        """
+        """The distribution's package, as in ``fal_core``."""
         return self.name.partition(".")[0]
 
     @property
     def is_folder(self) -> bool:
-        """
-        Whether it is the ``__init__`` of a folder.
-        """
+        """Whether it is the ``__init__`` of a folder."""
         return self.path.name == "__init__.py"
 
     @property
     def place(self) -> str:
-        """
-        The folder of the package that it lies in, or its own name at the top.
-        """
+        """The folder of the package that it lies in, or its own name at the top."""
         return [*self.name.split("."), "__init__"][1]
 
 
 def find_packages() -> dict[str, Path]:
-    """
-    Return the directory of each package of the repository by its name.
-    """
+    """Return the directory of each package of the repository by its name."""
     found = [*ROOT.glob("src/*/__init__.py"), *ROOT.glob("plugins/*/src/*/__init__.py")]
     return {path.parent.name: path.parent for path in sorted(found)}
 
 
 def read_modules(packages: Mapping[str, Path]) -> dict[str, Module]:
-    """
-    Return the modules of *packages* by their names.
-    """
+    """Return the modules of *packages* by their names."""
     modules = {}
     for directory in packages.values():
         for path in sorted(directory.rglob("*.py")):
@@ -80,9 +68,7 @@ def read_modules(packages: Mapping[str, Path]) -> dict[str, Module]:
 
 
 def names_imported(tree: ast.AST) -> Iterator[str]:
-    """
-    Yield what *tree* imports anywhere.
-    """
+    """Yield what *tree* imports anywhere."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -92,9 +78,7 @@ def names_imported(tree: ast.AST) -> Iterator[str]:
 
 
 def find_edges(modules: Mapping[str, Module]) -> dict[str, frozenset[str]]:
-    """
-    Return for each module those of *modules* that it imports.
-    """
+    """Return for each module those of *modules* that it imports."""
     edges = {}
     for module in modules.values():
         found = set()
@@ -111,9 +95,7 @@ def find_edges(modules: Mapping[str, Module]) -> dict[str, frozenset[str]]:
 def leave_out(
     edges: Mapping[str, frozenset[str]], sanctioned: Collection[tuple[str, str]]
 ) -> dict[str, frozenset[str]]:
-    """
-    Return *edges* without those that are *sanctioned*.
-    """
+    """Return *edges* without those that are *sanctioned*."""
     return {
         name: frozenset(other for other in others if (name, other) not in sanctioned)
         for name, others in edges.items()
@@ -121,9 +103,7 @@ def leave_out(
 
 
 def find_knots(edges: Mapping[str, frozenset[str]]) -> list[tuple[str, ...]]:
-    """
-    Return the groups of modules that import each other in a circle, the largest first.
-    """
+    """Return the groups of modules that import each other in a circle, the largest first."""
     number: dict[str, int] = {}
     lowest: dict[str, int] = {}
     stack: list[str] = []

@@ -87,9 +87,7 @@ _DOCS = {
 
 
 def write() -> dict[str, str]:
-    """
-    Return the text of each module, by its name.
-    """
+    """Return the text of each module, by its name."""
     kinds = {kind: _options_of_kind(kind) for kind in KINDS}
     return {
         "hosts": _module("The options of hosts, and policies, as keywords.", _of_hosts()),
@@ -267,9 +265,7 @@ def _find(cls: type | str) -> type:
 
 
 def spell(annotation: Any) -> str:
-    """
-    Return the type of what users may write for an option of *annotation*.
-    """
+    """Return the type of what users may write for an option of *annotation*."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is None or annotation is type(None):
         return "None"
@@ -316,9 +312,7 @@ def _quote(value: object) -> str:
 
 
 def _arms(spelt: str) -> list[str]:
-    """
-    Return the arms of the union *spelt*, not those of unions inside of brackets.
-    """
+    """Return the arms of the union *spelt*, not those of unions inside of brackets."""
     arms, depth = [""], 0
     for letter in spelt:
         depth += (letter == "[") - (letter == "]")
@@ -343,7 +337,7 @@ def _without_none(spelt: str) -> str:
 def _class(
     name: str, base: str, doc: str, fields: Mapping[str, str], docs: Mapping[str, str] = {}
 ) -> str:
-    lines = [f"class {name}({base}, total=False):", '    """', f"    {doc}", '    """']
+    lines = [f"class {name}({base}, total=False):", f'    """{doc}"""']
     for field, annotation in fields.items():
         lines += ["", f"    {field}: {annotation}"]
         said = docs.get(field) or _DOCS.get(field)
@@ -354,13 +348,13 @@ def _class(
 
 def _docstring(said: str) -> list[str]:
     lines = textwrap.wrap(said, 92, break_long_words=False, break_on_hyphens=False)
+    if len(lines) == 1:
+        return [f'    """{said}"""']
     return ['    """', *(f"    {line}" for line in lines), '    """']
 
 
 def _broken(text: str) -> str:
-    """
-    Return *text* with the lines broken that are too long.
-    """
+    """Return *text* with the lines broken that are too long."""
     lines = []
     for line in text.splitlines():
         if len(line) <= 96 or ": " not in line:
@@ -374,9 +368,7 @@ def _broken(text: str) -> str:
 
 
 def main() -> None:
-    """
-    Write the modules.
-    """
+    """Write the modules."""
     for name, text in write().items():
         (FOLDER / f"{name}.py").write_text(text, "utf-8")
 

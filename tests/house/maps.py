@@ -15,9 +15,7 @@ from house.order import ORDER
 
 
 def draw_map() -> Iterator[str]:
-    """
-    Yield the lines of the map, as Markdown.
-    """
+    """Yield the lines of the map, as Markdown."""
     for package, directory in sorted(find_packages().items(), key=_by_distribution):
         source = directory.relative_to(ROOT)
         yield f"`{source}/`: {describe(directory)}"
@@ -37,16 +35,12 @@ def draw_map() -> Iterator[str]:
 
 
 def place_of(folder: Path, directory: Path) -> str:
-    """
-    Return the name of the folder at the top of *directory* that has *folder*.
-    """
+    """Return the name of the folder at the top of *directory* that has *folder*."""
     return folder.relative_to(directory).parts[0]
 
 
 def describe(folder: Path) -> str:
-    """
-    Return the first sentence of the docstring of *folder*.
-    """
+    """Return the first sentence of the docstring of *folder*."""
     docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or ""
     return " ".join(docstring.split("\n\n")[0].split()).replace("``", "`")
 

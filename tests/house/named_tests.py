@@ -1,6 +1,4 @@
-"""
-Tests that pages of the documentation name, as ``folder/file.py::test``.
-"""
+"""Tests that pages of the documentation name, as ``folder/file.py::test``."""
 
 from __future__ import annotations
 
@@ -29,32 +27,24 @@ Name = tuple[str, str, str]
 
 
 def read_page(name: str) -> str:
-    """
-    Return the text of a page of the documentation.
-    """
+    """Return the text of a page of the documentation."""
     return (ROOT / "docs" / name).read_text("utf-8")
 
 
 def names_in(text: str) -> list[Name]:
-    """
-    Return the tests that *text* names: the folder, the file in it, and the function.
-    """
+    """Return the tests that *text* names: the folder, the file in it, and the function."""
     return re.findall(r"`(\w+)/([\w/]+\.py)::(\w+)`", text)
 
 
 def is_there(name: Name) -> bool:
-    """
-    Return whether the test exists.
-    """
+    """Return whether the test exists."""
     folder, file, function = name
     return function in functions_in(ROOT / FOLDERS[folder] / file)
 
 
 @functools.cache
 def functions_in(path: Path) -> frozenset[str]:
-    """
-    Return the functions of a file that are in no class; none where there is no file.
-    """
+    """Return the functions of a file that are in no class; none where there is no file."""
     if not path.is_file():
         return frozenset()
     found = re.findall(r"^(?:async )?def (\w+)\(", path.read_text("utf-8"), re.MULTILINE)

@@ -1,6 +1,4 @@
-"""
-The order of the packages: what a module may import of its own package.
-"""
+"""The order of the packages: what a module may import of its own package."""
 
 from __future__ import annotations
 

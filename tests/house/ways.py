@@ -41,9 +41,7 @@ def measure_ways() -> Mapping[str, int]:
 
 
 def trace(call: Any) -> list[str]:
-    """
-    Return the file of each Python function of ours that *call* runs, in order.
-    """
+    """Return the file of each Python function of ours that *call* runs, in order."""
     files: list[str] = []
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -62,23 +60,17 @@ def trace(call: Any) -> list[str]:
 
 
 def is_ours(name: str) -> bool:
-    """
-    Tell whether *name* is that of a module of ours.
-    """
+    """Tell whether *name* is that of a module of ours."""
     return name.startswith("fal_")
 
 
 def list_loaded() -> list[str]:
-    """
-    Return the names of our modules that are loaded.
-    """
+    """Return the names of our modules that are loaded."""
     return [name for name in sys.modules if is_ours(name)]
 
 
 def measure_host() -> dict[str, int]:
-    """
-    Define the smallest host, as the guide does.
-    """
+    """Define the smallest host, as the guide does."""
     from fal_core.hosts import Capabilities
     from fal_core.pools import Start, WorkerHost
     from fal_core.workers import ARGUMENTS, Worker
@@ -94,9 +86,7 @@ def measure_host() -> dict[str, int]:
 
 
 def measure_declaration() -> dict[str, int]:
-    """
-    Declare a function.
-    """
+    """Declare a function."""
     from fal_core import function
 
     @function("virtualenv", requirements=["attrs"])
@@ -112,9 +102,7 @@ def measure_declaration() -> dict[str, int]:
 
 
 def measure_calls() -> dict[str, int]:
-    """
-    Make a first call and a warm one.
-    """
+    """Make a first call and a warm one."""
     from fal_core import function
     from fal_core.sealing import worker_archive
 

@@ -1,6 +1,4 @@
-"""
-The wheels of all distributions, and virtual environments that are made of them.
-"""
+"""The wheels of all distributions, and virtual environments that are made of them."""
 
 from __future__ import annotations
 
@@ -18,15 +16,11 @@ PATIENCE = 900.0
 
 
 class Unreachable(Exception):
-    """
-    Packages could not be had: there is no index.
-    """
+    """Packages could not be had: there is no index."""
 
 
 def find_uv() -> str:
-    """
-    Return uv, which is beside this Python or on the path.
-    """
+    """Return uv, which is beside this Python or on the path."""
     found = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
     found = found or shutil.which("uv")
     if found is None:
@@ -56,9 +50,7 @@ def install(*command: str) -> None:
 
 
 def build_wheels(place: Path) -> Path:
-    """
-    Build the wheels of all distributions, and return the folder of *place* that has them.
-    """
+    """Build the wheels of all distributions, and return the folder of *place* that has them."""
     uv, python = find_uv(), str(place / "builder/bin/python")
     install(uv, "venv", "--quiet", "--python", sys.executable, str(place / "builder"))
     install(uv, "pip", "install", "--quiet", "--python", python, "hatchling")
@@ -68,9 +60,7 @@ def build_wheels(place: Path) -> Path:
 
 
 def install_wheels(wheels: Path, environment: Path, extra: str, *, python: str) -> None:
-    """
-    Make the virtual environment *environment* of a Python, with an extra of the wheels.
-    """
+    """Make the virtual environment *environment* of a Python, with an extra of the wheels."""
     uv, own = find_uv(), str(environment / "bin/python")
     install(uv, "venv", "--quiet", "--seed", "--python", python, str(environment))
     asked = ("--find-links", str(wheels), "--only-binary", ":all:", f"fal-core[{extra}]")

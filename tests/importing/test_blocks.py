@@ -1,6 +1,4 @@
-"""
-``with imports():`` of fal_core, from the file to where the function runs.
-"""
+"""``with imports():`` of fal_core, from the file to where the function runs."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ def use_class(value):
 
 @pytest.fixture
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """
-    A module whose imports only a worker has, apart from a local one.
-    """
+    """A module whose imports only a worker has, apart from a local one."""
     (tmp_path / "here_written.py").write_text(FILE)
     (tmp_path / "here_local.py").write_text("value = 'local'\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -54,9 +50,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
 
 @pytest.fixture
 def far(tmp_path: Path) -> Path:
-    """
-    The folder of a package that only workers find: those that are given it.
-    """
+    """The folder of a package that only workers find: those that are given it."""
     package = tmp_path / "far" / "far_package"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(
@@ -68,9 +62,7 @@ def far(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def far_worker(far: Path, sealing_home: Any) -> Iterator[Any]:
-    """
-    A worker that has the package.
-    """
+    """A worker that has the package."""
     process = sealing_home.Worker(sys.executable, [*sys.path, str(far.parent)])
     yield process
     process.close()
@@ -91,9 +83,7 @@ def test_a_function_takes_imports_along(
 
 
 def test_the_worker_lacks_it(written: ModuleType, bare_worker: Any) -> None:
-    """
-    A worker without the package says what the function needs.
-    """
+    """A worker without the package says what the function needs."""
     (error,) = bare_worker(written.use_class, (4,))
     assert isinstance(error, FalSerializationError)
     assert "'use_class' uses module 'far_package' (as far), which its environment" in str(error)
@@ -103,9 +93,7 @@ def test_the_worker_lacks_it(written: ModuleType, bare_worker: Any) -> None:
 def test_an_error_in_the_import_is_itself(
     written: ModuleType, far: Path, far_worker: Any
 ) -> None:
-    """
-    A package that is in the worker and fails as it is imported fails with its own error.
-    """
+    """A package that is in the worker and fails as it is imported fails with its own error."""
     (far / "__init__.py").write_text("raise OSError('libcudart.so is missing')\n")
     (error,) = far_worker(written.use_class, (4,))
     assert type(error) is OSError
@@ -116,9 +104,7 @@ def test_an_error_in_the_import_is_itself(
 def test_a_nested_import_that_is_missing_is_itself(
     written: ModuleType, far: Path, far_worker: Any
 ) -> None:
-    """
-    A package that is in the worker and lacks one of its own is the error of that.
-    """
+    """A package that is in the worker and lacks one of its own is the error of that."""
     (far / "__init__.py").write_text("import absent_inside\n")
     (error,) = far_worker(written.use_class, (4,))
     assert type(error) is ModuleNotFoundError
@@ -126,9 +112,7 @@ def test_a_nested_import_that_is_missing_is_itself(
 
 
 def test_what_is_known_of_them(written: ModuleType) -> None:
-    """
-    They count as packages that the function needs, or as local modules that travel with it.
-    """
+    """They count as packages that the function needs, or as local modules that travel with it."""
     environment = {"kind": "virtualenv", "requirements": ["numpy"]}
     missing = dict(find_missing_dependencies(written.compute, environment))
     assert set(missing) == {"far-package"}
@@ -141,9 +125,7 @@ def test_what_is_known_of_them(written: ModuleType) -> None:
 def test_local_modules_without_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far_worker: Any
 ) -> None:
-    """
-    What a notebook imports in a block is found among its names.
-    """
+    """What a notebook imports in a block is found among its names."""
     (tmp_path / "here_local.py").write_text("value = 'local'\n")
     monkeypatch.syspath_prepend(tmp_path)
     space: dict[str, Any] = {"__name__": "__main__", "imports": imports}
@@ -154,9 +136,7 @@ def test_local_modules_without_a_file(
 
 
 def test_a_first_use_seals_anew(written: ModuleType) -> None:
-    """
-    The function of a module that is here is sealed again once its first use has replaced it.
-    """
+    """The function of a module that is here is sealed again once its first use has replaced it."""
     space = vars(written)
     seal = seal_function(written.compute)
     assert seal.captures.are_unchanged()
@@ -198,9 +178,7 @@ def test_local_modules_have_blocks(
 
 
 def test_a_use_here_says_where_it_runs(tmp_path: Path) -> None:
-    """
-    Whatever is used here of what is not here says which function has it, and where it runs.
-    """
+    """Whatever is used here of what is not here says which function has it, and where it runs."""
     space: dict[str, Any] = {"__name__": "__main__", "imports": imports, "function": function}
     text = (
         "with imports():\n    import absent_package\n    from absent_other import name\n"

@@ -1,6 +1,4 @@
-"""
-What is said of modules that are not here.
-"""
+"""What is said of modules that are not here."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ HEAD = "from fal_core import function, imports\n"
 
 
 def said(path: Path, text: str) -> str:
-    """
-    Return what loading a file with *text* says, after the place.
-    """
+    """Return what loading a file with *text* says, after the place."""
     path.write_text(text)
     with pytest.raises(TargetImportError) as caught:
         load_target(f"{path}::f")
@@ -48,16 +44,12 @@ IN_F = "absent_package is in requirements of 'f': import it in 'f', or under `wi
     "statement", ["import absent_package", "from absent_package.below import name"]
 )
 def test_an_import_of_a_requirement(tmp_path: Path, declared: str, statement: str) -> None:
-    """
-    A file that imports what only its function requires says where to import it.
-    """
+    """A file that imports what only its function requires says where to import it."""
     assert said(tmp_path / "file.py", HEAD + statement + "\n" + declared + FUNCTION) == IN_F
 
 
 def test_an_import_of_what_the_block_of_the_file_lists(tmp_path: Path) -> None:
-    """
-    So does one whose own block has it among its dependencies.
-    """
+    """So does one whose own block has it among its dependencies."""
     block = '# /// script\n# dependencies = ["absent-package[extra]>=2"]\n# ///\n'
     assert said(tmp_path / "file.py", block + "import absent_package\n" + FUNCTION) == (
         "absent_package is in the dependencies of file.py, which its functions have: import it "
@@ -66,9 +58,7 @@ def test_an_import_of_what_the_block_of_the_file_lists(tmp_path: Path) -> None:
 
 
 def test_several_functions_and_applications(tmp_path: Path) -> None:
-    """
-    Functions and classes that require it are all named.
-    """
+    """Functions and classes that require it are all named."""
     text = (
         "import absent_package\n"
         + HEAD
@@ -85,9 +75,7 @@ def test_several_functions_and_applications(tmp_path: Path) -> None:
 
 
 def test_a_package_of_another_name(tmp_path: Path) -> None:
-    """
-    Where no requirement has the name of the module, one of them may still bring it.
-    """
+    """Where no requirement has the name of the module, one of them may still bring it."""
     text = "import absent_package\n" + HEAD
     text += "@function('virtualenv', requirements=['pillow'])\n" + FUNCTION
     assert said(tmp_path / "file.py", text) == (
@@ -97,9 +85,7 @@ def test_a_package_of_another_name(tmp_path: Path) -> None:
 
 
 def test_an_import_of_a_local_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The file that fails is named, also if the function is declared in the one that imports it.
-    """
+    """The file that fails is named, also if the function is declared in the one that imports it."""
     (tmp_path / "here_helpers.py").write_text("\nimport absent_package\n")
     (tmp_path / "file.py").write_text(
         "import here_helpers\n"
@@ -168,9 +154,7 @@ def test_nothing_else_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_use_where_nothing_is_declared() -> None:
-    """
-    Without functions the sentence says what to declare.
-    """
+    """Without functions the sentence says what to declare."""
     assert explain_use("absent_package", {}) == (
         "absent_package is not installed here. Use it inside a function that has it in "
         "requirements."

@@ -1,6 +1,4 @@
-"""
-Modules that targets have brought into this process.
-"""
+"""Modules that targets have brought into this process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Targets: functions loaded by ``file.py::name``, and errors for those that cannot be.
-"""
+"""Targets: functions loaded by ``file.py::name``, and errors for those that cannot be."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ def plain(): ...
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
-    """
-    Write a file in an empty working directory; what is imported from it is forgotten.
-    """
+    """Write a file in an empty working directory; what is imported from it is forgotten."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
@@ -61,9 +57,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 
 def test_a_file_names_all_its_functions(write: Any) -> None:
-    """
-    Without a name, all are meant, in the order in which they are declared.
-    """
+    """Without a name, all are meant, in the order in which they are declared."""
     write("told_many.py", ONE + "later = answer.on(keep_alive=60)\nearlier = answer.on()\n")
     assert list(load_targets("told_many.py")) == ["answer", "later", "earlier"]
     assert list(load_targets("told_many.py::later")) == ["later"]
@@ -76,9 +70,7 @@ def test_a_file_names_all_its_functions(write: Any) -> None:
     "target", ["told_once.py::answer", "told_once.py", "told_once::answer", "told_once"]
 )
 def test_a_file_or_a_module_names_a_function(write: Any, target: str) -> None:
-    """
-    A target is a file or a module, and a name where there are several functions.
-    """
+    """A target is a file or a module, and a name where there are several functions."""
     write("told_once.py", ONE)
     assert load_target(target).run_local() == 42
 
@@ -109,9 +101,7 @@ def test_a_file_or_a_module_names_a_function(write: Any, target: str) -> None:
 def test_a_target_without_a_function_is_an_error(
     write: Any, target: str, sentence: str
 ) -> None:
-    """
-    The error lists the functions that exist, and says what to write.
-    """
+    """The error lists the functions that exist, and says what to write."""
     write("two_told.py", TWO)
     write("none_told.py", "")
     write("folder/notes.txt", "no module")
@@ -139,9 +129,7 @@ def test_a_target_without_a_function_is_an_error(
 def test_a_module_that_cannot_be_imported_is_named(
     write: Any, target: str, sentence: str
 ) -> None:
-    """
-    A module that cannot be had is one sentence, and what it has raised has a traceback.
-    """
+    """A module that cannot be had is one sentence, and what it has raised has a traceback."""
     write("needs_told.py", "import needs_other\n")
     write("json.py", "")
     write("exits_told.py", "raise SystemExit(3)\n")
@@ -165,9 +153,7 @@ def test_a_module_that_cannot_be_imported_is_named(
 
 
 def test_a_module_that_raises_keeps_its_traceback(write: Any) -> None:
-    """
-    The error holds the traceback from the user's module on, and the exception as cause.
-    """
+    """The error holds the traceback from the user's module on, and the exception as cause."""
     write("raises_early.py", "def fail():\n    1 / 0\n\nfail()\n")
     with pytest.raises(TargetImportError, match="could not be imported: ZeroDiv") as caught:
         load_target("raises_early.py::answer")
@@ -177,9 +163,7 @@ def test_a_module_that_raises_keeps_its_traceback(write: Any) -> None:
 
 
 def test_a_wrong_declaration_names_its_line(write: Any) -> None:
-    """
-    An error of an option is reported at the line of the declaration, without a traceback.
-    """
+    """An error of an option is reported at the line of the declaration, without a traceback."""
     write(
         "misspelt.py",
         """\
@@ -215,9 +199,7 @@ def test_files_of_one_name_are_loaded_one_after_another(write: Any) -> None:
 
 
 def test_packages_of_one_name_are_loaded_one_after_another(write: Any) -> None:
-    """
-    A file of a package is loaded as part of that package, and not of one of the same name.
-    """
+    """A file of a package is loaded as part of that package, and not of one of the same name."""
     for folder, number in (("a", 1), ("b", 2)):
         write(f"{folder}/bundled/__init__.py", f"NUMBER = {number}\n")
         text = ONE.replace("return 42", "return NUMBER")
@@ -227,9 +209,7 @@ def test_packages_of_one_name_are_loaded_one_after_another(write: Any) -> None:
 
 
 def test_file_of_a_package_that_the_program_uses_is_refused(write: Any) -> None:
-    """
-    A file is never taken for another one that the program has imported under its name.
-    """
+    """A file is never taken for another one that the program has imported under its name."""
     write("a/used/__init__.py", "")
     write("a/used/inner.py", "")
     write("b/used/__init__.py", "")

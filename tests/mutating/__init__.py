@@ -1,3 +1,1 @@
-"""
-How far the short proof can be trusted: lines changed one at a time, and which proof notices.
-"""
+"""How far the short proof can be trusted: lines changed one at a time, and which proof notices."""

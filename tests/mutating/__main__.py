@@ -24,9 +24,7 @@ from mutating.trees import PATHS, Tree, make_tree
 
 
 def main(arguments: list[str]) -> int:
-    """
-    Judge the mutants and print the table.
-    """
+    """Judge the mutants and print the table."""
     options = read_options(arguments)
     # What was started is ended then too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -46,9 +44,7 @@ def main(arguments: list[str]) -> int:
 
 
 def read_options(arguments: list[str]) -> argparse.Namespace:
-    """
-    Return the options of the command line.
-    """
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="mutating", description=__doc__)
     add = parser.add_argument
     add("--count", type=int, default=60, help="How many lines; 60 by default.")
@@ -63,9 +59,7 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
 
 
 def judge_all(tree: Tree, sites: list[Site], options: argparse.Namespace) -> None:
-    """
-    Find the tests of *sites*, judge those that have no result yet, and print the table.
-    """
+    """Find the tests of *sites*, judge those that have no result yet, and print the table."""
     findings = find_tests(tree, sites, options)
     short = tree.list_tests("short", options.tests)
     for number, site in enumerate(sites, 1):
@@ -79,9 +73,7 @@ def judge_all(tree: Tree, sites: list[Site], options: argparse.Namespace) -> Non
 
 
 def find_tests(tree: Tree, sites: list[Site], options: argparse.Namespace) -> Findings:
-    """
-    Return which tests reach *sites*, as they were found before or as a run with probes tells.
-    """
+    """Return which tests reach *sites*, as they were found before or as a run with probes tells."""
     if options.probes.exists():
         findings = Findings(**json.loads(options.probes.read_text("utf-8")))
         if all(site.key in findings.tests for site in sites):

@@ -1,6 +1,4 @@
-"""
-Judging: which proof notices a mutant, and by which test.
-"""
+"""Judging: which proof notices a mutant, and by which test."""
 
 from __future__ import annotations
 
@@ -28,18 +26,14 @@ KILLERS = {
 
 @attrs.frozen(kw_only=True)
 class Findings:
-    """
-    The tests that reach each site, by its key, and the seconds that tests take.
-    """
+    """The tests that reach each site, by its key, and the seconds that tests take."""
 
     tests: dict[str, list[str]]
     seconds: dict[str, float]
 
 
 def probe(tree: Tree, sites: Sequence[Site], paths: Sequence[str], processes: int) -> Findings:
-    """
-    Run the whole proof once with a probe at each site, and return which tests reach it.
-    """
+    """Run the whole proof once with a probe at each site, and return which tests reach it."""
     written = tree.folder / "reached"
     written.touch()
     written.chmod(0o666)
@@ -132,9 +126,7 @@ def find_killer(
 
 
 def read_results(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
-    """
-    Return the seed that a file was begun with, and the last result of each mutant by its key.
-    """
+    """Return the seed that a file was begun with, and the last result of each mutant by its key."""
     seed = ""
     results: dict[str, dict[str, Any]] = {}
     for line in path.read_text("utf-8").splitlines() if path.exists() else ():
@@ -146,17 +138,13 @@ def read_results(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
 
 
 def append_result(path: Path, record: dict[str, Any]) -> None:
-    """
-    Add a line to a file of results.
-    """
+    """Add a line to a file of results."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
 
 
 def draw_table(results: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """
-    Yield the lines of a table in Markdown, and the sums below it.
-    """
+    """Yield the lines of a table in Markdown, and the sums below it."""
     yield "| line | what was changed | killed by |"
     yield "|---|---|---|"
     sums = dict.fromkeys(KILLERS, 0)

@@ -1,6 +1,4 @@
-"""
-Mutations: what can be changed in a statement, so that every line keeps its number.
-"""
+"""Mutations: what can be changed in a statement, so that every line keeps its number."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ HEADS |= {ast.With: "items", ast.AsyncWith: "items"}
 
 @attrs.frozen
 class Edit:
-    """
-    The bytes of a source from *begin* to *end*, replaced by *text*.
-    """
+    """The bytes of a source from *begin* to *end*, replaced by *text*."""
 
     begin: int
     end: int
@@ -37,9 +33,7 @@ class Edit:
 
 
 class Source:
-    """
-    A module as text and as a tree.
-    """
+    """A module as text and as a tree."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -50,29 +44,21 @@ class Source:
             self._starts.append(self._starts[-1] + len(line) + 1)
 
     def begin_of(self, node: ast.expr | ast.stmt) -> int:
-        """
-        Return where *node* begins, in bytes.
-        """
+        """Return where *node* begins, in bytes."""
         return self._starts[node.lineno - 1] + node.col_offset
 
     def end_of(self, node: ast.expr | ast.stmt) -> int:
-        """
-        Return where *node* ends, in bytes.
-        """
+        """Return where *node* ends, in bytes."""
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
         return self._starts[node.end_lineno - 1] + node.end_col_offset
 
     def between(self, begin: int, end: int) -> str:
-        """
-        Return the text from one place to another.
-        """
+        """Return the text from one place to another."""
         return self._bytes[begin:end].decode()
 
     def replace(self, node: ast.expr | ast.stmt, text: str) -> Edit:
-        """
-        Return the edit that puts *text* in the place of *node*, with as many lines.
-        """
+        """Return the edit that puts *text* in the place of *node*, with as many lines."""
         begin, end = self.begin_of(node), self.end_of(node)
         missing = self.between(begin, end).count("\n") - text.count("\n")
         return Edit(begin, end, text + "\n" * missing)
@@ -89,9 +75,7 @@ class Source:
         return data.decode()
 
     def accepts(self, *edits: Edit) -> bool:
-        """
-        Tell whether *edits* make another program that compiles, of as many lines.
-        """
+        """Tell whether *edits* make another program that compiles, of as many lines."""
         text = self.apply(*edits)
         try:
             compile(text, "<mutant>", "exec", dont_inherit=True)
@@ -103,9 +87,7 @@ class Source:
 
 @attrs.frozen
 class Mutation:
-    """
-    One change of a statement: of what *kind* it is, and the text *before* it.
-    """
+    """One change of a statement: of what *kind* it is, and the text *before* it."""
 
     kind: str
     edit: Edit
@@ -115,9 +97,7 @@ class Mutation:
 def choose_mutation(
     source: Source, statement: ast.stmt, chance: random.Random
 ) -> Mutation | None:
-    """
-    Return a change that *statement* allows, each kind as likely as the others.
-    """
+    """Return a change that *statement* allows, each kind as likely as the others."""
     for kind in chance.sample(list(KINDS), len(KINDS)):
         edits = list(KINDS[kind](source, statement))
         for edit in chance.sample(edits, len(edits)):
@@ -127,17 +107,13 @@ def choose_mutation(
 
 
 def head_of(statement: ast.stmt) -> ast.expr | None:
-    """
-    Return the first expression at the head of a statement with a body, None of a simple one.
-    """
+    """Return the first expression at the head of a statement with a body, None of a simple one."""
     found = getattr(statement, HEADS.get(type(statement), ""), None)
     return found[0].context_expr if isinstance(found, list) else found
 
 
 def _expressions(statement: ast.stmt) -> Iterator[ast.expr]:
-    """
-    Yield all that *statement* evaluates, without its body.
-    """
+    """Yield all that *statement* evaluates, without its body."""
     annotation = getattr(statement, "annotation", None)
     found: list[ast.AST] = [head_of(statement) or statement]
     while found:

@@ -1,6 +1,4 @@
-"""
-Probes: calls beside statements, which tell what tests reach them.
-"""
+"""Probes: calls beside statements, which tell what tests reach them."""
 
 from __future__ import annotations
 
@@ -65,9 +63,7 @@ def add_probes(source: Source, statements: Mapping[int, ast.stmt], file: str) ->
 
 @attrs.frozen
 class Span:
-    """
-    One test as it ran: in which process of xdist, from when to when in nanoseconds.
-    """
+    """One test as it ran: in which process of xdist, from when to when in nanoseconds."""
 
     test: str
     worker: str
@@ -77,16 +73,12 @@ class Span:
 
     @property
     def unit(self) -> str:
-        """
-        What can be run alone: the test, or its page, whose blocks are one program.
-        """
+        """What can be run alone: the test, or its page, whose blocks are one program."""
         return unit_of(self.test)
 
 
 def unit_of(test: str) -> str:
-    """
-    Return what can be run alone of the test or block of that name.
-    """
+    """Return what can be run alone of the test or block of that name."""
     file = test.partition("::")[0]
     return file if file.endswith(".md") else test
 

@@ -18,34 +18,26 @@ _failed: set[str] = set()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """
-    Add the option that names the file.
-    """
+    """Add the option that names the file."""
     parser.addoption("--record", metavar="FILE", help="Where tests are written down.")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """
-    Write down the names of the tests where none of them is run.
-    """
+    """Write down the names of the tests where none of them is run."""
     if session.config.option.collectonly:
         for item in session.items:
             _write(session.config, {"listed": item.nodeid})
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """
-    Notice tests that fail, in whatever part of them.
-    """
+    """Notice tests that fail, in whatever part of them."""
     if report.failed:
         _failed.add(report.nodeid)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """
-    Write down a test with its fixtures.
-    """
+    """Write down a test with its fixtures."""
     begun = time.time_ns()
     try:
         return (yield)

@@ -1,6 +1,4 @@
-"""
-Sites: statements chosen by chance, each with one mutation of it.
-"""
+"""Sites: statements chosen by chance, each with one mutation of it."""
 
 from __future__ import annotations
 
@@ -39,24 +37,18 @@ class Site:
 
     @property
     def line(self) -> str:
-        """
-        Its module and line.
-        """
+        """Its module and line."""
         return f"{self.path}:{self.statement.lineno}"
 
     @property
     def key(self) -> str:
-        """
-        What tells it from all others.
-        """
+        """What tells it from all others."""
         edit = self.mutation.edit
         return f"{self.line}:{edit.begin}:{edit.end}:{edit.text}"
 
     @property
     def test_file(self) -> str:
-        """
-        The file with the tests of its module, which need not exist.
-        """
+        """The file with the tests of its module, which need not exist."""
         before, _, inside = f"/{self.path}".rpartition("/src/")
         package, _, rest = inside.partition("/")
         folder = TESTS.get(package, f"{before}/tests".lstrip("/"))
@@ -80,17 +72,13 @@ def choose_sites(root: Path, count: int, seed: str) -> list[Site]:
 
 
 def find_packages(root: Path) -> list[Path]:
-    """
-    Return the directories of the packages below *root*.
-    """
+    """Return the directories of the packages below *root*."""
     found = [*root.glob("src/*/__init__.py"), *root.glob("plugins/*/src/*/__init__.py")]
     return sorted(path.relative_to(root).parent for path in found)
 
 
 def find_places(root: Path, package: Path) -> Iterator[tuple[str, Source, ast.stmt, bool]]:
-    """
-    Yield the statements of a package with their modules, and whether an import runs them.
-    """
+    """Yield the statements of a package with their modules, and whether an import runs them."""
     for path in sorted((root / package).rglob("*.py")):
         name = path.relative_to(root).as_posix()
         if "/migrations/versions/" not in name:
@@ -100,9 +88,7 @@ def find_places(root: Path, package: Path) -> Iterator[tuple[str, Source, ast.st
 
 
 def share(count: int, sizes: dict[Path, int]) -> dict[Path, int]:
-    """
-    Return *count* shared out in proportion to *sizes*.
-    """
+    """Return *count* shared out in proportion to *sizes*."""
     whole = sum(sizes.values())
     shares = {each: count * size // whole for each, size in sizes.items()}
     rests = sorted(sizes, key=lambda each: -(count * sizes[each] % whole))
@@ -114,9 +100,7 @@ def share(count: int, sizes: dict[Path, int]) -> dict[Path, int]:
 def make_site(
     path: str, source: Source, statement: ast.stmt, is_outside: bool, chance: random.Random
 ) -> Site | None:
-    """
-    Return a statement with a mutation; None where it allows none, or no probe.
-    """
+    """Return a statement with a mutation; None where it allows none, or no probe."""
     mutation = choose_mutation(source, statement, chance)
     if mutation is None or not source.accepts(*add_probes(source, {0: statement}, "/")):
         return None
@@ -128,9 +112,7 @@ def make_site(
 def find_statements(
     node: ast.AST, *, is_outside: bool = True
 ) -> Iterator[tuple[ast.stmt, bool]]:
-    """
-    Yield the statements below *node* that do something, and whether an import runs them.
-    """
+    """Yield the statements below *node* that do something, and whether an import runs them."""
     bodies = ["orelse", "finalbody", "handlers", "cases"]
     bodies += [] if _is_for_types(node) else ["body"]
     for child in [child for name in bodies for child in getattr(node, name, ())]:
@@ -151,9 +133,7 @@ def _is_for_types(statement: ast.AST) -> bool:
 
 
 def _declares(statement: ast.stmt) -> bool:
-    """
-    Tell whether *statement* is a docstring, a type, or a list of names.
-    """
+    """Tell whether *statement* is a docstring, a type, or a list of names."""
     value = getattr(statement, "value", None)
     if not isinstance(statement, ast.Assign | ast.AnnAssign):
         is_said = isinstance(statement, ast.Expr) and isinstance(value, ast.Constant)

@@ -1,6 +1,4 @@
-"""
-A copy of the repository with an environment of its own, where tests run.
-"""
+"""A copy of the repository with an environment of its own, where tests run."""
 
 from __future__ import annotations
 
@@ -45,24 +43,18 @@ class Run:
 
     @property
     def passed(self) -> bool:
-        """
-        Whether no test failed; there may have been none.
-        """
+        """Whether no test failed; there may have been none."""
         return self.code in (0, 5)
 
     @property
     def failed(self) -> list[str]:
-        """
-        The tests and pages that failed.
-        """
+        """The tests and pages that failed."""
         return list(dict.fromkeys(span.unit for span in self.spans if span.failed))
 
 
 @attrs.frozen(kw_only=True)
 class Tree:
-    """
-    The copy *root*, whose tests the command *pytest* runs; *folder* has what they leave.
-    """
+    """The copy *root*, whose tests the command *pytest* runs; *folder* has what they leave."""
 
     root: Path
     folder: Path
@@ -70,9 +62,7 @@ class Tree:
     variables: Mapping[str, str]
 
     def put(self, path: str, text: str) -> None:
-        """
-        Write the module *path*, and forget what was compiled of it.
-        """
+        """Write the module *path*, and forget what was compiled of it."""
         file = self.root / path
         file.write_text(text, "utf-8")
         for compiled in file.parent.glob(f"__pycache__/{file.stem}.*.pyc"):
@@ -119,9 +109,7 @@ class Tree:
         return Run(code=code, spans=spans, listed=listed)
 
     def list_tests(self, proof: str, paths: Sequence[str]) -> set[str]:
-        """
-        Return the tests and pages that a proof runs.
-        """
+        """Return the tests and pages that a proof runs."""
         run = self.run(proof, "--collect-only", "-q", *paths)
         if run.code != 0:
             said = (self.folder / "log").read_text("utf-8")[-2000:]
@@ -130,9 +118,7 @@ class Tree:
 
 
 def end_processes(name: str) -> None:
-    """
-    Kill all that a run has started and left.
-    """
+    """Kill all that a run has started and left."""
     asked = f"{VARIABLE}={name}".encode()
     for directory in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -141,9 +127,7 @@ def end_processes(name: str) -> None:
 
 
 def make_tree(repository: Path, folder: Path) -> Tree:
-    """
-    Copy *repository* into *folder*, and install it there as the environment ``tests`` does.
-    """
+    """Copy *repository* into *folder*, and install it there as the environment ``tests`` does."""
     from house.wheels import find_uv
 
     # Other users run parts of it.
@@ -170,9 +154,7 @@ def make_tree(repository: Path, folder: Path) -> Tree:
 
 
 def copy_files(repository: Path, root: Path) -> None:
-    """
-    Copy the files that git has or would add.
-    """
+    """Copy the files that git has or would add."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     named = subprocess.run(command, cwd=repository, capture_output=True, check=True).stdout
     for name in filter(None, named.decode().split("\0")):
@@ -182,16 +164,12 @@ def copy_files(repository: Path, root: Path) -> None:
 
 
 def install_recorder(site: Path) -> None:
-    """
-    Copy the plugin of pytest to where it can be imported.
-    """
+    """Copy the plugin of pytest to where it can be imported."""
     shutil.copy(Path(__file__).with_name("recorder.py"), site / "mutating_recorder.py")
 
 
 def clean_variables(environment: Path) -> dict[str, str]:
-    """
-    Return the variables of this process as they are in another virtual environment.
-    """
+    """Return the variables of this process as they are in another virtual environment."""
     left_out = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "UV_RESOLUTION")
     variables = {name: value for name, value in os.environ.items() if name not in left_out}
     own = str(Path(sys.executable).parent)

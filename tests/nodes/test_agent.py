@@ -1,6 +1,4 @@
-"""
-What strangers may send to the agent of a node.
-"""
+"""What strangers may send to the agent of a node."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_core.nodes.agent import Agent
 
 @pytest.fixture(params=["port", "local"])
 def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
-    """
-    Where an agent listens that has room for two strangers.
-    """
+    """Where an agent listens that has room for two strangers."""
     agent = Agent("127.0.0.1")
     agent.strangers = threading.BoundedSemaphore(2)
     found = agent.listener if request.param == "port" else agent.local_listener
@@ -47,9 +43,7 @@ def send(listener: socket.socket, text: bytes) -> socket.socket:
 
 
 def is_refused(connection: socket.socket) -> bool:
-    """
-    Return whether the agent ends a connection.
-    """
+    """Return whether the agent ends a connection."""
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:
@@ -77,9 +71,7 @@ def test_unknown_tokens_take_the_room_of_strangers(listener: socket.socket) -> N
 def test_line_that_comes_too_slowly_ends(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The time for a line is that of the whole line, and not of each byte.
-    """
+    """The time for a line is that of the whole line, and not of each byte."""
     monkeypatch.setattr(greetings, "GREETING", 0.5)
     connection = send(listener, b"a")
     stop = threading.Event()

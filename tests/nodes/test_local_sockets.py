@@ -1,6 +1,4 @@
-"""
-How processes of one machine reach each other without its network.
-"""
+"""How processes of one machine reach each other without its network."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def service() -> Iterator[tuple[str, socket.socket]]:
-    """
-    The name of a service at port 7, and what it is given connections by.
-    """
+    """The name of a service at port 7, and what it is given connections by."""
     name = local_sockets.make_name()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as taking:
         taking.bind(f"\0{name}-7")
@@ -34,9 +30,7 @@ def service() -> Iterator[tuple[str, socket.socket]]:
 def test_connection_that_is_handed_over_is_the_services(
     service: tuple[str, socket.socket],
 ) -> None:
-    """
-    What the other end sends reaches the service itself, also what came before.
-    """
+    """What the other end sends reaches the service itself, also what came before."""
     name, taking = service
     client, accepted = socket.socketpair()
     client.sendall(b"before ")
@@ -60,9 +54,7 @@ def test_service_that_takes_none_is_left_to_a_splice() -> None:
 def test_service_that_stands_still_holds_nothing_up(
     service: tuple[str, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Where it has no room for more connections, these are not handed over, but kept.
-    """
+    """Where it has no room for more connections, these are not handed over, but kept."""
     monkeypatch.setattr(local_sockets, "_PATIENCE", 0.05)
     pairs = []
     until = time.monotonic() + 60
@@ -77,9 +69,7 @@ def test_service_that_stands_still_holds_nothing_up(
 
 
 def test_agent_of_another_machine_is_reached_at_its_port() -> None:
-    """
-    A name that nobody has here is that of a socket elsewhere.
-    """
+    """A name that nobody has here is that of a socket elsewhere."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = AgentAddress(*server.getsockname(), "token", local_sockets.make_name())
         with address.connect("control") as connection:
@@ -92,9 +82,7 @@ def test_agent_of_another_machine_is_reached_at_its_port() -> None:
 def test_listener_that_stands_still_is_left_for_the_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    One that accepts nothing is given up after a while.
-    """
+    """One that accepts nothing is given up after a while."""
     monkeypatch.setattr(local_sockets, "_PATIENCE", 0.1)
     name = local_sockets.make_name()
     listener = local_sockets.listen_locally(name, 1)

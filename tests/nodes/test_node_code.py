@@ -1,6 +1,4 @@
-"""
-Packages: what a node is given of the code that is installed here.
-"""
+"""Packages: what a node is given of the code that is installed here."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_core.nodes.node_code import find_plugin, pack
 
 
 def test_an_archive_has_all_that_an_agent_imports(tmp_path: Path) -> None:
-    """
-    A Python that has nothing else imports the agent from it.
-    """
+    """A Python that has nothing else imports the agent from it."""
     digest, path = pack((), str(tmp_path))
     assert os.path.basename(path) == f"{digest}.zip"
     code = tmp_path / "code"
@@ -36,9 +32,7 @@ def test_an_archive_has_all_that_an_agent_imports(tmp_path: Path) -> None:
 
 
 def test_an_archive_is_made_once(tmp_path: Path) -> None:
-    """
-    What has not changed is packed once, under a name by what is in it.
-    """
+    """What has not changed is packed once, under a name by what is in it."""
     first = pack((), str(tmp_path))
     made = os.stat(first[1]).st_mtime_ns
     assert pack((), str(tmp_path)) == first
@@ -47,9 +41,7 @@ def test_an_archive_is_made_once(tmp_path: Path) -> None:
 
 
 def test_a_kind_that_no_plugin_brings_is_named() -> None:
-    """
-    The nodes can import the kinds of installed plugins; another one is an error that says so.
-    """
+    """The nodes can import the kinds of installed plugins; another one is an error that says so."""
     assert find_plugin("fal_core", "current") == "fal-core"
     with pytest.raises(HostError, match=r"'mine'.*'my_module'"):
         find_plugin("my_module", "mine")

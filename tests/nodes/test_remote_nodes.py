@@ -1,6 +1,4 @@
-"""
-Environments that are built on other machines, and workers that are started there.
-"""
+"""Environments that are built on other machines, and workers that are started there."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ PATIENCE = 60.0
 
 @attrs.define(eq=False, slots=False)
 class NodeHost(WorkerHost[..., Any]):
-    """
-    Builds and runs on one node.
-    """
+    """Builds and runs on one node."""
 
     name: ClassVar[str] = "node"
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
@@ -65,9 +61,7 @@ def run_here(arguments: Sequence[str]) -> Sequence[str]:
 def host(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[NodeHost]:
-    """
-    A host whose node is this machine: reached as itself, by its address, or by a command.
-    """
+    """A host whose node is this machine: reached as itself, by its address, or by a command."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     if request.param != "local":
         monkeypatch.setattr(agent_addresses, "connect_locally", lambda name: None)
@@ -136,9 +130,7 @@ def test_a_node_whose_command_fails_says_why() -> None:
 
 
 def test_a_python_that_is_too_old_is_refused(tmp_path: Path) -> None:
-    """
-    The first program on a node says which Python it has found, and takes no code.
-    """
+    """The first program on a node says which Python it has found, and takes no code."""
     told = {**node_facts("0" * 32, "none"), "oldest": [99, 0]}
     done = subprocess.run(
         [sys.executable, *node_arguments()],
@@ -185,9 +177,7 @@ def test_code_that_comes_twice_is_read_twice(tmp_path: Path) -> None:
 
 
 class Trap:
-    """
-    Makes a folder as it is opened.
-    """
+    """Makes a folder as it is opened."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -197,9 +187,7 @@ class Trap:
 
 
 def test_what_an_agent_tells_is_not_run(tmp_path: Path) -> None:
-    """
-    An error that comes from a node is read as data: a pickle is none.
-    """
+    """An error that comes from a node is read as data: a pickle is none."""
     trap = tmp_path / "sprung"
     told = base64.b64encode(pickle.dumps(Trap(str(trap)))).decode()
     assert "cannot be read" in str(_unpack(told))
@@ -208,9 +196,7 @@ def test_what_an_agent_tells_is_not_run(tmp_path: Path) -> None:
 
 
 def test_an_agent_ends_with_its_program(tmp_path: Path) -> None:
-    """
-    Where the program is gone that has started an agent, nobody listens there any more.
-    """
+    """Where the program is gone that has started an agent, nobody listens there any more."""
     program = (
         "import os, sys, threading\n"
         "from fal_core.environments import CurrentEnvironment\n"
@@ -237,9 +223,7 @@ def test_an_agent_ends_with_its_program(tmp_path: Path) -> None:
 
 
 def host_of(program: str) -> NodeHost:
-    """
-    Return a host whose node is a program of the shell.
-    """
+    """Return a host whose node is a program of the shell."""
     return NodeHost(RemoteNode(lambda arguments: ("sh", "-c", program), name="far"))
 
 
@@ -275,9 +259,7 @@ def test_an_agent_that_does_not_come_up_is_ended(
 
 
 def test_a_host_is_closed_while_a_node_reads_nothing() -> None:
-    """
-    A node that takes none of its code holds up nobody who closes the host.
-    """
+    """A node that takes none of its code holds up nobody who closes the host."""
     host = host_of("echo '{\"has\": false}'; read -r line; exec sleep 600")
     caught: list[BaseException] = []
 
@@ -334,9 +316,7 @@ sys.stdin.read()
     ],
 )
 def test_what_an_agent_must_not_tell_ends_the_call(lines: list[str]) -> None:
-    """
-    A line of the wrong form is an error of the host, which says that it cannot be read.
-    """
+    """A line of the wrong form is an error of the host, which says that it cannot be read."""
 
     def run(arguments: Sequence[str]) -> Sequence[str]:
         return (sys.executable, "-c", AGENT, json.dumps(lines))

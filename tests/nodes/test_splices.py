@@ -1,6 +1,4 @@
-"""
-Connections that are passed on to ports of a node.
-"""
+"""Connections that are passed on to ports of a node."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ SIZE = 2 << 20
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Callable[[socket.socket], object]], int]]:
-    """
-    Serve connections at a port, each in a thread, and return the port.
-    """
+    """Serve connections at a port, each in a thread, and return the port."""
     servers = []
 
     def start(use: Callable[[socket.socket], object]) -> int:
@@ -54,9 +50,7 @@ def echo(connection: socket.socket) -> None:
 
 
 def exchange(port: int) -> None:
-    """
-    Send more than there is room for, and read it back.
-    """
+    """Send more than there is room for, and read it back."""
     sent, received = os.urandom(SIZE), bytearray()
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
 
@@ -84,9 +78,7 @@ def test_bytes_are_passed_on_both_ways_until_both_ends(serve):
 
 
 def test_connection_ends_with_the_service(serve):
-    """
-    A connection is closed where nothing listens, and where the service closes it.
-    """
+    """A connection is closed where nothing listens, and where the service closes it."""
     closing = serve(lambda connection: connection.close())
     for port in (closing, _free_port()):
         front = serve(lambda connection, port=port: forward(connection, "", port))
@@ -95,9 +87,7 @@ def test_connection_ends_with_the_service(serve):
 
 
 def test_port_that_is_awaited(serve):
-    """
-    Whoever waits for a port is told once it is open.
-    """
+    """Whoever waits for a port is told once it is open."""
     port = _free_port()
     front = serve(lambda connection: await_port(connection, port))
     connection = socket.create_connection(("127.0.0.1", front), timeout=60)
@@ -106,9 +96,7 @@ def test_port_that_is_awaited(serve):
 
 
 def test_port_is_awaited_by_a_node_that_has_many_files_open(serve):
-    """
-    The number of a connection may be larger than what ``select`` takes.
-    """
+    """The number of a connection may be larger than what ``select`` takes."""
     port = serve(lambda connection: connection.close())
     one, other = socket.socketpair()
     with one, other:

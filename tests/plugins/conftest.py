@@ -1,6 +1,4 @@
-"""
-The tests of plugins share the module ``plugin_examples``, and a process with broken plugins.
-"""
+"""The tests of plugins share the module ``plugin_examples``, and a process with broken plugins."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from plugin_examples import GOOD, INVALID, UNLOADABLE, install, run  # path
 
 @pytest.fixture(scope="session")
 def listing(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """
-    The plugins of a process that has every broken plugin installed, and some that work.
-    """
+    """The plugins of a process that has every broken plugin installed, and some that work."""
     site = tmp_path_factory.mktemp("plugins") / "site"
     broken = {name: source for name, (source, _) in {**UNLOADABLE, **INVALID}.items()}
     names = {**broken, **GOOD}

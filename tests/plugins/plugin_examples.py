@@ -1,6 +1,4 @@
-"""
-Plugins that are made for a test, in this process and in one of their own.
-"""
+"""Plugins that are made for a test, in this process and in one of their own."""
 
 from __future__ import annotations
 
@@ -69,9 +67,7 @@ class Mine(HostOptions):
 
 
 def claiming(capabilities: str) -> str:
-    """
-    Return a plugin whose host has *capabilities*.
-    """
+    """Return a plugin whose host has *capabilities*."""
     return HOST.format(name="claiming").replace(
         "    def launch", f"    capabilities = {capabilities}\n\n    def launch"
     )
@@ -125,9 +121,7 @@ def fal_register_hosts():
 
 
 def launching(launch: str) -> str:
-    """
-    Return a plugin whose host has the lines *launch* in place of its method.
-    """
+    """Return a plugin whose host has the lines *launch* in place of its method."""
     return HOST.format(name="launching").replace("def launch(self, call, sink)", launch)
 
 
@@ -368,9 +362,7 @@ def plugin(
     environments: Iterable[type[Environment]] = (),
     **hooks: Callable[..., Any],
 ) -> ModuleType:
-    """
-    Make a plugin that provides *hosts* and *environments*.
-    """
+    """Make a plugin that provides *hosts* and *environments*."""
     made: Any = ModuleType("plugin")
     made.fal_core_api = 1
     made.fal_register_hosts = hookimpl(lambda: hosts)
@@ -381,9 +373,7 @@ def plugin(
 
 
 def install(site: Path, name: str, source: str, *, version: str = "1.0") -> None:
-    """
-    Put a plugin distribution into *site*, as an installer would.
-    """
+    """Put a plugin distribution into *site*, as an installer would."""
     site.mkdir(parents=True, exist_ok=True)
     module = f"{name}_plugin"
     (site / f"{module}.py").write_text(PREAMBLE + source)

@@ -1,6 +1,4 @@
-"""
-The catalog: errors for names that no plugin provides.
-"""
+"""The catalog: errors for names that no plugin provides."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ def test_unknown_name_says_what_to_install_or_to_write(
 def test_name_of_a_plugin_that_is_kept_out_says_by_what(
     variable: str, value: str, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The error for a plugin that is installed and kept out by a list names the list.
-    """
+    """The error for a plugin that is installed and kept out by a list names the list."""
     away = EntryPoint("away", "fal_host_away", "fal-host-away", "1.0")
     monkeypatch.setattr(plugins, "find_entry_points", lambda: (away,))
     monkeypatch.setenv(variable, value)
@@ -81,9 +77,7 @@ def test_name_of_a_plugin_that_is_kept_out_says_by_what(
 
 
 def test_name_of_the_other_role_says_which_it_is() -> None:
-    """
-    Naming a kind as a host, or a host as a kind, is an error that says which it is.
-    """
+    """Naming a kind as a host, or a host as a kind, is an error that says which it is."""
     with pytest.raises(UnknownNameError, match="a kind of environment: write kind='current'"):
         plugins.find_host("current")
     with pytest.raises(UnknownNameError, match="It is a host: write host='local'"):
@@ -93,9 +87,7 @@ def test_name_of_the_other_role_says_which_it_is() -> None:
 def test_an_image_without_a_kind_for_it_says_what_it_implies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    ``image=`` implies kind ``container``; where no plugin has it, the error says both.
-    """
+    """``image=`` implies kind ``container``; where no plugin has it, the error says both."""
     monkeypatch.setenv("FAL_CORE_PLUGINS_DENY", "container")
     with plugins.registered(plugin()):
         for kind in ((), ("virtualenv",)):
@@ -109,9 +101,7 @@ def test_an_image_without_a_kind_for_it_says_what_it_implies(
 
 
 def test_no_message_suggests_an_extra_that_there_is_not() -> None:
-    """
-    Every extra that a message names exists.
-    """
+    """Every extra that a message names exists."""
     package = Path(fal_core.__file__).parent
     named = {
         (extra, path.name)
@@ -125,9 +115,7 @@ def test_no_message_suggests_an_extra_that_there_is_not() -> None:
 
 @pytest.fixture(scope="module")
 def projects() -> Mapping[str, Any]:
-    """
-    The ``pyproject.toml`` of each distribution of this repository, by its name.
-    """
+    """The ``pyproject.toml`` of each distribution of this repository, by its name."""
     tomllib = pytest.importorskip("tomllib")
     root = Path(__file__).resolve().parents[2]
     paths = (root / "pyproject.toml", *root.glob("plugins/*/pyproject.toml"))
@@ -136,9 +124,7 @@ def projects() -> Mapping[str, Any]:
 
 
 def modules_of(requirement: str, projects: Mapping[str, Any]) -> Iterator[str]:
-    """
-    Yield the modules of this repository that *requirement* brings.
-    """
+    """Yield the modules of this repository that *requirement* brings."""
     found = re.match(r"([\w-]+)(?:\[(.*)\])?", requirement)
     assert found is not None
     name, extras = found[1], re.findall(r"[\w-]+", found[2] or "")
@@ -158,17 +144,13 @@ def modules_of(requirement: str, projects: Mapping[str, Any]) -> Iterator[str]:
 def test_the_extra_of_a_module_brings_it(
     projects: Mapping[str, Any], module: str, extra: str
 ) -> None:
-    """
-    Whoever installs the extra that an error names has the module.
-    """
+    """Whoever installs the extra that an error names has the module."""
     assert module in set(modules_of(f"fal-core[{extra}]", projects))
     assert module not in set(modules_of("fal-core", projects))
 
 
 def test_each_plugin_has_an_extra(projects: Mapping[str, Any]) -> None:
-    """
-    Every plugin of this repository is known by the module that its entry points name.
-    """
+    """Every plugin of this repository is known by the module that its entry points name."""
     modules = {
         entry.partition(":")[0].partition(".")[0]
         for each in projects.values()

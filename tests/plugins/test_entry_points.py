@@ -1,6 +1,4 @@
-"""
-Entry points: found without an import, and kept out by two lists.
-"""
+"""Entry points: found without an import, and kept out by two lists."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_core.plugins.entry_points import EntryPoint, find_entry_points, keeps_o
 
 
 def test_entry_points_are_those_that_the_standard_library_finds() -> None:
-    """
-    The quick scan and importlib.metadata agree on what is installed.
-    """
+    """The quick scan and importlib.metadata agree on what is installed."""
     expected = {
         (entry.name, entry.value, entry.dist.name, entry.dist.version)
         for entry in importlib.metadata.entry_points(group="fal_core")
@@ -31,9 +27,7 @@ def test_entry_points_are_those_that_the_standard_library_finds() -> None:
 
 
 def test_entry_points_of_every_form_are_found(tmp_path: Path) -> None:
-    """
-    Objects, extras, comments, egg-info and archives are read as by the standard library.
-    """
+    """Objects, extras, comments, egg-info and archives are read as by the standard library."""
     import zipfile
 
     first, second, archive = tmp_path / "first", tmp_path / "second", tmp_path / "third.zip"

@@ -1,6 +1,4 @@
-"""
-Hook calls: a plugin that fails keeps no other from being asked.
-"""
+"""Hook calls: a plugin that fails keeps no other from being asked."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_core.plugins import registered
 
 
 def raising(error: Exception) -> Any:
-    """
-    Return a hook that raises *error*.
-    """
+    """Return a hook that raises *error*."""
 
     def hook(machine_type: str = "") -> Any:
         raise error
@@ -29,9 +25,7 @@ DEVICE = Device(kind="gpu", index=0, name="one", uuid="1", memory=1)
 
 
 def test_a_plugin_that_cannot_answer_keeps_no_answer_back(caplog: Any) -> None:
-    """
-    Answers are collected from the other plugins, and the one that failed is logged once.
-    """
+    """Answers are collected from the other plugins, and the one that failed is logged once."""
     failing = plugin(fal_discover_devices=lambda: 1 / 0)
     with (
         registered(plugin(fal_discover_devices=lambda: [DEVICE])),
@@ -47,18 +41,14 @@ def test_a_plugin_that_cannot_answer_keeps_no_answer_back(caplog: Any) -> None:
 
 
 def test_a_plugin_that_lists_nothing_is_named(caplog: Any) -> None:
-    """
-    An answer that is no list is a failure of the plugin that gave it.
-    """
+    """An answer that is no list is a failure of the plugin that gave it."""
     with registered(plugin(fal_discover_devices=lambda: 3), "counting") as plugins:
         assert list(plugins.hooks.collect("fal_discover_devices")) == []
     assert "Plugin 'counting': its hook fal_discover_devices raised TypeError" in caplog.text
 
 
 def test_another_plugin_answers_in_place_of_one_that_fails() -> None:
-    """
-    Plugins are asked until one answers; only if none does, the failure is the error.
-    """
+    """Plugins are asked until one answers; only if none does, the failure is the error."""
     machine = Machine(name="large")
     knowing = plugin(
         fal_resolve_machine=lambda machine_type: machine if machine_type == "large" else None
@@ -73,9 +63,7 @@ def test_another_plugin_answers_in_place_of_one_that_fails() -> None:
 
 
 def test_what_a_plugin_refuses_is_its_answer() -> None:
-    """
-    An error of the tree is what the plugin has to say, and arrives as it is.
-    """
+    """An error of the tree is what the plugin has to say, and arrives as it is."""
     refusing = plugin(fal_resolve_machine=raising(OptionError("Not on Sundays.")))
     with registered(refusing), pytest.raises(OptionError, match="Not on Sundays"):
         resolve_machine("large")

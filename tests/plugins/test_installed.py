@@ -1,6 +1,4 @@
-"""
-The plugins of this process, and the hosts that it shares.
-"""
+"""The plugins of this process, and the hosts that it shares."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_core.plugins import installed as plugins
 
 @attrs.define(eq=False, slots=False)
 class Placed(Host[..., Any]):
-    """
-    A host that takes any address and runs nothing.
-    """
+    """A host that takes any address and runs nothing."""
 
     name: ClassVar[str] = "placed"
 
@@ -43,9 +39,7 @@ class Placed(Host[..., Any]):
 
 
 def test_equal_urls_share_a_host() -> None:
-    """
-    One name or URL is one host, and another URL another.
-    """
+    """One name or URL is one host, and another URL another."""
     with plugins.registered(plugin([Placed])):
         assert plugins.find_host("placed") is plugins.find_host("placed")
         assert plugins.find_host("placed://a") is plugins.find_host("placed://a")
@@ -55,9 +49,7 @@ def test_equal_urls_share_a_host() -> None:
 
 
 def test_many_threads_share_one_host() -> None:
-    """
-    Threads that ask for a host at once get the same one.
-    """
+    """Threads that ask for a host at once get the same one."""
     from concurrent.futures import ThreadPoolExecutor
 
     with plugins.registered(plugin([Placed])), ThreadPoolExecutor(16) as executor:
@@ -68,9 +60,7 @@ def test_many_threads_share_one_host() -> None:
 # Event threads of tests before it.
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_forked_child_makes_hosts_of_its_own() -> None:
-    """
-    A forked child never uses a host that its parent made, and can ask for one.
-    """
+    """A forked child never uses a host that its parent made, and can ask for one."""
     with plugins.registered(plugin([Placed])):
         host = plugins.find_host("placed")
         with plugins._lock:
@@ -82,9 +72,7 @@ def test_forked_child_makes_hosts_of_its_own() -> None:
 
 
 def test_registered_plugin_is_gone_after_the_context() -> None:
-    """
-    A plugin registered for a test leaves no name, and its hosts are closed.
-    """
+    """A plugin registered for a test leaves no name, and its hosts are closed."""
     before = plugins.load_plugins()
     with plugins.registered(plugin([Placed])) as inside:
         assert inside.hosts["placed"] is Placed
@@ -96,9 +84,7 @@ def test_registered_plugin_is_gone_after_the_context() -> None:
 
 
 def test_registered_plugins_nest() -> None:
-    """
-    Contexts nest; a name that is taken is refused, and its first owner stays.
-    """
+    """Contexts nest; a name that is taken is refused, and its first owner stays."""
     with plugins.registered(plugin([Placed])):
         with plugins.registered(plugin()):
             assert plugins.find_host("placed") is plugins.find_host("placed")
@@ -112,9 +98,7 @@ def test_registered_plugins_nest() -> None:
 
 @attrs.define(eq=False, slots=False)
 class Computing(Placed):
-    """
-    A host whose options and capabilities depend on where it is.
-    """
+    """A host whose options and capabilities depend on where it is."""
 
     name: ClassVar[str] = "computing"
 
@@ -130,9 +114,7 @@ class Computing(Placed):
 
 
 def test_options_may_be_computed_once() -> None:
-    """
-    A host may compute its options and capabilities, as a property or a cached one.
-    """
+    """A host may compute its options and capabilities, as a property or a cached one."""
     with plugins.registered(plugin([Computing])):
         host = plugins.find_host("computing://there")
         assert host.options is host.options
@@ -142,9 +124,7 @@ def test_options_may_be_computed_once() -> None:
 
 
 def test_registered_broken_plugin_is_refused_at_once() -> None:
-    """
-    Registering a broken plugin raises its error, and changes nothing.
-    """
+    """Registering a broken plugin raises its error, and changes nothing."""
     before = plugins.load_plugins()
     broken = plugin()
     del broken.fal_core_api
@@ -157,9 +137,7 @@ def test_registered_broken_plugin_is_refused_at_once() -> None:
 
 
 def test_observers_are_known_without_a_call() -> None:
-    """
-    Whether a plugin observes calls is known, so that calls without observers cost nothing.
-    """
+    """Whether a plugin observes calls is known, so that calls without observers cost nothing."""
     with plugins.registered(plugin()) as without:
         assert without.has_observers == plugins.load_plugins().has_observers
     seen: list[object] = []
@@ -171,9 +149,7 @@ def test_observers_are_known_without_a_call() -> None:
 
 
 def test_host_without_address_refuses_one() -> None:
-    """
-    A URL that a host does not accept is an error, and no host is kept for it.
-    """
+    """A URL that a host does not accept is an error, and no host is kept for it."""
 
     @attrs.define(eq=False, slots=False)
     class Fixed(Host[..., Any]):
@@ -189,9 +165,7 @@ def test_host_without_address_refuses_one() -> None:
 
 
 def test_a_name_makes_a_host_without_from_url() -> None:
-    """
-    ``from_url`` is given URLs only; a bare name makes the class without arguments.
-    """
+    """``from_url`` is given URLs only; a bare name makes the class without arguments."""
     with plugins.registered(plugin([Placed])):
         host: Any = plugins.make_host("placed")
         assert host.address == ""
@@ -200,9 +174,7 @@ def test_a_name_makes_a_host_without_from_url() -> None:
 
 
 def test_a_url_that_makes_no_host() -> None:
-    """
-    What ``from_url`` raises, and what it returns in place of a host, names the host.
-    """
+    """What ``from_url`` raises, and what it returns in place of a host, names the host."""
 
     @attrs.define(eq=False, slots=False)
     class Careless(Placed):
@@ -221,9 +193,7 @@ def test_a_url_that_makes_no_host() -> None:
 
 
 def test_a_url_that_makes_nothing() -> None:
-    """
-    A ``from_url`` that returns no host is told what to return.
-    """
+    """A ``from_url`` that returns no host is told what to return."""
 
     @attrs.define(eq=False, slots=False)
     class Forgetful(Placed):
@@ -242,9 +212,7 @@ def test_a_url_that_makes_nothing() -> None:
 
 
 def test_a_host_that_needs_an_address_is_not_used_by_its_name() -> None:
-    """
-    The name of a host whose fields only a URL fills in is refused, with what to write.
-    """
+    """The name of a host whose fields only a URL fills in is refused, with what to write."""
 
     @attrs.define(eq=False, slots=False)
     class Far(Placed):

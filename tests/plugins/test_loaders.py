@@ -1,6 +1,4 @@
-"""
-Loading: each plugin apart from the others; errors are listed under its name.
-"""
+"""Loading: each plugin apart from the others; errors are listed under its name."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_core.plugins import installed as plugins
 
 @pytest.mark.parametrize("name", UNLOADABLE)
 def test_broken_plugin_is_named_with_its_reason(listing: Any, name: str) -> None:
-    """
-    A broken plugin is listed under its name and its distribution, with its error.
-    """
+    """A broken plugin is listed under its name and its distribution, with its error."""
     label = f"{name} (plugin-{name.replace('_', '-')} 1.0)"
     assert UNLOADABLE[name][1] in listing["broken"][label]
     assert label in listing["broken"][label]
@@ -26,9 +22,7 @@ def test_broken_plugin_is_named_with_its_reason(listing: Any, name: str) -> None
 
 
 def test_broken_plugins_break_nothing_else(listing: Any) -> None:
-    """
-    Beside broken plugins the others work, and no hook of a broken one is called.
-    """
+    """Beside broken plugins the others work, and no hook of a broken one is called."""
     assert set(listing["loaded"]) == {"core", *GOOD}
     assert listing["hosts"] == ["beginning", "good"]
     assert listing["environments"] == ["current", "good", "left", "right"]
@@ -39,9 +33,7 @@ def test_broken_plugins_break_nothing_else(listing: Any) -> None:
 
 
 def test_name_that_two_plugins_claim_is_refused_with_both(listing: Any) -> None:
-    """
-    Asking for a name that two plugins claim is an error that names both.
-    """
+    """Asking for a name that two plugins claim is an error that names both."""
     error = listing["asked"]["shared"]
     assert error.startswith("PluginError")
     assert "left (plugin-left 1.0)" in error
@@ -51,9 +43,7 @@ def test_name_that_two_plugins_claim_is_refused_with_both(listing: Any) -> None:
 
 
 def test_names_that_two_plugins_claim_are_listed_with_each(listing: Any) -> None:
-    """
-    Each plugin is listed once, those that claim the same name with that.
-    """
+    """Each plugin is listed once, those that claim the same name with that."""
     labels = listing["labels"]
     assert len(labels) == len(set(labels)) == 1 + len({**UNLOADABLE, **INVALID, **GOOD})
     for name in ("left", "right"):
@@ -83,17 +73,13 @@ def test_names_that_two_plugins_claim_are_listed_with_each(listing: Any) -> None
 def test_error_for_a_name_mentions_the_broken_plugin(
     listing: Any, asked: str, name: str, plugin: str
 ) -> None:
-    """
-    The error for a name that a broken plugin would provide mentions the plugin.
-    """
+    """The error for a name that a broken plugin would provide mentions the plugin."""
     assert listing[asked][name].startswith("UnknownNameError")
     assert plugin in listing[asked][name]
 
 
 def test_denied_plugin_is_not_imported(tmp_path: Path) -> None:
-    """
-    The lists apply before the import: a plugin that is denied, or not allowed, never runs.
-    """
+    """The lists apply before the import: a plugin that is denied, or not allowed, never runs."""
     for name in ("one", "two", "three"):
         install(tmp_path / "site", name, HOST.format(name=name))
     seen = run(
@@ -111,9 +97,7 @@ def test_denied_plugin_is_not_imported(tmp_path: Path) -> None:
 
 
 def test_loading_leaves_heavy_modules_out(tmp_path: Path) -> None:
-    """
-    Loading plugins and checking a plain declaration imports nothing heavy.
-    """
+    """Loading plugins and checking a plain declaration imports nothing heavy."""
     install(
         tmp_path / "site",
         "light",
@@ -134,9 +118,7 @@ def test_loading_leaves_heavy_modules_out(tmp_path: Path) -> None:
 
 
 def test_kind_current_is_there_without_installation() -> None:
-    """
-    The core's own kind needs no entry point and no permission.
-    """
+    """The core's own kind needs no entry point and no permission."""
     found = run(
         SOURCE,
         """

@@ -1,6 +1,4 @@
-"""
-Validation: what a plugin provides is checked before anything of it is used.
-"""
+"""Validation: what a plugin provides is checked before anything of it is used."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from plugin_examples import INVALID
 def test_plugin_that_breaks_the_contract_is_named_with_its_reason(
     listing: Any, name: str
 ) -> None:
-    """
-    A plugin that breaks the contract is listed under its name, with what breaks it.
-    """
+    """A plugin that breaks the contract is listed under its name, with what breaks it."""
     label = f"{name} (plugin-{name.replace('_', '-')} 1.0)"
     assert INVALID[name][1] in listing["broken"][label]
     assert label in listing["broken"][label]

@@ -1,6 +1,4 @@
-"""
-Fixtures of the tests of pools.
-"""
+"""Fixtures of the tests of pools."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_host_local import LocalHost
 
 @pytest.fixture
 def host() -> Iterator[LocalHost]:
-    """
-    A host of the test's own, which stands on pools.
-    """
+    """A host of the test's own, which stands on pools."""
     host = LocalHost()
     yield host
     host.close()

@@ -1,6 +1,4 @@
-"""
-Workers that have imported local modules which were edited since.
-"""
+"""Workers that have imported local modules which were edited since."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ def read_late(begun, edited):
 
 @pytest.fixture
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """
-    A module with functions that need another one beside it.
-    """
+    """A module with functions that need another one beside it."""
     monkeypatch.syspath_prepend(str(tmp_path))
     write_atomically(tmp_path / f"{HELPER}.py", "value = 1\n")
     write_atomically(tmp_path / f"{TASKS}.py", SOURCE)
@@ -80,9 +76,7 @@ def test_a_busy_worker_ends_after_its_calls(
 def test_an_edited_module_that_was_not_reloaded_is_told(
     host: LocalHost, tasks: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """
-    One warning names an edited module that this process has imported.
-    """
+    """One warning names an edited module that this process has imported."""
     importlib.import_module(HELPER)
     read = function("current", host=host, keep_alive=60)(tasks.read)
     assert read()[0] == 1
@@ -92,9 +86,7 @@ def test_an_edited_module_that_was_not_reloaded_is_told(
 
 
 def test_the_only_worker_gives_way(host: LocalHost, tasks: ModuleType, tmp_path: Path):
-    """
-    Where there may be one worker, it is replaced, and a call that waits for it is not lost.
-    """
+    """Where there may be one worker, it is replaced, and a call that waits for it is not lost."""
     begun, edited = tmp_path / "begun", tmp_path / "edited"
     options: dict[str, Any] = {"host": host, "keep_alive": 60, "max_concurrency": 1}
     read = function("current", **options)(tasks.read)
@@ -118,9 +110,7 @@ def test_the_only_worker_gives_way(host: LocalHost, tasks: ModuleType, tmp_path:
 def test_calls_with_older_modules_have_workers_of_their_own(
     host: LocalHost, tasks: ModuleType, tmp_path: Path
 ):
-    """
-    A call that was sealed before an edit runs with what it was sealed with.
-    """
+    """A call that was sealed before an edit runs with what it was sealed with."""
     read = function("current", host=host, keep_alive=60, max_concurrency=1)(tasks.read)
     before = read.make_launcher()
     assert read()[0] == 1
@@ -133,9 +123,7 @@ def test_calls_with_older_modules_have_workers_of_their_own(
 def test_a_busy_worker_that_gives_way_counts_until_it_ends(
     host: LocalHost, tasks: ModuleType, tmp_path: Path
 ):
-    """
-    An older call waits for a worker that has another call, where there may be one worker.
-    """
+    """An older call waits for a worker that has another call, where there may be one worker."""
     begun, edited = tmp_path / "begun", tmp_path / "edited"
     options: dict[str, Any] = {"host": host, "keep_alive": 60, "max_concurrency": 1}
     options["max_multiplexing"] = 4

@@ -1,6 +1,4 @@
-"""
-Pools: calls share workers.
-"""
+"""Pools: calls share workers."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ def sleep(seconds: float) -> int:
 
 
 def test_min_concurrency_workers_are_started(host):
-    """
-    The first call starts ``min_concurrency`` workers.
-    """
+    """The first call starts ``min_concurrency`` workers."""
     isolated = function("current", host=host, min_concurrency=2, max_concurrency=2)(get_pid)
 
     isolated()
@@ -43,9 +39,7 @@ def test_min_concurrency_workers_are_started(host):
 
 
 def test_no_more_workers_than_max_concurrency(host):
-    """
-    Calls beyond ``max_concurrency`` wait for a worker.
-    """
+    """Calls beyond ``max_concurrency`` wait for a worker."""
     isolated = function("current", host=host, max_concurrency=2)(sleep)
 
     futures = [isolated.submit(0.1) for _ in range(6)]
@@ -56,9 +50,7 @@ def test_no_more_workers_than_max_concurrency(host):
 
 
 def test_a_second_worker_starts_while_the_first_is_busy(host):
-    """
-    A call that has waited for long gets a worker of its own.
-    """
+    """A call that has waited for long gets a worker of its own."""
     isolated = function("current", host=host, max_concurrency=2)(sleep)
     isolated(0)
 
@@ -71,9 +63,7 @@ def test_a_second_worker_starts_while_the_first_is_busy(host):
 
 
 def test_many_threads_share_the_workers(host):
-    """
-    Any thread may call at any time.
-    """
+    """Any thread may call at any time."""
     isolated = function("current", host=host)(lambda x: x + 1)
     wrong: list[int] = []
 
@@ -93,9 +83,7 @@ def test_many_threads_share_the_workers(host):
 
 
 def test_multiplexed_calls_share_a_worker(host, tmp_path: Path):
-    """
-    ``max_multiplexing`` calls run at once in one worker, threads and tasks alike.
-    """
+    """``max_multiplexing`` calls run at once in one worker, threads and tasks alike."""
 
     def count() -> int:
         return len(list(tmp_path.iterdir()))
@@ -128,9 +116,7 @@ def test_multiplexed_calls_share_a_worker(host, tmp_path: Path):
 
 
 def test_cancelling_a_multiplexed_call_leaves_its_neighbours(host, tmp_path: Path):
-    """
-    A cancelled thread is abandoned; its worker is replaced once it has drained.
-    """
+    """A cancelled thread is abandoned; its worker is replaced once it has drained."""
 
     def stay(name: str) -> int:
         (tmp_path / name).touch()
@@ -161,9 +147,7 @@ def test_cancelling_a_multiplexed_call_leaves_its_neighbours(host, tmp_path: Pat
 
 
 def test_an_expected_call_finds_its_worker_started(host):
-    """
-    The worker is started once, and it is the one that runs the call.
-    """
+    """The worker is started once, and it is the one that runs the call."""
     host.expect(CurrentEnvironment(), host.options(), Gateway())
     host.expect(CurrentEnvironment(), host.options(), Gateway())
     assert host.worker_count == 1
@@ -175,9 +159,7 @@ def test_an_expected_call_finds_its_worker_started(host):
 
 
 def test_an_expected_call_of_a_wrong_declaration_raises_nothing(host):
-    """
-    What is wrong with an environment is left to the call to say.
-    """
+    """What is wrong with an environment is left to the call to say."""
 
     @attrs.frozen(kw_only=True)
     class Missing(CurrentEnvironment):
@@ -192,9 +174,7 @@ def test_an_expected_call_of_a_wrong_declaration_raises_nothing(host):
 
 
 def test_a_worker_that_ended_before_its_call_is_replaced(host):
-    """
-    A call whose expected worker was killed meanwhile runs in another.
-    """
+    """A call whose expected worker was killed meanwhile runs in another."""
     host.expect(CurrentEnvironment(), host.options(), Gateway())
     (pool,) = host._pools.pools.values()
     (worker,) = pool._roster.workers
@@ -205,9 +185,7 @@ def test_a_worker_that_ended_before_its_call_is_replaced(host):
 
 
 def test_the_start_of_a_worker_is_timed_by_itself(host):
-    """
-    The start time of a worker does not include the wait until its hello is read.
-    """
+    """The start time of a worker does not include the wait until its hello is read."""
     began = time.monotonic()
     host.expect(CurrentEnvironment(), host.options(), Gateway())
     (pool,) = host._pools.pools.values()
@@ -235,9 +213,7 @@ def _size_of_what_waits(worker: Worker) -> int:
 
 
 def test_a_worker_without_keep_alive_waits_for_the_call_that_is_expected(host):
-    """
-    The worker ends after that call, as it would without having been expected.
-    """
+    """The worker ends after that call, as it would without having been expected."""
     options = HostOptions(keep_alive=0)
     host.expect(CurrentEnvironment(), options, Gateway())
     # Longer than its keep_alive: it must not end meanwhile.
@@ -279,9 +255,7 @@ def test_workers_killed_while_idle_leave_nothing_open():
 
 @pytest.mark.faults
 def test_an_idle_worker_ends_by_sigterm():
-    """
-    SIGTERM ends a worker that has nothing to do, at once; the next call has another.
-    """
+    """SIGTERM ends a worker that has nothing to do, at once; the next call has another."""
 
     @function("current", max_concurrency=1, host=LocalHost())
     def pid() -> int:
@@ -299,9 +273,7 @@ def test_an_idle_worker_ends_by_sigterm():
 
 @pytest.mark.faults
 def test_a_function_that_ignores_sigterm_returns():
-    """
-    A value returned after SIGTERM is the result; the worker takes no other call.
-    """
+    """A value returned after SIGTERM is the result; the worker takes no other call."""
 
     @function("current", max_concurrency=1, host=LocalHost())
     def stay() -> int:

@@ -1,6 +1,4 @@
-"""
-The interval at which the files of an environment are checked.
-"""
+"""The interval at which the files of an environment are checked."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_core.testing.harness.processes import wait_until
 
 @attrs.frozen(kw_only=True)
 class Edited(CurrentEnvironment):
-    """
-    Refers to files, which take long to be looked at where *pauses* say so.
-    """
+    """Refers to files, which take long to be looked at where *pauses* say so."""
 
     kind: ClassVar[str] = "edited"
 
@@ -32,9 +28,7 @@ class Edited(CurrentEnvironment):
 
 
 def test_one_slow_look_hides_no_edit_for_long() -> None:
-    """
-    A look that met a machine that stood still does not put the next ones off by so much.
-    """
+    """A look that met a machine that stood still does not put the next ones off by so much."""
     environment = Edited(stamps=[1], pauses=[])
     recent = RecentPool(environment, HostOptions())
     for _ in range(3):

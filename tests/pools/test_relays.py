@@ -1,6 +1,4 @@
-"""
-Relays: ports of this machine that lead to a service beside a worker.
-"""
+"""Relays: ports of this machine that lead to a service beside a worker."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ def beside(arguments: Sequence[str]) -> Sequence[str]:
 
 
 def answer(server: socket.socket, size: int) -> None:
-    """
-    Read each connection to its end, and answer with *size* bytes and what was read.
-    """
+    """Read each connection to its end, and answer with *size* bytes and what was read."""
     while True:
         try:
             connection, _ = server.accept()
@@ -71,9 +67,7 @@ def port_of(url: str) -> int:
 
 
 def test_bytes_go_both_ways(worker: Worker):
-    """
-    What a client sends arrives, its end too, and so does the answer; each URL has its path.
-    """
+    """What a client sends arrives, its end too, and so does the answer; each URL has its path."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         threading.Thread(target=answer, args=(server, 1 << 20), daemon=True).start()
@@ -91,9 +85,7 @@ def test_bytes_go_both_ways(worker: Worker):
 
 
 def test_relay_waits_for_the_service(worker: Worker):
-    """
-    There is no relay before the service accepts connections: a client would be turned away.
-    """
+    """There is no relay before the service accepts connections: a client would be turned away."""
     port, relayed = free_port(), threading.Event()
 
     def find() -> None:
@@ -110,9 +102,7 @@ def test_relay_waits_for_the_service(worker: Worker):
 
 
 def test_relay_ends_with_its_worker(worker: Worker):
-    """
-    Once the worker is gone, nothing listens any more.
-    """
+    """Once the worker is gone, nothing listens any more."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         urls = relay(worker, {"run": f"http://127.0.0.1:{port}"}, beside)
@@ -126,9 +116,7 @@ def test_relay_ends_with_its_worker(worker: Worker):
 
 
 def test_command_that_fails_is_an_error(worker: Worker):
-    """
-    Where nothing can be started beside the worker, the error has what the command said.
-    """
+    """Where nothing can be started beside the worker, the error has what the command said."""
     failing = (sys.executable, "-c", "import sys; sys.exit('no such job')")
     with pytest.raises(HostError, match=r"cannot be reached: no such job"):
         relay(worker, {"run": "http://127.0.0.1:1"}, lambda _: failing)
@@ -138,9 +126,7 @@ def test_command_that_fails_is_an_error(worker: Worker):
 
 
 class Noted:
-    """
-    Starts a Python with a variable by which its processes are found.
-    """
+    """Starts a Python with a variable by which its processes are found."""
 
     def __init__(self, *prefix: str) -> None:
         self.mark = f"fal-core-relay-{uuid.uuid4().hex}"
@@ -150,9 +136,7 @@ class Noted:
         return (*self.prefix, "env", f"MARK={self.mark}", sys.executable, *arguments)
 
     def running(self) -> list[int]:
-        """
-        Return the processes that still run.
-        """
+        """Return the processes that still run."""
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):
@@ -171,9 +155,7 @@ DEAF = (
 
 @pytest.mark.parametrize("prefix", [(), DEAF], ids=["bare", "deaf"])
 def test_relay_waits_no_longer_than_its_worker_lives(worker: Worker, prefix: tuple[str, ...]):
-    """
-    A service that has never opened its port keeps nothing waiting once its worker is gone.
-    """
+    """A service that has never opened its port keeps nothing waiting once its worker is gone."""
     command, errors = Noted(*prefix), []
 
     def find() -> None:
@@ -191,9 +173,7 @@ def test_relay_waits_no_longer_than_its_worker_lives(worker: Worker, prefix: tup
 
 
 def test_relay_beside_a_worker_that_is_gone_is_an_error(worker: Worker):
-    """
-    It is said at once, and nothing waits for the port.
-    """
+    """It is said at once, and nothing waits for the port."""
     worker.kill()
     assert wait_until(lambda: worker.gone, PATIENCE)
     command = Noted()
@@ -203,9 +183,7 @@ def test_relay_beside_a_worker_that_is_gone_is_an_error(worker: Worker):
 
 
 def test_nothing_waits_for_a_port_after_the_program_has_ended():
-    """
-    Also if the program was killed: what waits reads the end of its standard input.
-    """
+    """Also if the program was killed: what waits reads the end of its standard input."""
     command = Noted()
     waits = f"""
 from fal_core.pools import relay
@@ -222,9 +200,7 @@ relay(worker, {{"run": "http://127.0.0.1:{free_port()}"}}, lambda rest: (*prefix
 
 
 def test_connections_end_with_the_worker(worker: Worker):
-    """
-    A client whose service goes on beside a worker that is gone reads the end.
-    """
+    """A client whose service goes on beside a worker that is gone reads the end."""
     command = Noted()
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -242,9 +218,7 @@ def test_connections_end_with_the_worker(worker: Worker):
 
 
 def test_connections_beyond_the_most_wait(worker: Worker, monkeypatch: pytest.MonkeyPatch):
-    """
-    Only so many connections have processes at once; the next one is served once one ends.
-    """
+    """Only so many connections have processes at once; the next one is served once one ends."""
     monkeypatch.setattr(relays, "MOST_CONNECTIONS", 2)
     command = Noted()
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as clients:
@@ -271,9 +245,7 @@ def test_connections_beyond_the_most_wait(worker: Worker, monkeypatch: pytest.Mo
 
 @attrs.define(eq=False, slots=False)
 class RelayingHost(WorkerHost[..., Any]):
-    """
-    A host of this machine that reaches its services as one of another machine does.
-    """
+    """A host of this machine that reaches its services as one of another machine does."""
 
     name: ClassVar[str] = "relaying"
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
@@ -291,9 +263,7 @@ class RelayingHost(WorkerHost[..., Any]):
 
 @pytest.mark.faults
 def test_service_that_raises_before_it_is_reached_leaves_nothing():
-    """
-    Its own error arrives, and nothing waits for its port any more.
-    """
+    """Its own error arrives, and nothing waits for its port any more."""
     host, port = RelayingHost(), free_port()
 
     @function("current", host=host, exposed_port=port)

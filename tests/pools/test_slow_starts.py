@@ -1,6 +1,4 @@
-"""
-Starts that take a while, as in the queue of a cluster, and those that fail.
-"""
+"""Starts that take a while, as in the queue of a cluster, and those that fail."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ PATIENCE = 60
 
 @attrs.define(eq=False, slots=False)
 class SlowHost(WorkerHost[..., Any]):
-    """
-    Starts workers as a test says.
-    """
+    """Starts workers as a test says."""
 
     name: ClassVar[str] = "slow"
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
@@ -63,9 +59,7 @@ def answer() -> int:
 
 
 def test_one_call_has_one_start(make_host: Any):
-    """
-    However long the start of a worker takes, no other is started for the same call.
-    """
+    """However long the start of a worker takes, no other is started for the same call."""
     queued = threading.Event()
 
     def begin(start: Start) -> Worker:
@@ -85,9 +79,7 @@ def test_one_call_has_one_start(make_host: Any):
 
 
 def test_each_waiting_call_has_a_start(make_host: Any):
-    """
-    Calls at once have as many starts, up to the limit.
-    """
+    """Calls at once have as many starts, up to the limit."""
     met = threading.Barrier(3)
 
     def begin(start: Start) -> Worker:
@@ -137,9 +129,7 @@ def count_starting_threads() -> int:
 
 
 def test_start_is_cancelled_with_its_call(make_host: Any, monkeypatch: pytest.MonkeyPatch):
-    """
-    Cancelling the only call cancels the start, also one that began before the call came.
-    """
+    """Cancelling the only call cancels the start, also one that began before the call came."""
     monkeypatch.setattr(pool, "_EXPECTED", 10 * PATIENCE)
     cancelled = threading.Event()
 
@@ -209,9 +199,7 @@ def test_a_start_that_takes_long_is_told(make_host: Any, monkeypatch: pytest.Mon
 
 
 def test_a_build_is_told_by_its_own_lines(make_host: Any, monkeypatch: pytest.MonkeyPatch):
-    """
-    No line says that a worker is being started while its environment is built.
-    """
+    """No line says that a worker is being started while its environment is built."""
     monkeypatch.setattr(starts, "SILENCE", 0.1)
 
     events: list[Event] = []

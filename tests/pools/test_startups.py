@@ -1,6 +1,4 @@
-"""
-Workers that are not ready in time.
-"""
+"""Workers that are not ready in time."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ SECONDS = (1.5, 20)
 
 
 def make_load(path: Path, seconds: float) -> Any:
-    """
-    Return a setup that says in which process it runs, and takes *seconds*.
-    """
+    """Return a setup that says in which process it runs, and takes *seconds*."""
     name = str(path)
 
     def load() -> int:
@@ -47,9 +43,7 @@ def make_load(path: Path, seconds: float) -> Any:
 def test_a_setup_that_takes_too_long_ends_the_call_and_the_worker(
     host: LocalHost, tmp_path: Path, multiplexing: int | None
 ) -> None:
-    """
-    ``startup_timeout`` holds for the setup: the error says so, and nothing is left.
-    """
+    """``startup_timeout`` holds for the setup: the error says so, and nothing is left."""
 
     path = tmp_path / "pid"
     for seconds in SECONDS:
@@ -74,9 +68,7 @@ def test_a_setup_that_takes_too_long_ends_the_call_and_the_worker(
 
 
 def test_only_the_startup_is_limited(host: LocalHost, tmp_path: Path) -> None:
-    """
-    Calls of a worker that is ready may take longer than its startup.
-    """
+    """Calls of a worker that is ready may take longer than its startup."""
 
     for seconds in SECONDS:
 
@@ -105,9 +97,7 @@ def test_only_the_startup_is_limited(host: LocalHost, tmp_path: Path) -> None:
 
 @attrs.frozen(kw_only=True)
 class Sleepy(CurrentEnvironment):
-    """
-    A Python that never starts.
-    """
+    """A Python that never starts."""
 
     kind: ClassVar[str] = "sleepy"
 
@@ -118,9 +108,7 @@ class Sleepy(CurrentEnvironment):
 
 
 def test_a_worker_that_does_not_start_ends_the_call(host: LocalHost, tmp_path: Path) -> None:
-    """
-    ``startup_timeout`` holds for the start of the worker.
-    """
+    """``startup_timeout`` holds for the start of the worker."""
     path = tmp_path / "pid"
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\necho $$ > {path}\nexec sleep 600\n")

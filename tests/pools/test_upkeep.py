@@ -1,6 +1,4 @@
-"""
-Upkeep of idle workers.
-"""
+"""Upkeep of idle workers."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ def get_pid() -> int:
 
 
 def test_workers_that_have_ended_leave_nothing_open(host):
-    """
-    The descriptors of a worker are closed once it has been idle for too long.
-    """
+    """The descriptors of a worker are closed once it has been idle for too long."""
     isolated = function("current", host=host, keep_alive=0.05)(get_pid)
 
     def open_files() -> int:
@@ -42,9 +38,7 @@ def test_workers_that_have_ended_leave_nothing_open(host):
 
 
 def test_an_idle_worker_ends_after_keep_alive(host):
-    """
-    ``keep_alive`` is how long a worker stays warm without a call.
-    """
+    """``keep_alive`` is how long a worker stays warm without a call."""
     isolated = function("current", host=host, keep_alive=0.2)(get_pid)
 
     pid = isolated()
@@ -55,9 +49,7 @@ def test_an_idle_worker_ends_after_keep_alive(host):
 
 
 def test_min_concurrency_outlives_keep_alive(host):
-    """
-    ``min_concurrency`` workers stay warm however long they are idle.
-    """
+    """``min_concurrency`` workers stay warm however long they are idle."""
     isolated = function("current", host=host, keep_alive=0.1, min_concurrency=1)(get_pid)
 
     pid = isolated()
@@ -68,9 +60,7 @@ def test_min_concurrency_outlives_keep_alive(host):
 
 
 def shared_files() -> dict[int, int]:
-    """
-    Return how many bytes each file of shared memory of this process takes, by its inode.
-    """
+    """Return how many bytes each file of shared memory of this process takes, by its inode."""
     sizes = {}
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -83,9 +73,7 @@ def shared_files() -> dict[int, int]:
 
 
 def test_shared_memory_of_idle_workers_is_given_back(host):
-    """
-    A worker that is idle for some seconds keeps no shared memory.
-    """
+    """A worker that is idle for some seconds keeps no shared memory."""
     numpy = pytest.importorskip("numpy")
     # Hosts of other tests may still hold some.
     others = shared_files()

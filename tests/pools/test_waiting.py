@@ -1,6 +1,4 @@
-"""
-Calls that wait for a worker.
-"""
+"""Calls that wait for a worker."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ builds: list[str] = []
 
 @attrs.frozen(kw_only=True)
 class Patient(CurrentEnvironment):
-    """
-    An environment whose build takes until it is cancelled.
-    """
+    """An environment whose build takes until it is cancelled."""
 
     kind: ClassVar[str] = "patient"
 
@@ -54,9 +50,7 @@ def waiting() -> WaitingCalls:
 
 
 def add(waiting: WaitingCalls, sink: Sink) -> WaitingExecution:
-    """
-    Return a call that waits.
-    """
+    """Return a call that waits."""
     call = function("current")(time.sleep).make_launcher().call(((0,), {}))
     execution = WaitingExecution(waiting, call, sink)
     waiting.append(execution)
@@ -64,9 +58,7 @@ def add(waiting: WaitingCalls, sink: Sink) -> WaitingExecution:
 
 
 def test_a_call_that_is_cancelled_while_it_waits_ends_at_once(host: LocalHost):
-    """
-    The call leaves the queue without having run, and the call that it waited for goes on.
-    """
+    """The call leaves the queue without having run, and the call that it waited for goes on."""
     isolated = function("current", host=host, max_concurrency=1)(time.sleep)
     busy = isolated.spawn(600)
     launcher = isolated.make_launcher()
@@ -84,9 +76,7 @@ def test_a_call_that_is_cancelled_while_it_waits_ends_at_once(host: LocalHost):
 
 
 def test_a_future_that_is_cancelled_while_its_environment_is_built(host: LocalHost):
-    """
-    The future is cancelled at once, and the build ends as nobody waits for it.
-    """
+    """The future is cancelled at once, and the build ends as nobody waits for it."""
     plugin: Any = ModuleType("patient")
     plugin.fal_core_api = 1
     plugin.fal_register_environments = hookimpl(lambda: [Patient])
@@ -107,9 +97,7 @@ def test_a_future_that_is_cancelled_while_its_environment_is_built(host: LocalHo
 
 
 def test_a_waiting_call_ends_if_its_sink_raises(waiting: WaitingCalls):
-    """
-    The call ends with the exception of its sink; the other calls go on waiting.
-    """
+    """The call ends with the exception of its sink; the other calls go on waiting."""
     ended: list[Event] = []
     told: list[Event] = []
 
@@ -131,9 +119,7 @@ def test_a_waiting_call_ends_if_its_sink_raises(waiting: WaitingCalls):
 
 
 def test_a_build_is_cancelled_once_no_call_waits(waiting: WaitingCalls):
-    """
-    The event that cancels a build is set once no call waits, and stays so.
-    """
+    """The event that cancels a build is set once no call waits, and stays so."""
     events: list[Event] = []
     execution = add(waiting, events.append)
     cancelled = NotWanted(lambda: bool(waiting))

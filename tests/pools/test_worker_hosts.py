@@ -1,6 +1,4 @@
-"""
-Hosts whose authors write how a worker is started, and nothing else.
-"""
+"""Hosts whose authors write how a worker is started, and nothing else."""
 
 from __future__ import annotations
 
@@ -48,18 +46,14 @@ PATIENCE = 60.0
 
 @attrs.frozen(kw_only=True)
 class GreetingOptions(HostOptions):
-    """
-    Options with one of its own.
-    """
+    """Options with one of its own."""
 
     greeting: str | None = None
 
 
 @attrs.define(eq=False, slots=False)
 class ScriptedHost(WorkerHost[..., Any]):
-    """
-    Starts workers as a test says.
-    """
+    """Starts workers as a test says."""
 
     name: ClassVar[str] = "scripted"
     options: ClassVar[type[HostOptions]] = GreetingOptions
@@ -80,9 +74,7 @@ class ScriptedHost(WorkerHost[..., Any]):
 
 @attrs.define(eq=False, slots=False)
 class KeepingHost(ScriptedHost):
-    """
-    Keeps its workers.
-    """
+    """Keeps its workers."""
 
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
         kinds=None,
@@ -94,9 +86,7 @@ class KeepingHost(ScriptedHost):
 
 @pytest.fixture
 def make() -> Iterator[Callable[..., Any]]:
-    """
-    Makes hosts that are closed after the test.
-    """
+    """Makes hosts that are closed after the test."""
     hosts: list[ScriptedHost] = []
 
     def make(cls: type[ScriptedHost] = ScriptedHost, **fields: Any) -> ScriptedHost:
@@ -117,9 +107,7 @@ def sleep() -> None:
 
 
 def follow(isolated: Any, *arguments: Any) -> Recorder:
-    """
-    Launch a call and return what records its events.
-    """
+    """Launch a call and return what records its events."""
     recorder = Recorder(isolated.make_launcher())
     recorder.launch(*arguments)
     return recorder
@@ -147,9 +135,7 @@ def test_an_idle_worker_makes_room(make: Callable[..., Any]) -> None:
 
 
 def test_each_call_has_a_worker_of_its_own(make: Callable[..., Any]) -> None:
-    """
-    Without ``keep_alive`` a worker ends after its first call.
-    """
+    """Without ``keep_alive`` a worker ends after its first call."""
     host = make()
     isolated = function("current", host=host)(greet)
 
@@ -178,9 +164,7 @@ def test_a_kept_worker_takes_the_next_call(make: Callable[..., Any]) -> None:
 
 
 def test_some_workers_stay_whatever_happens(make: Callable[..., Any]) -> None:
-    """
-    ``min_concurrency`` workers are started, though one call needs one.
-    """
+    """``min_concurrency`` workers are started, though one call needs one."""
     host = make(KeepingHost)
     isolated = function("current", host=host, keep_alive=0, min_concurrency=2)(greet)
 
@@ -190,9 +174,7 @@ def test_some_workers_stay_whatever_happens(make: Callable[..., Any]) -> None:
 
 
 def test_as_many_run_at_once_as_the_host_has_room_for(make: Callable[..., Any]) -> None:
-    """
-    Further calls wait, and none is lost.
-    """
+    """Further calls wait, and none is lost."""
     most = 0
     lock = threading.Lock()
 
@@ -237,9 +219,7 @@ def test_launching_does_not_wait_for_the_start(make: Callable[..., Any]) -> None
 
 
 def test_a_call_is_cancelled_while_its_worker_starts(make: Callable[..., Any]) -> None:
-    """
-    It ends at once, and the host is told that nobody waits any more.
-    """
+    """It ends at once, and the host is told that nobody waits any more."""
     cancelled = threading.Event()
 
     def wait(start: Start) -> None:
@@ -260,9 +240,7 @@ def test_a_call_is_cancelled_while_its_worker_starts(make: Callable[..., Any]) -
 def test_a_call_after_a_cancelled_one_has_a_start_of_its_own(
     make: Callable[..., Any],
 ) -> None:
-    """
-    A start that was given up is no reason for a call that came since.
-    """
+    """A start that was given up is no reason for a call that came since."""
     given_up, go = threading.Event(), threading.Event()
 
     def wait(start: Start) -> None:
@@ -297,9 +275,7 @@ def test_a_call_after_a_cancelled_one_has_a_start_of_its_own(
 def test_what_a_start_raises_ends_its_calls(
     make: Callable[..., Any], error: BaseException, kind: type[HostError], text: str
 ) -> None:
-    """
-    A :class:`HostError` is the reason as it is, and any other error is named in one.
-    """
+    """A :class:`HostError` is the reason as it is, and any other error is named in one."""
 
     def fail(start: Start) -> None:
         raise error
@@ -312,9 +288,7 @@ def test_what_a_start_raises_ends_its_calls(
 
 
 def test_a_host_that_returns_no_worker_is_told(make: Callable[..., Any]) -> None:
-    """
-    The error names the host and what it returned.
-    """
+    """The error names the host and what it returned."""
 
     class Forgetful(ScriptedHost):
         def begin(self, start: Start) -> Worker:
@@ -338,9 +312,7 @@ def test_a_host_that_returns_no_worker_is_told(make: Callable[..., Any]) -> None
 def test_what_a_host_returned_is_named_by_its_type(
     make: Callable[..., Any], returned: Any, named: str
 ) -> None:
-    """
-    It may hold what nobody is to read, and be long.
-    """
+    """It may hold what nobody is to read, and be long."""
 
     class Mistaken(ScriptedHost):
         def begin(self, start: Start) -> Worker:
@@ -353,9 +325,7 @@ def test_what_a_host_returned_is_named_by_its_type(
 
 
 def test_a_call_that_waits_for_a_start_says_so(make: Callable[..., Any]) -> None:
-    """
-    A call whose time is up before there is a worker has waited for one.
-    """
+    """A call whose time is up before there is a worker has waited for one."""
     go = threading.Event()
     host = make(before=lambda start: go.wait(PATIENCE))
     try:
@@ -369,9 +339,7 @@ def test_a_call_that_waits_for_a_start_says_so(make: Callable[..., Any]) -> None
 
 @pytest.mark.parametrize("shared", ["raises", "unhashable"])
 def test_what_tells_calls_apart_may_fail(make: Callable[..., Any], shared: str) -> None:
-    """
-    The error names the host and its method.
-    """
+    """The error names the host and its method."""
 
     class Choosy(ScriptedHost):
         def shared_by(self, call: Any) -> Any:
@@ -382,9 +350,7 @@ def test_what_tells_calls_apart_may_fail(make: Callable[..., Any], shared: str) 
 
 
 def test_what_launches_a_call_apart_may_fail(make: Callable[..., Any]) -> None:
-    """
-    The error names the host and its method.
-    """
+    """The error names the host and its method."""
 
     class Apart(ScriptedHost):
         def launch_apart(self, call: Any, sink: Any) -> Any:
@@ -398,9 +364,7 @@ def test_what_launches_a_call_apart_may_fail(make: Callable[..., Any]) -> None:
 
 @attrs.frozen(kw_only=True)
 class Unbuildable(CurrentEnvironment):
-    """
-    An environment whose build says something and fails.
-    """
+    """An environment whose build says something and fails."""
 
     kind: ClassVar[str] = "unbuildable"
 
@@ -414,9 +378,7 @@ class Unbuildable(CurrentEnvironment):
 
 @attrs.define(eq=False, slots=False)
 class ForgetfulHost(ScriptedHost):
-    """
-    Claims nodes, and does not say how they are had.
-    """
+    """Claims nodes, and does not say how they are had."""
 
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
         kinds=None, serve=True, nodes=4
@@ -427,9 +389,7 @@ class ForgetfulHost(ScriptedHost):
 def test_a_call_over_several_nodes_is_not_run_on_one(
     make: Callable[..., Any], options: dict[str, Any]
 ) -> None:
-    """
-    A host that claims nodes and does not group them is told so: a result would be wrong.
-    """
+    """A host that claims nodes and does not group them is told so: a result would be wrong."""
     host = make(ForgetfulHost)
     isolated = function("current", host=host, nodes=2, **options)(greet)
     for _ in range(2):
@@ -441,9 +401,7 @@ def test_a_call_over_several_nodes_is_not_run_on_one(
 
 
 def test_a_build_that_fails_is_the_reason(make: Callable[..., Any]) -> None:
-    """
-    The call is told that its environment is built, and gets the lines of the builder.
-    """
+    """The call is told that its environment is built, and gets the lines of the builder."""
     host = make()
     isolated = function("current", host=host)(greet)
     launcher = isolated.make_launcher()
@@ -459,9 +417,7 @@ def test_a_build_that_fails_is_the_reason(make: Callable[..., Any]) -> None:
 
 
 def test_closing_a_host_ends_what_starts(make: Callable[..., Any]) -> None:
-    """
-    Calls that wait are refused, and a worker that comes up later is ended.
-    """
+    """Calls that wait are refused, and a worker that comes up later is ended."""
     go = threading.Event()
     host = make(before=lambda start: go.wait(PATIENCE))
     recorder = follow(function("current", host=host)(greet))
@@ -478,9 +434,7 @@ def test_closing_a_host_ends_what_starts(make: Callable[..., Any]) -> None:
 
 
 def test_a_copy_of_a_host_has_workers_of_its_own(make: Callable[..., Any]) -> None:
-    """
-    A host that is pickled leaves its workers behind.
-    """
+    """A host that is pickled leaves its workers behind."""
     host = make(KeepingHost, before=print)
     isolated = function("current", host=host, keep_alive=60)(greet)
     pid, _ = isolated()
@@ -497,9 +451,7 @@ def test_a_copy_of_a_host_has_workers_of_its_own(make: Callable[..., Any]) -> No
 
 
 def test_a_service_is_reached_where_its_host_says(make: Callable[..., Any]) -> None:
-    """
-    The host is given its URLs as the worker sees them, and returns those to call.
-    """
+    """The host is given its URLs as the worker sees them, and returns those to call."""
     pytest.importorskip("fal_serve")
     seen: list[Any] = []
 
@@ -537,9 +489,7 @@ def test_a_service_in_a_network_of_its_own_is_refused(make: Callable[..., Any]) 
 
 
 def test_a_service_that_cannot_be_reached_ends(make: Callable[..., Any]) -> None:
-    """
-    What the host raises there is the reason.
-    """
+    """What the host raises there is the reason."""
     pytest.importorskip("fal_serve")
 
     class Unreachable(ScriptedHost):
@@ -566,9 +516,7 @@ def test_a_service_that_cannot_be_reached_ends(make: Callable[..., Any]) -> None
 def test_a_service_ends_where_its_urls_are_none(
     make: Callable[..., Any], returned: Any, kind: type[HostError], said: str
 ) -> None:
-    """
-    The error names the host, and says what it has to return.
-    """
+    """The error names the host, and says what it has to return."""
 
     class Nowhere(ScriptedHost):
         def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
@@ -583,18 +531,14 @@ def test_a_service_ends_where_its_urls_are_none(
 
 
 class ReleasingService(ServiceExecution):
-    """
-    Fails to give up what it claimed.
-    """
+    """Fails to give up what it claimed."""
 
     def release(self) -> None:
         raise LookupError("no such tunnel")
 
 
 class ReleasingHost(ScriptedHost):
-    """
-    Runs such services.
-    """
+    """Runs such services."""
 
     def launch_apart(self, call: Call, sink: Sink) -> Execution:
         pools = self._find_pools()
@@ -608,9 +552,7 @@ class ReleasingHost(ScriptedHost):
 def test_a_service_whose_host_cannot_release_it_ends(
     make: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """
-    What the host raises there is logged.
-    """
+    """What the host raises there is logged."""
     service = function("current", host=make(ReleasingHost), exposed_port=8123)(os.getpid)
 
     assert service.spawn().future.result(PATIENCE) > 0
@@ -619,9 +561,7 @@ def test_a_service_whose_host_cannot_release_it_ends(
 
 
 def test_a_start_that_fails_early_is_made_once(make: Callable[..., Any]) -> None:
-    """
-    A start for a call that is expected is that call's: it gets what was said, and its end.
-    """
+    """A start for a call that is expected is that call's: it gets what was said, and its end."""
 
     def fail(start: Start) -> None:
         start.say("The cluster is asked.")
@@ -651,9 +591,7 @@ def test_a_start_that_fails_early_is_made_once(make: Callable[..., Any]) -> None
 def test_what_a_start_cannot_tell_is_an_error(
     make: Callable[..., Any], tell: Callable[[Start], object], sentence: str
 ) -> None:
-    """
-    The error says what can be told.
-    """
+    """The error says what can be told."""
     isolated = function("current", host=make(before=tell))(greet)
 
     with pytest.raises(HostError, match=sentence):
@@ -661,9 +599,7 @@ def test_what_a_start_cannot_tell_is_an_error(
 
 
 class LeavingHost(ScriptedHost):
-    """
-    Starts a worker, and fails then.
-    """
+    """Starts a worker, and fails then."""
 
     made: ClassVar[list[Worker]] = []
 
@@ -673,9 +609,7 @@ class LeavingHost(ScriptedHost):
 
 
 def test_a_worker_of_a_start_that_fails_is_ended(make: Callable[..., Any]) -> None:
-    """
-    A worker that the host has started before is not left behind.
-    """
+    """A worker that the host has started before is not left behind."""
     isolated = function("current", host=make(LeavingHost))(greet)
 
     with pytest.raises(HostClosed, match="cannot be asked"):
@@ -685,9 +619,7 @@ def test_a_worker_of_a_start_that_fails_is_ended(make: Callable[..., Any]) -> No
 
 
 def test_a_process_that_never_comes_up_ends_with_its_host(make: Callable[..., Any]) -> None:
-    """
-    It reads nothing, so it cannot be asked to stop.
-    """
+    """It reads nothing, so it cannot be asked to stop."""
     started: list[subprocess.Popen[bytes]] = []
 
     class Sleepy(ScriptedHost):
@@ -707,9 +639,7 @@ def test_a_process_that_never_comes_up_ends_with_its_host(make: Callable[..., An
 
 
 def test_a_worker_that_was_waited_for_runs_several_calls(make: Callable[..., Any]) -> None:
-    """
-    What the options say reaches a worker that the host has waited for itself.
-    """
+    """What the options say reaches a worker that the host has waited for itself."""
 
     class Waiting(KeepingHost):
         capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
@@ -737,9 +667,7 @@ def test_a_worker_that_was_waited_for_runs_several_calls(make: Callable[..., Any
 
 
 def test_calls_wait_for_the_workers_that_there_are(make: Callable[..., Any]) -> None:
-    """
-    A further worker that cannot be started takes no calls with it.
-    """
+    """A further worker that cannot be started takes no calls with it."""
 
     def fail_later(start: Start) -> None:
         if len(host.starts) > 1:
@@ -757,9 +685,7 @@ def test_calls_wait_for_the_workers_that_there_are(make: Callable[..., Any]) -> 
 def test_workers_that_do_not_come_up_are_not_started_over_and_over(
     make: Callable[..., Any],
 ) -> None:
-    """
-    Where no call waits, a worker that is lost before it is up has no successor for a while.
-    """
+    """Where no call waits, a worker that is lost before it is up has no successor for a while."""
 
     is_up = threading.Event()
 
@@ -784,9 +710,7 @@ def test_workers_that_do_not_come_up_are_not_started_over_and_over(
 
 
 def test_a_worker_that_is_up_is_preferred(make: Callable[..., Any], tmp_path: Path) -> None:
-    """
-    A call does not wait for a worker that starts beside one that is idle.
-    """
+    """A call does not wait for a worker that starts beside one that is idle."""
     go = tmp_path / "go"
 
     class Slow(KeepingHost):
@@ -809,9 +733,7 @@ def test_a_worker_that_is_up_is_preferred(make: Callable[..., Any], tmp_path: Pa
 def test_the_worker_that_was_started_first_is_preferred_where_none_is_up(
     make: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """
-    Of workers that start, a call waits for the one that is up first.
-    """
+    """Of workers that start, a call waits for the one that is up first."""
     gone = tmp_path / "first", tmp_path / "second"
 
     class Slow(KeepingHost):
@@ -835,9 +757,7 @@ def test_the_worker_that_was_started_first_is_preferred_where_none_is_up(
 
 
 def test_an_interrupt_of_a_quick_start_is_the_callers() -> None:
-    """
-    Ctrl-C while the caller's own thread starts a worker interrupts the caller.
-    """
+    """Ctrl-C while the caller's own thread starts a worker interrupts the caller."""
 
     def interrupt(start: Start) -> Worker:
         raise KeyboardInterrupt
@@ -853,9 +773,7 @@ def test_an_interrupt_of_a_quick_start_is_the_callers() -> None:
 
 
 def test_a_pool_that_is_closed_takes_no_call(make: Callable[..., Any]) -> None:
-    """
-    A call that has found its pool before is refused too.
-    """
+    """A call that has found its pool before is refused too."""
     host = make()
     isolated = function("current", host=host)(greet)
     isolated()
@@ -867,9 +785,7 @@ def test_a_pool_that_is_closed_takes_no_call(make: Callable[..., Any]) -> None:
 
 
 def test_calls_are_told_of_their_own_starts(make: Callable[..., Any]) -> None:
-    """
-    A call that waits for a place is told nothing of a worker that starts for another.
-    """
+    """A call that waits for a place is told nothing of a worker that starts for another."""
 
     class Narrow(ScriptedHost):
         capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None)
@@ -892,9 +808,7 @@ def test_calls_are_told_of_their_own_starts(make: Callable[..., Any]) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_waits_for_no_thread_of_its_parent(make: Callable[..., Any]) -> None:
-    """
-    A thread may have been making the pools of a host when the process was forked.
-    """
+    """A thread may have been making the pools of a host when the process was forked."""
     host = make()
     with worker_hosts._making:
         child = os.fork()

@@ -1,6 +1,4 @@
-"""
-The pools of a host: which calls share workers.
-"""
+"""The pools of a host: which calls share workers."""
 
 from __future__ import annotations
 
@@ -21,18 +19,14 @@ from fal_host_local import LocalHost
 
 @attrs.frozen(kw_only=True)
 class OwnOptions(HostOptions):
-    """
-    Options of a host of its own.
-    """
+    """Options of a host of its own."""
 
     partition: str | None = None
     tags: Any = None
 
 
 def call_with(**changes: Any) -> Any:
-    """
-    Return a call with other options or another origin.
-    """
+    """Return a call with other options or another origin."""
     call = function("current", host=InProcessHost())(len).make_launcher().call((((),), {}))
     options = {name: value for name, value in changes.items() if name != "origin"}
     return attrs.evolve(
@@ -52,9 +46,7 @@ def call_with(**changes: Any) -> Any:
     ids=str,
 )
 def test_what_is_a_calls_own_shares(changes: dict[str, Any]) -> None:
-    """
-    Calls share workers whatever options of calls they have.
-    """
+    """Calls share workers whatever options of calls they have."""
     assert shared_by(call_with(**changes)) == shared_by(call_with())
 
 
@@ -73,17 +65,13 @@ def test_what_is_a_calls_own_shares(changes: dict[str, Any]) -> None:
     ids=str,
 )
 def test_what_a_worker_is_started_with_does_not(changes: dict[str, Any]) -> None:
-    """
-    Calls do not share workers that differ, and those of the same options do.
-    """
+    """Calls do not share workers that differ, and those of the same options do."""
     assert shared_by(call_with(**changes)) != shared_by(call_with())
     assert shared_by(call_with(**changes)) == shared_by(call_with(**changes))
 
 
 def test_functions_of_two_files_have_their_own_secrets() -> None:
-    """
-    Secrets may be in a file beside the function.
-    """
+    """Secrets may be in a file beside the function."""
     one, other = (
         call_with(secrets=("TOKEN",), origin=origin) for origin in ("/a/x.py", "/b/x.py")
     )
@@ -93,9 +81,7 @@ def test_functions_of_two_files_have_their_own_secrets() -> None:
 def test_every_worker_has_the_secrets(
     host: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    One that is started before a call needs it finds the secrets of the function as well.
-    """
+    """One that is started before a call needs it finds the secrets of the function as well."""
     monkeypatch.chdir("/")
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "pyproject.toml").write_text("")
@@ -113,9 +99,7 @@ def test_every_worker_has_the_secrets(
 
 
 def test_the_same_environment_is_found_again(host: LocalHost) -> None:
-    """
-    Two equal declarations have one pool.
-    """
+    """Two equal declarations have one pool."""
     one, other = CurrentEnvironment(), CurrentEnvironment()
     host.expect(one, HostOptions(), _gateway())
     host.expect(other, HostOptions(), _gateway())

@@ -1,3 +1,1 @@
-"""
-The two proofs: the short one of every change, and everything.
-"""
+"""The two proofs: the short one of every change, and everything."""

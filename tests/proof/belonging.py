@@ -1,6 +1,4 @@
-"""
-Which proof a test belongs to: where it lies says so, and ``table.toml`` names the exceptions.
-"""
+"""Which proof a test belongs to: where it lies says so, and ``table.toml`` names the exceptions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Which test files a change asks for: those of the changed modules, and those that import one.
-"""
+"""Which test files a change asks for: those of the changed modules, and those that import one."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ TESTS_OF = {
 
 
 def find_base() -> str:
-    """
-    Return the newest commit that is a day older than this one: what a landing adds is newer.
-    """
+    """Return the newest commit that is a day older than this one: what a landing adds is newer."""
     day = int(_git("log", "-1", "--format=%ct").strip()) - 24 * 3600
     found = _git("rev-list", "-1", f"--before={day}", "HEAD").strip()
     return found or _git("rev-list", "--max-parents=0", "HEAD").split()[-1]

@@ -1,6 +1,4 @@
-"""
-The steps of everything: the tasks of ``dev.py`` that prove a part each.
-"""
+"""The steps of everything: the tasks of ``dev.py`` that prove a part each."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Options that were given by position.
-"""
+"""Options that were given by position."""
 
 from __future__ import annotations
 
@@ -25,17 +23,13 @@ from fal_core.testing import InProcessHost
     ],
 )
 def test_the_error_shows_how_it_is_written(given: tuple[Any, ...], written: str) -> None:
-    """
-    The error names the keyword that the value most likely belongs to.
-    """
+    """The error names the keyword that the value most likely belongs to."""
     with pytest.raises(OptionError) as caught:
         function(*given)
     assert str(caught.value) == f"Options are keywords: {written}."
 
 
 def test_a_host_is_known() -> None:
-    """
-    A host is told from an option.
-    """
+    """A host is told from an option."""
     with pytest.raises(OptionError, match="Options are keywords: host="):
         function("current", InProcessHost())  # type: ignore[call-overload]  # as users write it

@@ -1,6 +1,4 @@
-"""
-Arguments that do not fit are refused as Python refuses them, before anything is sent.
-"""
+"""Arguments that do not fit are refused as Python refuses them, before anything is sent."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ FUNCTIONS = (plain, only, star, double, nothing, everything)
 
 
 def refused(call: Callable[[], Any]) -> str:
-    """
-    Return what Python says of *call*; empty where it fits.
-    """
+    """Return what Python says of *call*; empty where it fits."""
     try:
         call()
     except TypeError as error:
@@ -55,9 +51,7 @@ def refused(call: Callable[[], Any]) -> str:
 def test_what_is_refused_is_what_python_refuses(
     func: Callable[..., Any], count: int, names: set[str]
 ) -> None:
-    """
-    A call is refused if and only if Python would, and in its words.
-    """
+    """A call is refused if and only if Python would, and in its words."""
     isolated = function("current", host=InProcessHost())(func)
     args, kwargs = (0,) * count, dict.fromkeys(sorted(names), 0)
     said = refused(lambda: isolated.check_arguments(args, kwargs))
@@ -67,9 +61,7 @@ def test_what_is_refused_is_what_python_refuses(
 
 
 def test_nothing_is_sent() -> None:
-    """
-    The error comes before the host hears of the call, in every way to call.
-    """
+    """The error comes before the host hears of the call, in every way to call."""
 
     class NoHost(InProcessHost):
         def launch(self, *_: Any, **__: Any) -> Any:
@@ -90,9 +82,7 @@ def test_nothing_is_sent() -> None:
 
 
 def test_a_wrapped_function_takes_what_its_wrapper_does() -> None:
-    """
-    A decorator may pass arguments that the caller does not give.
-    """
+    """A decorator may pass arguments that the caller does not give."""
     import functools
 
     @function("current", host=InProcessHost())
@@ -104,9 +94,7 @@ def test_a_wrapped_function_takes_what_its_wrapper_does() -> None:
 
 
 def test_what_the_setup_returns_counts() -> None:
-    """
-    The function is given it before the arguments of the call.
-    """
+    """The function is given it before the arguments of the call."""
 
     @function("current", host=InProcessHost(), setup_function=lambda: 5)
     def add(model: int, number: int) -> int:
@@ -117,9 +105,7 @@ def test_what_the_setup_returns_counts() -> None:
 
 
 def test_few_shapes_are_remembered() -> None:
-    """
-    A function that takes any name does not make the caller grow.
-    """
+    """A function that takes any name does not make the caller grow."""
     isolated = function("current", host=InProcessHost())(everything)
     for number in range(200):
         isolated.check_arguments((), {f"name{number}": 1})

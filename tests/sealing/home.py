@@ -29,9 +29,7 @@ from fal_core_worker.opening.seals import Sealed  # noqa: E402  # the path comes
 
 
 class Worker:
-    """
-    A process that opens and calls, kept for many functions.
-    """
+    """A process that opens and calls, kept for many functions."""
 
     def __init__(self, python, paths, flags=("-I",)):
         self.folder = tempfile.mkdtemp()
@@ -43,9 +41,7 @@ class Worker:
         )
 
     def __call__(self, function, *arguments, portable=False, native=True, seal=None):
-        """
-        Return the result of *function* for each of *arguments*, exceptions as values.
-        """
+        """Return the result of *function* for each of *arguments*, exceptions as values."""
         seal = seal or seal_function(function, portable=portable)
         sealed = seal.sealed
         calls = [seal_arguments((args, {}), seal) for args in arguments]
@@ -65,9 +61,7 @@ class Worker:
         ]
 
     def close(self):
-        """
-        End the process and return its exit code.
-        """
+        """End the process and return its exit code."""
         self.process.stdin.close()
         self.process.stdout.close()
         shutil.rmtree(self.folder)
@@ -75,9 +69,7 @@ class Worker:
 
 
 def attempt(call):
-    """
-    Return the result of *call*, or the error with which this side refuses it.
-    """
+    """Return the result of *call*, or the error with which this side refuses it."""
     try:
         return call()[0]
     except FalSerializationError as error:
@@ -85,9 +77,7 @@ def attempt(call):
 
 
 def judge(got, expected, same):
-    """
-    Return "right", "refused: …" or "wrong: …".
-    """
+    """Return "right", "refused: …" or "wrong: …"."""
     if same(expected, got):
         return "right"
     if isinstance(got, FalSerializationError):
@@ -97,31 +87,23 @@ def judge(got, expected, same):
 
 @dataclass
 class Local:
-    """
-    A dataclass of ``__main__``.
-    """
+    """A dataclass of ``__main__``."""
 
     x: int = 1
 
 
 def main_argument(value):
-    """
-    Take and return a class of ``__main__``.
-    """
+    """Take and return a class of ``__main__``."""
     return Local(value.x + 1)
 
 
 def echo(value):
-    """
-    Return the value.
-    """
+    """Return the value."""
     return value
 
 
 def run(python, paths):
-    """
-    Return how each shape and value went.
-    """
+    """Return how each shape and value went."""
     import shapes
 
     worker = Worker(python, paths)

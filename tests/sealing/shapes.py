@@ -1,6 +1,4 @@
-"""
-Functions of many shapes, each with arguments and the expected result.
-"""
+"""Functions of many shapes, each with arguments and the expected result."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ SHAPES: dict[str, tuple[object, tuple, object]] = {}
 
 
 def shape(*arguments, gives):
-    """
-    Register a function under its name.
-    """
+    """Register a function under its name."""
 
     def register(function):
         SHAPES[function.__name__] = (function, arguments, gives)
@@ -185,9 +181,7 @@ SHAPES["partial"] = (functools.partial(with_parameters, 1, c=9), (2,), (1, 2, ()
 
 
 def logged(function):
-    """
-    Decorate, keeping the name.
-    """
+    """Decorate, keeping the name."""
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
@@ -220,9 +214,7 @@ def with_context_manager(name):
 
 
 class Point:
-    """
-    A plain class.
-    """
+    """A plain class."""
 
     unit = "m"
 
@@ -635,9 +627,7 @@ def annotated_by_text(value: Item | None) -> Item:
 
 
 def echo(value):
-    """
-    Return the value.
-    """
+    """Return the value."""
     return value
 
 
@@ -687,9 +677,7 @@ VALUES: dict[str, object] = {
 
 
 def same(one, other):
-    """
-    Tell whether two values are the same for a user who cannot see identity.
-    """
+    """Tell whether two values are the same for a user who cannot see identity."""
     if isinstance(one, BaseException):
         return type(one) is type(other) and one.args == other.args and vars(one) == vars(other)
     if isinstance(one, functools.partial) and isinstance(other, functools.partial):

@@ -1,6 +1,4 @@
-"""
-Arguments: sealed for each call.
-"""
+"""Arguments: sealed for each call."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ plain_values = st.recursive(
 
 @given(plain_values)
 def test_plain_values_round_trip(value: Any) -> None:
-    """
-    Values of built-in types come back equal, and are not said to hold code.
-    """
+    """Values of built-in types come back equal, and are not said to hold code."""
     seal = seal_function(echo)
     sealed = seal_arguments(((value,), {}), seal)
 
@@ -52,9 +48,7 @@ def test_plain_values_round_trip(value: Any) -> None:
 
 
 class Large:
-    """
-    Holds a buffer, as an array does.
-    """
+    """Holds a buffer, as an array does."""
 
     def __init__(self, data: Any) -> None:
         self.data = data
@@ -65,9 +59,7 @@ class Large:
 
 @pytest.mark.parametrize("size", [BUFFER_SIZE - 1, BUFFER_SIZE])
 def test_large_buffers_travel_beside_the_pickle(size: int) -> None:
-    """
-    Large buffers are not copied into the pickle, nor out of it.
-    """
+    """Large buffers are not copied into the pickle, nor out of it."""
     data = bytearray(size)
     seal = seal_function(echo)
     sealed = seal_arguments(((Large(data),), {}), seal)
@@ -90,9 +82,7 @@ def test_large_buffers_travel_beside_the_pickle(size: int) -> None:
     ],
 )
 def test_argument_that_cannot_be_pickled(value: Any, where: str) -> None:
-    """
-    The error names the function, the type, and where in the argument it is.
-    """
+    """The error names the function, the type, and where in the argument it is."""
     with pytest.raises(FalSerializationError) as caught:
         seal_arguments(((value,), {}), seal_function(echo))
 

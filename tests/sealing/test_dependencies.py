@@ -1,6 +1,4 @@
-"""
-Dependencies: what a function imports from its environment.
-"""
+"""Dependencies: what a function imports from its environment."""
 
 from __future__ import annotations
 
@@ -90,16 +88,12 @@ def imports_late(flag: bool) -> Any:
     ],
 )
 def test_used_modules(function: Any, needed: set[str]) -> None:
-    """
-    Installed modules count that a call will surely need, through helpers too.
-    """
+    """Installed modules count that a call will surely need, through helpers too."""
     assert used_modules(function).keys() == needed
 
 
 def test_missing_packages_are_named_with_their_uses() -> None:
-    """
-    A package that no requirement names comes with the names it has in the function.
-    """
+    """A package that no requirement names comes with the names it has in the function."""
     env = {"kind": "virtualenv", "requirements": ["Cattrs>=24"]}
 
     assert list(find_missing_dependencies(uses_many, env)) == [("attrs", ["at"])]
@@ -114,25 +108,19 @@ def test_missing_packages_are_named_with_their_uses() -> None:
     ],
 )
 def test_requirements_may_be_written_in_any_way(requirements: Any) -> None:
-    """
-    Layers, extras, versions, markers and addresses name their package.
-    """
+    """Layers, extras, versions, markers and addresses name their package."""
     env = {"kind": "virtualenv", "requirements": requirements}
 
     assert list(find_missing_dependencies(uses_many, env)) == []
 
 
 def test_other_kinds_are_not_looked_at() -> None:
-    """
-    Nothing is known to be missing from another kind of environment.
-    """
+    """Nothing is known to be missing from another kind of environment."""
     assert list(find_missing_dependencies(uses_many, {"kind": "conda"})) == []
 
 
 class Serving(Server):
-    """
-    Serves a function, with a package that travels and one that it requires.
-    """
+    """Serves a function, with a package that travels and one that it requires."""
 
     packages = ("attr", "attrs")
     requirements = ("cattrs>=1",)
@@ -147,9 +135,7 @@ class Serving(Server):
 
 
 def test_packages_that_serving_adds_are_not_missing() -> None:
-    """
-    Packages that travel with a server, and those that it requires, need no requirement.
-    """
+    """Packages that travel with a server, and those that it requires, need no requirement."""
 
     def served() -> None:
         attrs.define()
@@ -161,9 +147,7 @@ def test_packages_that_serving_adds_are_not_missing() -> None:
 
 
 def test_local_modules_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    What a local module imports whenever it is imported counts, through others and packages.
-    """
+    """What a local module imports whenever it is imported counts, through others and packages."""
     (tmp_path / "near").mkdir()
     for name, text in {
         "near/__init__.py": "",
@@ -196,9 +180,7 @@ def test_local_modules_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_files_name_packages(tmp_path: Path) -> None:
-    """
-    Packages that a file of requirements lists are named.
-    """
+    """Packages that a file of requirements lists are named."""
     (tmp_path / "more.in").write_text("-r requirements.txt\nattrs # a comment\n")
     (tmp_path / "requirements.txt").write_text("-r more.in\n\n# none\ncattrs>=24\n")
     (tmp_path / "script.py").write_text(
@@ -217,9 +199,7 @@ def test_files_name_packages(tmp_path: Path) -> None:
 
 
 def test_lock_of_a_project_lists_what_it_has(tmp_path: Path) -> None:
-    """
-    The packages of a project of uv are those in its lock.
-    """
+    """The packages of a project of uv are those in its lock."""
     (tmp_path / "uv.lock").write_text('[[package]]\nname = "six"\nversion = "1.17"\n')
     (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["idna"]\n')
     assert all_requirements({"project": str(tmp_path)}) == ["six", "idna"]

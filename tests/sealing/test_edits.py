@@ -1,6 +1,4 @@
-"""
-Edits of local modules: when they are looked for, and what is said of them.
-"""
+"""Edits of local modules: when they are looked for, and what is said of them."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ TASKS = "edited_tasks"
 
 
 class Clock:
-    """
-    A clock of the test's own, which looks at files move on.
-    """
+    """A clock of the test's own, which looks at files move on."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -46,9 +42,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """
-    A module with a function that needs another module beside it.
-    """
+    """A module with a function that needs another module beside it."""
     monkeypatch.syspath_prepend(str(tmp_path))
     # Two edits within a second must differ in more than that.
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -86,9 +80,7 @@ def test_an_edit_of_a_module_that_travels_is_seen(project: ModuleType):
 
 
 def test_an_edited_module_that_was_not_reloaded_is_told_once(project: ModuleType):
-    """
-    One warning names the module; another comes only after it was reloaded and edited again.
-    """
+    """One warning names the module; another comes only after it was reloaded and edited again."""
     helper = sys.modules[HELPER]
     first = edits_of(project.task)
     told = []
@@ -125,9 +117,7 @@ def test_an_edit_of_the_function_itself_is_told(project: ModuleType):
 
 
 def test_scripts_and_installed_modules_are_not_looked_at():
-    """
-    A script cannot be imported again, and what is installed is not edited.
-    """
+    """A script cannot be imported again, and what is installed is not edited."""
     space: dict[str, Any] = {"__name__": "__main__"}
     exec("def task(): pass", space)
     assert own_module(space["task"]) is None
@@ -152,9 +142,7 @@ def test_files_are_looked_at_now_and_then(clock: Clock, tmp_path: Path):
 
 
 def test_a_file_that_is_about_to_be_replaced_is_no_edit(tmp_path: Path):
-    """
-    What is not there for a moment leaves the calls what they have.
-    """
+    """What is not there for a moment leaves the calls what they have."""
     path = tmp_path / "module.py"
     path.write_text("value = 1\n")
     found = Edits([str(path)], {}, None)
@@ -165,9 +153,7 @@ def test_a_file_that_is_about_to_be_replaced_is_no_edit(tmp_path: Path):
 
 
 def test_a_module_whose_file_is_gone_is_refused(project: ModuleType):
-    """
-    The error names the file that cannot travel.
-    """
+    """The error names the file that cannot travel."""
     path = path_of(HELPER)
     path.unlink()
     with pytest.raises(FalSerializationError, match=f"The file {path}, which travels"):

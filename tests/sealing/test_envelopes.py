@@ -1,6 +1,4 @@
-"""
-Calls as bytes.
-"""
+"""Calls as bytes."""
 
 from __future__ import annotations
 
@@ -63,9 +61,7 @@ calls = st.builds(
 
 
 def plain(value: Any) -> Any:
-    """
-    Return a call's field with its buffers as bytes, which compare.
-    """
+    """Return a call's field with its buffers as bytes, which compare."""
     if isinstance(value, Sealed):
         return value.data, [bytes(buffer) for buffer in value.buffers]
     if isinstance(value, SealedFunction):
@@ -75,9 +71,7 @@ def plain(value: Any) -> Any:
 
 @given(calls)
 def test_calls_round_trip(call: Call) -> None:
-    """
-    A decoded call equals the one that was encoded, field by field.
-    """
+    """A decoded call equals the one that was encoded, field by field."""
     decoded = decode_call(encode_call(call))
 
     for field in attrs.fields(Call):
@@ -111,18 +105,14 @@ def test_the_call_of_a_service_keeps_its_ports() -> None:
 
 
 def test_ports_are_written_as_the_worker_seals_plain_values() -> None:
-    """
-    The prefix that the contract writes itself is that of a plain seal of the worker.
-    """
+    """The prefix that the contract writes itself is that of a plain seal of the worker."""
     data = one_call().at_ports(4000, 4001).arguments.data
 
     assert data.startswith(PLAIN_PREFIX)
 
 
 def one_call() -> Call:
-    """
-    Return a call with a little of everything.
-    """
+    """Return a call with a little of everything."""
     one = Sealed(b"\x01\x00\x03\x0bN.", (b"buffer",))
     return Call(
         id="1",
@@ -137,9 +127,7 @@ def one_call() -> Call:
 
 
 def test_newer_version_is_refused() -> None:
-    """
-    The error for an unknown version names it and the known ones.
-    """
+    """The error for an unknown version names it and the known ones."""
     data = bytearray(encode_call(one_call()))
     struct.pack_into("<I", data, 4, ENVELOPE_VERSION + 1)
 
@@ -148,9 +136,7 @@ def test_newer_version_is_refused() -> None:
 
 
 def test_bytes_that_are_no_whole_call_are_refused() -> None:
-    """
-    Wherever a call is cut short it is refused in one sentence.
-    """
+    """Wherever a call is cut short it is refused in one sentence."""
     data = encode_call(one_call())
 
     for size in range(len(data)):
@@ -161,9 +147,7 @@ def test_bytes_that_are_no_whole_call_are_refused() -> None:
 
 
 def test_options_that_the_host_does_not_have_are_left_out() -> None:
-    """
-    A call that was made for a host with more options is read all the same.
-    """
+    """A call that was made for a host with more options is read all the same."""
 
     @attrs.frozen(kw_only=True)
     class More(HostOptions):

@@ -1,6 +1,4 @@
-"""
-Fingerprints: a seal is stale once a capture has changed.
-"""
+"""Fingerprints: a seal is stale once a capture has changed."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ def _world() -> tuple[dict[str, Any], Any]:
     ],
 )
 def test_seal_is_fresh_until_a_capture_changes(change: Any) -> None:
-    """
-    A captured global, at any depth, a default or the code makes a seal stale.
-    """
+    """A captured global, at any depth, a default or the code makes a seal stale."""
     space, f = _world()
     seal = seal_function(f)
     space["unrelated"] = 1
@@ -43,9 +39,7 @@ def test_seal_is_fresh_until_a_capture_changes(change: Any) -> None:
 
 
 def test_seal_sees_cells_and_hidden_builtins() -> None:
-    """
-    A cell that is bound again makes a seal stale, and so does a hidden builtin.
-    """
+    """A cell that is bound again makes a seal stale, and so does a hidden builtin."""
     value = 1
 
     def f() -> Any:
@@ -66,9 +60,7 @@ def test_seal_sees_cells_and_hidden_builtins() -> None:
 @pytest.mark.parametrize("make", [threading.Lock, threading.RLock])
 @pytest.mark.parametrize("place", ["global", "cell"])
 def test_seal_with_a_held_lock_is_stale(make: Any, place: str) -> None:
-    """
-    A lock that was free when it was sealed, and is held now, is refused by its name.
-    """
+    """A lock that was free when it was sealed, and is held now, is refused by its name."""
     lock = make()
 
     def in_cell() -> Any:

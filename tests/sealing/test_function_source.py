@@ -1,6 +1,4 @@
-"""
-The source of a function: found, and what the function was compiled from.
-"""
+"""The source of a function: found, and what the function was compiled from."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ from fal_core_worker.opening.portable import codes_like, compile_unit
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., Any]:
-    """
-    Write a module, and return it.
-    """
+    """Write a module, and return it."""
     path = tmp_path / "written.py"
 
     def load(source: str) -> Any:
@@ -39,9 +35,7 @@ def load(tmp_path: Path) -> Callable[..., Any]:
 
 
 def test_the_statement_of_a_function_is_found(load: Callable[..., Any]) -> None:
-    """
-    The unit is the whole statement, decorators included, with its lines and its features.
-    """
+    """The unit is the whole statement, decorators included, with its lines and its features."""
     module = load(
         "from __future__ import annotations\n"
         "import functools\n\n"
@@ -64,9 +58,7 @@ def test_the_statement_of_a_function_is_found(load: Callable[..., Any]) -> None:
 
 
 def test_functions_alike_are_told_apart_by_what_they_do(load: Callable[..., Any]) -> None:
-    """
-    Of codes of one name and line, the place has the number of the right one.
-    """
+    """Of codes of one name and line, the place has the number of the right one."""
     module = load("pair = (lambda x: x + 1), (lambda x: x - 1), (lambda x: x + 1)\n")
     places = [locate(function)[1] for function in module.pair]
     assert [place[-1] for place in places[:2]] == [0, 1]
@@ -78,9 +70,7 @@ def test_functions_alike_are_told_apart_by_what_they_do(load: Callable[..., Any]
 
 
 def test_a_function_that_was_moved_in_its_file_is_found(load: Callable[..., Any]) -> None:
-    """
-    Lines that were added above since change nothing.
-    """
+    """Lines that were added above since change nothing."""
     source = "def f():\n    return 1\n"
     module = load(source)
     Path(module.__file__).write_text("x = 1\n\n" + source)
@@ -102,9 +92,7 @@ def test_a_function_that_was_moved_in_its_file_is_found(load: Callable[..., Any]
 def test_a_function_whose_source_has_changed_is_refused(
     load: Callable[..., Any], changed: str
 ) -> None:
-    """
-    Source that compiles to other code is not that of the function.
-    """
+    """Source that compiles to other code is not that of the function."""
     module = load("def f(x):\n    return x + 1\n")
     Path(module.__file__).write_text(changed)
     linecache.checkcache(module.__file__)
@@ -113,9 +101,7 @@ def test_a_function_whose_source_has_changed_is_refused(
 
 
 def test_a_function_without_source_is_refused() -> None:
-    """
-    The sentence says where the function was defined, or that Python itself has made it.
-    """
+    """The sentence says where the function was defined, or that Python itself has made it."""
     space: dict[str, Any] = {}
     exec(compile("def f(): ...", "<made>", "exec"), space)
     with pytest.raises(NotPortable, match="'f' has no source: it was defined in '<made>'"):
@@ -144,7 +130,5 @@ def code(source: str) -> types.CodeType:
     ],
 )
 def test_codes_are_equal_apart_from_their_lines(one: str, other: str, are_equal: bool) -> None:
-    """
-    Constants are compared with their types and signs, those of codes inside too.
-    """
+    """Constants are compared with their types and signs, those of codes inside too."""
     assert equal_codes(code(one), code(other)) is are_equal

@@ -1,6 +1,4 @@
-"""
-Functions: sealed once, with their classes and all that they refer to.
-"""
+"""Functions: sealed once, with their classes and all that they refer to."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ def typed(value: Point | None) -> Size:
 def test_classes_of_annotations_travel_with_the_function(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    A class that only the text of an annotation names travels once too.
-    """
+    """A class that only the text of an annotation names travels once too."""
     seal = seal_function(typed)
 
     assert not seal_arguments(((Point(1),), {}), seal).contains_code
@@ -73,16 +69,12 @@ def names_unsealable(value: Unsealable | None) -> int:
 
 
 def test_class_of_an_annotation_that_cannot_travel(worker: Any) -> None:
-    """
-    A class of an annotation that cannot travel does not keep the function from travelling.
-    """
+    """A class of an annotation that cannot travel does not keep the function from travelling."""
     assert worker(names_unsealable, (None,)) == [3]
 
 
 def test_other_users_of_cloudpickle_see_nothing() -> None:
-    """
-    Sealing registers no module with cloudpickle.
-    """
+    """Sealing registers no module with cloudpickle."""
     before = cloudpickle.list_registry_pickle_by_value()
     assert typed.__module__ not in before
 
@@ -102,9 +94,7 @@ SHAPES: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = [
 def test_wrapped_functions(
     worker: Any, function: Any, arguments: tuple[Any, ...], expected: Any
 ) -> None:
-    """
-    Functions that the standard library wraps travel too.
-    """
+    """Functions that the standard library wraps travel too."""
     assert worker(function, arguments) == [expected]
 
 
@@ -115,9 +105,7 @@ class Block(bytearray):
 
 @pytest.mark.parametrize("portable", [False, True])
 def test_functions_that_refer_to_large_values(portable: bool) -> None:
-    """
-    Whatever a function refers to is in its data, which is all that a worker is sent of it.
-    """
+    """Whatever a function refers to is in its data, which is all that a worker is sent of it."""
     large = [Block(1 << 20), b"x" * (1 << 20), bytearray(1 << 20)]
 
     def measure() -> list[int]:
@@ -137,9 +125,7 @@ HELD = "because of {} enclosing function: a lock that is held"
 
 
 def test_function_that_cannot_be_pickled() -> None:
-    """
-    The error names the captured variable.
-    """
+    """The error names the captured variable."""
     lock = threading.Lock()
     with lock, pytest.raises(FalSerializationError, match=HELD.format("variable 'lock' of an")):
         seal_function(lambda: lock)
@@ -152,9 +138,7 @@ def test_function_that_cannot_be_pickled() -> None:
 
 
 def test_stub_reducers(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The reducer that is registered for a type decides how its instances travel.
-    """
+    """The reducer that is registered for a type decides how its instances travel."""
 
     class Handle:
         pass
@@ -173,9 +157,7 @@ held = Guarded()
 
 
 def test_capture_that_cannot_travel_is_the_one_that_was_written() -> None:
-    """
-    The error names the captured variable, not what that holds in turn.
-    """
+    """The error names the captured variable, not what that holds in turn."""
 
     def use() -> Any:
         return held

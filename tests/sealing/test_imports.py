@@ -1,6 +1,4 @@
-"""
-Imports: found in files and in code, without running any of it.
-"""
+"""Imports: found in files and in code, without running any of it."""
 
 from __future__ import annotations
 
@@ -25,18 +23,14 @@ from fal_core.sealing.imports import (
 
 
 def code_of(source: str) -> CodeType:
-    """
-    Return the code of the only function in *source*.
-    """
+    """Return the code of the only function in *source*."""
     whole = compile(source, "file.py", "exec")
     return next(each for each in whole.co_consts if isinstance(each, CodeType))
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    A package whose modules raise if they are imported.
-    """
+    """A package whose modules raise if they are imported."""
     for name in ("mansion/__init__.py", "mansion/room.py", "mansion/hall/__init__.py"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -46,9 +40,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_modules_are_found_without_being_imported(project: Path) -> None:
-    """
-    A module is found by its name, wherever it lies in packages, and none of them runs.
-    """
+    """A module is found by its name, wherever it lies in packages, and none of them runs."""
     assert find_module("mansion") == str(project / "mansion" / "__init__.py")
     assert find_module("mansion.room") == str(project / "mansion" / "room.py")
     assert find_module("mansion.hall") == str(project / "mansion" / "hall" / "__init__.py")
@@ -61,9 +53,7 @@ def test_modules_are_found_without_being_imported(project: Path) -> None:
 def test_a_finder_that_raises_does_not_matter(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A finder that fails for a module leaves it to the next.
-    """
+    """A finder that fails for a module leaves it to the next."""
 
     class Broken:
         @staticmethod
@@ -75,9 +65,7 @@ def test_a_finder_that_raises_does_not_matter(
 
 
 def test_what_is_installed_is_not_local(project: Path) -> None:
-    """
-    Python and distributions are at the worker already; a checkout and the unknown are not.
-    """
+    """Python and distributions are at the worker already; a checkout and the unknown are not."""
     assert is_standard("json.decoder")
     assert is_standard("fal_core_worker.main")
     assert not is_standard("attrs")
@@ -92,9 +80,7 @@ def test_what_is_installed_is_not_local(project: Path) -> None:
 
 
 def test_imports_of_a_file_are_found_anywhere_in_it(tmp_path: Path) -> None:
-    """
-    Relative imports start at the package, and a name may be a module of what it is from.
-    """
+    """Relative imports start at the package, and a name may be a module of what it is from."""
     path = tmp_path / "module.py"
     path.write_text(
         "import a.b, c as d\n"
@@ -110,9 +96,7 @@ def test_imports_of_a_file_are_found_anywhere_in_it(tmp_path: Path) -> None:
 
 
 def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
-    """
-    What a file imports is remembered until the file changes; a broken one imports nothing.
-    """
+    """What a file imports is remembered until the file changes; a broken one imports nothing."""
     path = tmp_path / "module.py"
     assert file_imports(str(path), "") == []
     for source, found in (
@@ -126,9 +110,7 @@ def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
 
 
 def test_imports_of_code_are_found_inside_it() -> None:
-    """
-    Code has the imports of the functions and classes in it, like a file.
-    """
+    """Code has the imports of the functions and classes in it, like a file."""
     code = code_of(
         "def f():\n"
         "    import a.b\n"
@@ -157,16 +139,12 @@ def test_imports_of_code_are_found_inside_it() -> None:
     ],
 )
 def test_imports_that_are_certain_come_first(body: str, found: list[tuple[str, str]]) -> None:
-    """
-    Imports before anything else are certain to run; relative ones are no other modules.
-    """
+    """Imports before anything else are certain to run; relative ones are no other modules."""
     assert leading_imports(code_of(f"def f(x):\n    {body}\n")) == found
 
 
 def test_guarded_imports_are_not_certain() -> None:
-    """
-    An import that may fail without the function failing is not one that it needs.
-    """
+    """An import that may fail without the function failing is not one that it needs."""
     source = "def f():\n    import a\n    try:\n        import b\n    except ImportError:\n"
     assert leading_imports(code_of(source + "        b = None\n")) == [("a", "a")]
 
@@ -184,7 +162,5 @@ def test_guarded_imports_are_not_certain() -> None:
 def test_relative_names_become_absolute(
     name: str, level: int, package: str, whole: str
 ) -> None:
-    """
-    Each leading dot after the first goes up one package.
-    """
+    """Each leading dot after the first goes up one package."""
     assert absolute(name, level, package) == whole

@@ -1,6 +1,4 @@
-"""
-Pydantic models that travel with a function.
-"""
+"""Pydantic models that travel with a function."""
 
 from __future__ import annotations
 
@@ -10,9 +8,7 @@ import pytest
 
 
 def test_pydantic_models(worker: Any) -> None:
-    """
-    A pydantic model travels with its validators.
-    """
+    """A pydantic model travels with its validators."""
     pydantic = pytest.importorskip("pydantic")
 
     class Model(pydantic.BaseModel):  # type: ignore[misc, name-defined]  # imported at run time

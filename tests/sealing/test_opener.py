@@ -1,6 +1,4 @@
-"""
-Opening: results of functions, as their callers see them.
-"""
+"""Opening: results of functions, as their callers see them."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ def echo(value: Any) -> Any:
 
 
 def test_result_that_cannot_be_pickled(worker: Any) -> None:
-    """
-    A result that cannot be pickled raises fal-core's own error, and the worker goes on.
-    """
+    """A result that cannot be pickled raises fal-core's own error, and the worker goes on."""
 
     def make(good: bool) -> Any:
         return 1 if good else {"lock": threading.current_thread()}
@@ -39,9 +35,7 @@ def test_result_that_cannot_be_pickled(worker: Any) -> None:
 
 
 def test_missing_module_is_named_before_the_call(worker: Any) -> None:
-    """
-    A module that the environment lacks is named, and the name it has in the function.
-    """
+    """A module that the environment lacks is named, and the name it has in the function."""
 
     def use() -> Any:
         import numpy_that_is_missing as np
@@ -56,9 +50,7 @@ def test_missing_module_is_named_before_the_call(worker: Any) -> None:
 
 
 def test_code_of_another_python_is_refused_unopened() -> None:
-    """
-    Neither a function nor a value that holds code is opened under another minor.
-    """
+    """Neither a function nor a value that holds code is opened under another minor."""
     seal = seal_function(echo)
     value = seal_arguments((lambda: 1), seal)
     other = bytes((value.data[0], value.data[1], 3, 99)) + b"not a pickle"
@@ -73,9 +65,7 @@ def test_code_of_another_python_is_refused_unopened() -> None:
 
 
 def test_value_that_does_not_open() -> None:
-    """
-    The error names the function and what is wrong.
-    """
+    """The error names the function and what is wrong."""
     seal = seal_function(echo)
     good = seal_arguments({1, 2}, seal)
 

@@ -1,6 +1,4 @@
-"""
-Sealed functions as what a worker is sent.
-"""
+"""Sealed functions as what a worker is sent."""
 
 from __future__ import annotations
 
@@ -10,9 +8,7 @@ from fal_core.sealing import pack_function
 
 
 def test_a_function_is_packed_as_its_bytes() -> None:
-    """
-    The seals give way to their bytes; a portable form that is missing stays None.
-    """
+    """The seals give way to their bytes; a portable form that is missing stays None."""
     native = SealedFunction(digest="d", native=Sealed(b"native"), refusal="It has no source.")
     both = SealedFunction(digest="d", native=Sealed(b"native"), portable=Sealed(b"portable"))
 

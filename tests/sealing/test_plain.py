@@ -1,6 +1,4 @@
-"""
-Bytes of processes that are not trusted.
-"""
+"""Bytes of processes that are not trusted."""
 
 from __future__ import annotations
 
@@ -38,18 +36,14 @@ values = st.recursive(
 
 
 def test_built_in_values_are_read() -> None:
-    """
-    Built-in values are unpickled, with the prefix of a sealed value and without.
-    """
+    """Built-in values are unpickled, with the prefix of a sealed value and without."""
     data = pickle.dumps(VALUE, 5)
     assert load_plain(data) == VALUE
     assert open_plain(Sealed(PLAIN_PREFIX + data)) == VALUE
 
 
 class Written:
-    """
-    Writes a file when it is unpickled.
-    """
+    """Writes a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
@@ -59,9 +53,7 @@ class Written:
 
 
 def test_no_code_runs(tmp_path: Path) -> None:
-    """
-    A pickle that refers to a function is refused before the function runs.
-    """
+    """A pickle that refers to a function is refused before the function runs."""
     path = tmp_path / "written"
     with pytest.raises(pickle.UnpicklingError, match=r"\.open is no plain value"):
         load_plain(pickle.dumps([Written(path)]))
@@ -70,9 +62,7 @@ def test_no_code_runs(tmp_path: Path) -> None:
 
 @given(values, st.sampled_from([4, 5]))
 def test_whatever_is_plain_is_read(value: object, protocol: int) -> None:
-    """
-    Built-in values come back as pickle gives them, whichever protocol they were written in.
-    """
+    """Built-in values come back as pickle gives them, whichever protocol they were written in."""
     data = pickle.dumps(value, protocol)
     assert load_plain(data) == pickle.loads(data)
     assert load_plain(pickle.dumps(bytearray(b"bytes"), 5)) == bytearray(b"bytes")
@@ -80,9 +70,7 @@ def test_whatever_is_plain_is_read(value: object, protocol: int) -> None:
 
 @given(st.data())
 def test_whatever_comes_is_read_or_refused(data: st.DataObject) -> None:
-    """
-    Bytes of any kind, and pickles that were changed or cut, end with values or one error.
-    """
+    """Bytes of any kind, and pickles that were changed or cut, end with values or one error."""
     changed = bytearray(data.draw(st.binary() | st.builds(pickle.dumps, values)))
     if changed:
         at = data.draw(st.integers(0, len(changed) - 1))
@@ -94,9 +82,7 @@ def test_whatever_comes_is_read_or_refused(data: st.DataObject) -> None:
 
 
 def repeated_key(value: object) -> bytes:
-    """
-    Return the pickle of a set that has the same key many times.
-    """
+    """Return the pickle of a set that has the same key many times."""
     made = pickle.dumps(value, 5)[2:-1]
     return b"\x80\x05" + made + b"q\x07\x8f(" + b"h\x07" * 100 + b"\x90\x86."
 
@@ -116,17 +102,13 @@ def repeated_key(value: object) -> bytes:
     ],
 )
 def test_keys_that_take_long_are_refused(data: bytes, what: str) -> None:
-    """
-    No key is long to hash, and few are numbers, which can all be chosen to have one hash.
-    """
+    """No key is long to hash, and few are numbers, which can all be chosen to have one hash."""
     with pytest.raises(pickle.UnpicklingError, match=what):
         load_plain(data)
 
 
 def test_many_texts_are_keys() -> None:
-    """
-    Texts and bytes have hashes that nobody can choose, and numbers are keys where they are few.
-    """
+    """Texts and bytes have hashes that nobody can choose, and numbers are keys where they are few."""
     for value in ({str(each): each for each in range(2000)}, {*range(256)}, {1 << 1000: 1}):
         assert load_plain(pickle.dumps(value)) == value
 
@@ -141,9 +123,7 @@ def test_many_texts_are_keys() -> None:
     ],
 )
 def test_nothing_is_taken_for_what_is_not_there(data: bytes) -> None:
-    """
-    A few bytes take a little memory, whatever they announce.
-    """
+    """A few bytes take a little memory, whatever they announce."""
     tracemalloc.start()
     try:
         try:

@@ -1,6 +1,4 @@
-"""
-Functions and values between Pythons of different minors.
-"""
+"""Functions and values between Pythons of different minors."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """
-    The import path for every Python: fal_core and its dependencies, and nothing else.
-    """
+    """The import path for every Python: fal_core and its dependencies, and nothing else."""
     import attr
     import attrs
     import cloudpickle
@@ -55,9 +51,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def outcomes(home: str, worker: str, paths: list[str]) -> dict[str, str]:
-    """
-    Return how each shape and value went between two Pythons.
-    """
+    """Return how each shape and value went between two Pythons."""
     command = [home, "-I", str(HOME), worker, *paths]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -66,9 +60,7 @@ def outcomes(home: str, worker: str, paths: list[str]) -> dict[str, str]:
 
 
 def test_one_python(paths: list[str]) -> None:
-    """
-    At one Python every shape and value gives the right answer.
-    """
+    """At one Python every shape and value gives the right answer."""
     found = outcomes(sys.executable, sys.executable, paths)
 
     assert found.pop("worker exits") == "0"
@@ -77,9 +69,7 @@ def test_one_python(paths: list[str]) -> None:
 
 @pytest.mark.parametrize("direction", ["there", "back"])
 def test_two_pythons(paths: list[str], direction: str) -> None:
-    """
-    Between two Pythons each shape gives the right result, or is refused with its reason.
-    """
+    """Between two Pythons each shape gives the right result, or is refused with its reason."""
     pair = (sys.executable, find_other_python().executable)
     found = outcomes(*(pair if direction == "there" else pair[::-1]), paths)
 
@@ -146,9 +136,7 @@ worker.close()
 
 
 def test_pydantic_models_are_made_anew(paths: list[str], tmp_path: Path) -> None:
-    """
-    A pydantic model travels as the statement that defines it.
-    """
+    """A pydantic model travels as the statement that defines it."""
     pydantic = pytest.importorskip("pydantic")
     uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
     if uv is None:

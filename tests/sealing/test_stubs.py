@@ -1,6 +1,4 @@
-"""
-Isolated functions that travel inside of others, to workers without fal-core.
-"""
+"""Isolated functions that travel inside of others, to workers without fal-core."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ def name_what_stays(way: str) -> Any:
 
 
 def test_code_that_names_its_host_travels_without_it(bare_worker: Any) -> None:
-    """
-    The code travels without its host, and raises in the worker only where it uses the host.
-    """
+    """The code travels without its host, and raises in the worker only where it uses the host."""
     ways = ("nothing", "decorator", "declaration", "other")
     for portable in (False, True):
         seal = seal_function(name_what_stays, portable=portable)

@@ -1,6 +1,4 @@
-"""
-A worker for the tests of sealing: it opens and calls functions, and seals their results.
-"""
+"""A worker for the tests of sealing: it opens and calls functions, and seals their results."""
 
 import pickle
 import sys
@@ -16,9 +14,7 @@ from fal_core_worker.opening.values import (  # noqa: E402  # the path comes fir
 
 
 def answer(request):
-    """
-    Return a pair for each of the calls: whether it raised, and its result or exception.
-    """
+    """Return a pair for each of the calls: whether it raised, and its result or exception."""
     native, portable, refusal, calls = request
     try:
         function = open_function(native, portable, refusal)
@@ -35,9 +31,7 @@ def answer(request):
 
 
 def with_bytes(sealed):
-    """
-    Return *sealed* with its buffers as bytes, which pickle.
-    """
+    """Return *sealed* with its buffers as bytes, which pickle."""
     return sealed._replace(buffers=[bytes(buffer) for buffer in sealed.buffers])
 
 

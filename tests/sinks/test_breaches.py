@@ -1,6 +1,4 @@
-"""
-Breaches: what a host must not do is told in one sentence, to whoever waits for the call.
-"""
+"""Breaches: what a host must not do is told in one sentence, to whoever waits for the call."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ GOOD = Outcome(Sealed(*(seal_plain(7) or ())))
 
 
 class Own:
-    """
-    An execution of a host's own, which another thread delivers.
-    """
+    """An execution of a host's own, which another thread delivers."""
 
     reference = "own"
 
@@ -54,9 +50,7 @@ Act = Callable[[Call, Sink], Any]
 
 @attrs.define(eq=False, slots=False)
 class BreakingHost(Host[..., Any]):
-    """
-    A host that does what it is told with the sinks of its calls.
-    """
+    """A host that does what it is told with the sinks of its calls."""
 
     name: ClassVar[str] = "breaking"
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -71,9 +65,7 @@ class BreakingHost(Host[..., Any]):
 
 
 def sending(*events: Any) -> BreakingHost:
-    """
-    Return a host that sends *events* for each call, on a thread of its own.
-    """
+    """Return a host that sends *events* for each call, on a thread of its own."""
 
     def act(call: Call, sink: Sink) -> Own:
         def send() -> None:
@@ -109,9 +101,7 @@ WAYS: dict[str, Callable[[Host[..., Any]], Any]] = {
 
 @attrs.frozen
 class MyLog(Log):
-    """
-    A line of a host's own.
-    """
+    """A line of a host's own."""
 
 
 BREACHES: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -148,9 +138,7 @@ BREACHES: dict[str, tuple[tuple[Any, ...], str]] = {
 
 @pytest.fixture(params=[False, True], ids=["plain", "strict"])
 def strict(request: Any, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """
-    Whether every event is checked.
-    """
+    """Whether every event is checked."""
     monkeypatch.setenv("FAL_CORE_STRICT", str(int(request.param)))
     return bool(request.param)
 
@@ -158,9 +146,7 @@ def strict(request: Any, monkeypatch: pytest.MonkeyPatch) -> bool:
 def test_a_breach_is_told_to_whoever_waits(
     strict: bool, check_all: Callable[..., None]
 ) -> None:
-    """
-    What a host must not send ends the call, with its name and what to write.
-    """
+    """What a host must not send ends the call, with its name and what to write."""
 
     def check(row: tuple[str, str]) -> None:
         name, way = row
@@ -175,9 +161,7 @@ def test_a_breach_is_told_to_whoever_waits(
 
 @pytest.mark.parametrize("name", ["second_outcome", "opened_outcome", "no_event", "own_event"])
 def test_a_call_that_was_broken_off_is_cancelled(strict: bool, name: str) -> None:
-    """
-    A breach ends the call on its host too, also where the host sends no end any more.
-    """
+    """A breach ends the call on its host too, also where the host sends no end any more."""
     host = sending(*BREACHES[name][0][:-1])
     with pytest.raises(PluginError):
         WAYS["call"](host)
@@ -185,9 +169,7 @@ def test_a_call_that_was_broken_off_is_cancelled(strict: bool, name: str) -> Non
 
 
 def test_the_reason_that_is_no_host_error_is_the_cause(strict: bool) -> None:
-    """
-    What a host gave for a reason is kept for people to look at.
-    """
+    """What a host gave for a reason is kept for people to look at."""
     with pytest.raises(PluginError) as caught:
         WAYS["call"](sending(*BREACHES["odd_reason"][0]))
     assert isinstance(caught.value.__cause__, ValueError)
@@ -207,9 +189,7 @@ def test_the_reason_that_is_no_host_error_is_the_cause(strict: bool) -> None:
 def test_a_launch_that_returns_no_execution_is_told(
     strict: bool, returned: Any, sentence: str, check_all: Callable[..., None]
 ) -> None:
-    """
-    A launch that returns something else is an error at once; nobody waits for an end.
-    """
+    """A launch that returns something else is an error at once; nobody waits for an end."""
 
     def check(way: str) -> None:
         with pytest.raises(PluginError) as caught:
@@ -222,9 +202,7 @@ def test_a_launch_that_returns_no_execution_is_told(
 def test_an_event_after_the_end_is_logged_and_takes_nothing_away(
     strict: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """
-    The result of a call stays what it was; what came too late is logged, once for a host.
-    """
+    """The result of a call stays what it was; what came too late is logged, once for a host."""
     monkeypatch.setattr(breaches, "_told", set())
 
     def act(call: Call, sink: Sink) -> Own:
@@ -279,9 +257,7 @@ STRICT_BREACHES: dict[str, tuple[tuple[Any, ...], str]] = {
 def test_a_strict_sink_checks_every_event(
     monkeypatch: pytest.MonkeyPatch, name: str, way: str
 ) -> None:
-    """
-    With ``FAL_CORE_STRICT`` each field of each event, and their order, is checked.
-    """
+    """With ``FAL_CORE_STRICT`` each field of each event, and their order, is checked."""
     monkeypatch.setenv("FAL_CORE_STRICT", "1")
     events, sentence = STRICT_BREACHES[name]
     with pytest.raises(PluginError) as caught:
@@ -291,9 +267,7 @@ def test_a_strict_sink_checks_every_event(
 
 
 def test_events_of_two_threads_at_once_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A strict sink tells of a host that sends an event while another one is taken.
-    """
+    """A strict sink tells of a host that sends an event while another one is taken."""
     monkeypatch.setenv("FAL_CORE_STRICT", "1")
     taking, sent = threading.Event(), threading.Event()
 
@@ -324,9 +298,7 @@ def test_events_of_two_threads_at_once_are_told(monkeypatch: pytest.MonkeyPatch)
 def test_a_missing_end_is_told_where_it_is_checked(
     monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """
-    A strict sink ends a call whose outcome has come, and whose end does not follow.
-    """
+    """A strict sink ends a call whose outcome has come, and whose end does not follow."""
     monkeypatch.setenv("FAL_CORE_STRICT", "1")
     monkeypatch.setattr(breaches, "PATIENCE", 0.1)
     host = sending(GOOD)
@@ -366,9 +338,7 @@ def test_a_missing_end_is_logged_and_the_outcome_used(
 @pytest.mark.parametrize("way", ["call", "retries", "timeout"])
 @pytest.mark.parametrize("is_late", [False, True], ids=["at_once", "later"])
 def test_an_execution_that_is_not_driven_is_told(strict: bool, way: str, is_late: bool) -> None:
-    """
-    A host that passes on a sink, and returns an execution that nobody drives, hangs no call.
-    """
+    """A host that passes on a sink, and returns an execution that nobody drives, hangs no call."""
 
     def act(call: Call, sink: Sink) -> Own:
         def keep() -> None:
@@ -390,9 +360,7 @@ def test_an_execution_that_is_not_driven_is_told(strict: bool, way: str, is_late
 
 @attrs.define(eq=False, slots=False)
 class PassingHost(WrapperHost[..., Any]):
-    """
-    Passes its sink on to a host of workers, and returns an execution of its own.
-    """
+    """Passes its sink on to a host of workers, and returns an execution of its own."""
 
     name: ClassVar[str] = "passing"
 
@@ -404,9 +372,7 @@ class PassingHost(WrapperHost[..., Any]):
 
 
 def test_a_worker_that_nobody_reads_is_told(strict: bool) -> None:
-    """
-    A plain call on a real worker whose execution is hidden ends with what to write.
-    """
+    """A plain call on a real worker whose execution is hidden ends with what to write."""
     inner = ProcessHost()
     host = PassingHost(inner)
     with pytest.raises(PluginError, match="Host 'passing': it passed on the sink of a call"):
@@ -419,9 +385,7 @@ def test_a_worker_that_nobody_reads_is_told(strict: bool) -> None:
 
 
 def test_a_worker_is_read_where_the_sink_is_no_driver(strict: bool) -> None:
-    """
-    A submitted call on the same host returns: nobody waits for it, so nobody has to drive it.
-    """
+    """A submitted call on the same host returns: nobody waits for it, so nobody has to drive it."""
     host = PassingHost(ProcessHost())
     assert WAYS["submit"](host) == 1
     host.close()

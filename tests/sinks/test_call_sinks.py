@@ -1,6 +1,4 @@
-"""
-Sinks that give each event of a call to the handler of its kind.
-"""
+"""Sinks that give each event of a call to the handler of its kind."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ EVENTS: tuple[Event, ...] = (
 
 
 class Cancelled:
-    """
-    An execution that notes the grace with which it was cancelled.
-    """
+    """An execution that notes the grace with which it was cancelled."""
 
     reference = "cancelled"
 
@@ -63,9 +59,7 @@ class Cancelled:
 
 
 class Noting(CallSink):
-    """
-    A sink that notes which handler got which event, and raises for some.
-    """
+    """A sink that notes which handler got which event, and raises for some."""
 
     def __init__(self, raise_for: str = "", error: type[BaseException] = LookupError) -> None:
         self.noted: list[tuple[str, Event]] = []
@@ -108,9 +102,7 @@ class Noting(CallSink):
 
 
 def test_each_event_goes_to_the_handler_of_its_kind() -> None:
-    """
-    Every kind of event has a handler, which gets it.
-    """
+    """Every kind of event has a handler, which gets it."""
     sink = Noting()
     for event in EVENTS:
         sink(event)
@@ -153,9 +145,7 @@ def test_a_handler_that_raises_ends_the_call(*, known: bool) -> None:
 
 
 def test_a_handler_that_exits_ends_the_call() -> None:
-    """
-    ``SystemExit`` in a handler ends the call, and not the thread that delivers its events.
-    """
+    """``SystemExit`` in a handler ends the call, and not the thread that delivers its events."""
     sink, execution = Noting(raise_for="log", error=SystemExit), Cancelled()
     sink.follow(execution)
     sink(EVENTS[1])
@@ -168,9 +158,7 @@ def test_a_handler_that_exits_ends_the_call() -> None:
 
 
 def test_ctrl_c_in_a_handler_is_raised() -> None:
-    """
-    ``KeyboardInterrupt`` is for the thread that waits, which may deliver the events itself.
-    """
+    """``KeyboardInterrupt`` is for the thread that waits, which may deliver the events itself."""
     sink = Noting(raise_for="log", error=KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         sink(EVENTS[1])
@@ -178,9 +166,7 @@ def test_ctrl_c_in_a_handler_is_raised() -> None:
 
 
 def test_nothing_but_the_end_is_handled_after_a_failure() -> None:
-    """
-    Once a handler has raised, other events are dropped, and there is no outcome.
-    """
+    """Once a handler has raised, other events are dropped, and there is no outcome."""
     sink = Noting(raise_for="outcome")
     for event in (EVENTS[-2], *EVENTS):
         sink(event)
@@ -190,8 +176,6 @@ def test_nothing_but_the_end_is_handled_after_a_failure() -> None:
 
 
 def test_a_call_without_an_outcome_has_lost_its_worker() -> None:
-    """
-    A call that ends without an outcome or a reason has lost its worker.
-    """
+    """A call that ends without an outcome or a reason has lost its worker."""
     assert isinstance(error_of(None), WorkerLost)
     assert isinstance(error_of(Exited()), WorkerLost)

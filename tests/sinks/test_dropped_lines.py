@@ -1,6 +1,4 @@
-"""
-Journals without their oldest lines: what is missing is said, and all numbers stay.
-"""
+"""Journals without their oldest lines: what is missing is said, and all numbers stay."""
 
 from __future__ import annotations
 
@@ -29,17 +27,13 @@ def line(number: int) -> Log:
 
 
 def numbered(path: Path) -> list[tuple[int, Event]]:
-    """
-    Return the events of a journal, each with its number.
-    """
+    """Return the events of a journal, each with its number."""
     reader = JournalReader()
     return [(reader.number, event) for event in reader.feed(path.read_bytes())]
 
 
 def test_oldest_lines_make_room(tmp_path: Path) -> None:
-    """
-    A journal keeps the newest lines and all other events, with their numbers.
-    """
+    """A journal keeps the newest lines and all other events, with their numbers."""
     path = tmp_path / "journal"
     events: list[Event] = [State("running"), *map(line, range(1, 1000)), Started(7)]
     events += [*map(line, range(1001, 3000))]
@@ -58,9 +52,7 @@ def test_oldest_lines_make_room(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", range(13))
 def test_reading_goes_on_at_the_number_of_an_event(tmp_path: Path, after: int) -> None:
-    """
-    Whoever has seen some events gets the others, and is told of those that are missing.
-    """
+    """Whoever has seen some events gets the others, and is told of those that are missing."""
     path = tmp_path / "journal"
     events: list[Event] = [*map(line, range(5)), Started(1), *map(line, range(6, 12))]
     write(path, events)
@@ -84,9 +76,7 @@ def test_reading_goes_on_at_the_number_of_an_event(tmp_path: Path, after: int) -
 def test_numbers_stay_however_lines_are_dropped(
     tmp_path_factory: pytest.TempPathFactory, kinds: list[bool], kept: int
 ) -> None:
-    """
-    Every event that is kept has the number that it was written with.
-    """
+    """Every event that is kept has the number that it was written with."""
     path = tmp_path_factory.mktemp("journal") / "journal"
     events = [line(number) if kind else Started(number) for number, kind in enumerate(kinds)]
     write(path, events, kept)
@@ -97,9 +87,7 @@ def test_numbers_stay_however_lines_are_dropped(
 
 
 def test_journal_that_cannot_be_replaced_goes_on(tmp_path: Path) -> None:
-    """
-    A journal whose file was moved away meanwhile keeps all lines.
-    """
+    """A journal whose file was moved away meanwhile keeps all lines."""
     path, moved = tmp_path / "journal", tmp_path / "moved"
     journal = Journal(path, kept=500)
     path.rename(moved)
@@ -111,9 +99,7 @@ def test_journal_that_cannot_be_replaced_goes_on(tmp_path: Path) -> None:
 
 
 def record(text: bytes) -> bytes:
-    """
-    Return a record with any text.
-    """
+    """Return a record with any text."""
     lengths = (len(text) + 4).to_bytes(4, "little"), len(text).to_bytes(4, "little")
     return b"".join((*lengths, text))
 
@@ -152,9 +138,7 @@ def test_overwritten_journal_is_unreadable(tmp_path: Path, text: bytes) -> None:
 
 
 def test_overwritten_journal_is_not_replaced_for_each_line(tmp_path: Path) -> None:
-    """
-    Where no line can be dropped, the journal grows, and is not copied again for every line.
-    """
+    """Where no line can be dropped, the journal grows, and is not copied again for every line."""
     path = tmp_path / "journal"
     path.write_bytes((1 << 31).to_bytes(4, "little") + b"rubbish")
     journal = Journal(path, kept=1000)

@@ -1,6 +1,4 @@
-"""
-The event thread: it reads sources, and runs actions when they are due.
-"""
+"""The event thread: it reads sources, and runs actions when they are due."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ PATIENCE = 30
 
 
 class Pipe:
-    """
-    A source that keeps what it reads.
-    """
+    """A source that keeps what it reads."""
 
     def __init__(self, read: Callable[[bytes], None] = lambda data: None) -> None:
         self.reader, self.writer = os.pipe()
@@ -62,9 +58,7 @@ def pipes() -> Iterator[Callable[..., Pipe]]:
 
 
 def settle(thread: EventThread) -> None:
-    """
-    Wait until *thread* has read what was there, and run what was due.
-    """
+    """Wait until *thread* has read what was there, and run what was due."""
     done = threading.Event()
     thread.after(0, done.set)
     assert done.wait(PATIENCE)
@@ -72,9 +66,7 @@ def settle(thread: EventThread) -> None:
 
 @contextmanager
 def reported() -> Iterator[list[str]]:
-    """
-    Collect the exceptions that are reported of threads.
-    """
+    """Collect the exceptions that are reported of threads."""
     raised: list[str] = []
     # Not in a fixture: while a test runs, pytest may have a hook of its own.
     with pytest.MonkeyPatch.context() as patch:
@@ -83,9 +75,7 @@ def reported() -> Iterator[list[str]]:
 
 
 def test_sources_are_read_until_they_end(pipes: Callable[..., Pipe]) -> None:
-    """
-    What comes is read on the event thread, up to the end of the source.
-    """
+    """What comes is read on the event thread, up to the end of the source."""
     thread = get_event_thread()
     where: list[bool] = []
     one, two = (pipes(lambda _: where.append(thread.is_current_thread())) for _ in range(2))
@@ -105,9 +95,7 @@ def test_sources_are_read_until_they_end(pipes: Callable[..., Pipe]) -> None:
 
 
 def test_a_source_that_is_not_followed_is_not_read(pipes: Callable[..., Pipe]) -> None:
-    """
-    Once it is unfollowed nothing is read, which may be asked again, and of a closed one.
-    """
+    """Once it is unfollowed nothing is read, which may be asked again, and of a closed one."""
     thread, pipe = get_event_thread(), pipes()
     thread.follow(pipe)
     thread.unfollow(pipe)
@@ -129,9 +117,7 @@ def test_a_source_that_is_not_followed_is_not_read(pipes: Callable[..., Pipe]) -
 def test_a_source_that_fails_is_reported_and_left(
     pipes: Callable[..., Pipe], error: BaseException, said: str
 ) -> None:
-    """
-    What one source raises is reported, whatever it is, and the others are read on.
-    """
+    """What one source raises is reported, whatever it is, and the others are read on."""
 
     def fail(data: bytes) -> None:
         raise error
@@ -151,9 +137,7 @@ def test_a_source_that_fails_is_reported_and_left(
 
 
 def test_an_action_that_exits_ends_no_thread() -> None:
-    """
-    Actions that are due later run, though one before them raised ``SystemExit``.
-    """
+    """Actions that are due later run, though one before them raised ``SystemExit``."""
     thread, ran = get_event_thread(), threading.Event()
     with reported() as failures:
         thread.after(0, sys.exit)
@@ -163,9 +147,7 @@ def test_an_action_that_exits_ends_no_thread() -> None:
 
 
 def test_actions_run_in_the_order_in_which_they_are_due() -> None:
-    """
-    An action that is due earlier runs earlier, and one that fails keeps no other waiting.
-    """
+    """An action that is due earlier runs earlier, and one that fails keeps no other waiting."""
     thread = get_event_thread()
     ran: list[str] = []
     done = threading.Event()
@@ -188,9 +170,7 @@ def test_actions_run_in_the_order_in_which_they_are_due() -> None:
 
 
 def test_an_action_is_not_late_for_one_that_was_given_before() -> None:
-    """
-    The thread wakes for an action that is due before all that it waits for.
-    """
+    """The thread wakes for an action that is due before all that it waits for."""
     thread = get_event_thread()
     later = thread.after(3600, lambda: None)
     settle(thread)
@@ -198,9 +178,7 @@ def test_an_action_is_not_late_for_one_that_was_given_before() -> None:
 
 
 def test_a_forgotten_action_does_not_run() -> None:
-    """
-    A timer can be forgotten until it has run, and again after that.
-    """
+    """A timer can be forgotten until it has run, and again after that."""
     thread = get_event_thread()
     ran: list[str] = []
     ready = threading.Event()
@@ -221,9 +199,7 @@ def test_a_forgotten_action_does_not_run() -> None:
 
 
 def test_forgotten_timers_are_not_kept() -> None:
-    """
-    Deadlines of calls that have ended long before take no memory.
-    """
+    """Deadlines of calls that have ended long before take no memory."""
     thread = get_event_thread()
     kept = thread.after(3600, lambda: None)
     for _ in range(2000):
@@ -236,9 +212,7 @@ def test_forgotten_timers_are_not_kept() -> None:
 @pytest.mark.faults
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_a_thread_of_its_own(pipes: Callable[..., Pipe]) -> None:
-    """
-    The thread of the parent does not run in a child, which starts one when it needs it.
-    """
+    """The thread of the parent does not run in a child, which starts one when it needs it."""
     thread = get_event_thread()
     settle(thread)
     pipe = pipes()

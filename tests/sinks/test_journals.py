@@ -1,6 +1,4 @@
-"""
-Events as bytes.
-"""
+"""Events as bytes."""
 
 from __future__ import annotations
 
@@ -55,18 +53,14 @@ events = st.one_of(
 
 
 def record_of(event: Event) -> bytes:
-    """
-    Return the record of an event.
-    """
+    """Return the record of an event."""
     data = encode_event(event)
     return len(data).to_bytes(4, "little") + data
 
 
 @given(st.lists(events), st.integers(1, 40))
 def test_events_round_trip_in_any_pieces(written: list[Log | State | Ready], size: int) -> None:
-    """
-    A journal read in pieces of any size gives the events that were written.
-    """
+    """A journal read in pieces of any size gives the events that were written."""
     records = b"".join(map(record_of, written))
     reader = JournalReader()
     read = [
@@ -93,9 +87,7 @@ def test_events_round_trip_in_any_pieces(written: list[Log | State | Ready], siz
     ],
 )
 def test_every_event_comes_back(event: Event) -> None:
-    """
-    An event keeps its values, texts of any length and buffers included.
-    """
+    """An event keeps its values, texts of any length and buffers included."""
     assert decode_event(encode_event(event)) == event
 
 
@@ -108,9 +100,7 @@ def test_every_event_comes_back(event: Event) -> None:
     ],
 )
 def test_every_message_comes_back(message: Message) -> None:
-    """
-    A message keeps its values, and is no event: a journal holds none.
-    """
+    """A message keeps its values, and is no event: a journal holds none."""
     data = encode_message(message)
     assert decode_message(data) == message
     with pytest.raises(UnreadableRecord):
@@ -120,17 +110,13 @@ def test_every_message_comes_back(message: Message) -> None:
 
 
 def test_the_buffers_of_a_message_may_be_views() -> None:
-    """
-    A large answer holds views of what it was made of; its bytes travel.
-    """
+    """A large answer holds views of what it was made of; its bytes travel."""
     reply = Reply(1, Sealed(b"data", (memoryview(bytearray(b"one")),)))
     assert decode_message(encode_message(reply)) == Reply(1, Sealed(b"data", (b"one",)))
 
 
 def test_a_journal_is_read_from_a_number_on(tmp_path: Path) -> None:
-    """
-    Those who come again read what they have not had, up to where the last record is whole.
-    """
+    """Those who come again read what they have not had, up to where the last record is whole."""
     path = tmp_path / "journal"
     journal = Journal(path)
     for number in range(4):
@@ -141,9 +127,7 @@ def test_a_journal_is_read_from_a_number_on(tmp_path: Path) -> None:
 
 
 def record(text: bytes, *blobs: bytes) -> bytes:
-    """
-    Return a record with any text.
-    """
+    """Return a record with any text."""
     data = len(text).to_bytes(4, "little") + text + b"".join(blobs)
     return len(data).to_bytes(4, "little") + data
 
@@ -217,18 +201,14 @@ def test_whatever_comes_is_events_or_one_error(data: st.DataObject, size: int) -
     ],
 )
 def test_a_record_that_cannot_be_read_is_refused(data: bytes, what: str) -> None:
-    """
-    The error says what is wrong with it.
-    """
+    """The error says what is wrong with it."""
     reader = JournalReader(1000 if data[3:4] == b"\xff" else 1 << 24)
     with pytest.raises(UnreadableRecord, match=what):
         list(reader.feed(data))
 
 
 def test_facts_of_another_class_are_left_out() -> None:
-    """
-    An end whose facts do not fit its error is a host error with the sentence.
-    """
+    """An end whose facts do not fit its error is a host error with the sentence."""
     for name, facts in (("Timeout", ["soon"]), ("WorkerLost", [1] * 9), ("Path", ["/"])):
         text = json.dumps(["Exited", [None, None, ["fal_core.errors", name, facts, "So."]], []])
         read = decode_event(record(text.encode())[4:])
@@ -238,9 +218,7 @@ def test_facts_of_another_class_are_left_out() -> None:
 
 
 def test_the_reason_of_an_end_keeps_its_class_and_facts() -> None:
-    """
-    Errors of the tree come back as themselves, with their facts.
-    """
+    """Errors of the tree come back as themselves, with their facts."""
     for reason in (
         StartupTimeout(2.5),
         Timeout(1.5),
@@ -254,9 +232,7 @@ def test_the_reason_of_an_end_keeps_its_class_and_facts() -> None:
 
 
 def test_an_error_of_a_plugin_comes_back_as_a_sentence() -> None:
-    """
-    A class that the reader need not have is read as a host error that says the same.
-    """
+    """A class that the reader need not have is read as a host error that says the same."""
 
     @attrs.define
     class Evicted(HostError):

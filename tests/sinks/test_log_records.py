@@ -1,6 +1,4 @@
-"""
-Records that go through the handlers of the caller.
-"""
+"""Records that go through the handlers of the caller."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_host_local import LocalHost
 
 
 class Kept(logging.Handler):
-    """
-    A handler that keeps records.
-    """
+    """A handler that keeps records."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,9 +28,7 @@ class Kept(logging.Handler):
 
 @pytest.fixture
 def kept() -> Iterator[Kept]:
-    """
-    The handler of the logger ``test.app``, which takes INFO and higher.
-    """
+    """The handler of the logger ``test.app``, which takes INFO and higher."""
     handler, logger = Kept(), logging.getLogger("test.app")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -93,17 +87,13 @@ def test_records_go_through_the_handlers_of_the_caller(
 
 
 def test_only_records_from_the_level_on_travel(local_host: LocalHost, kept: Kept):
-    """
-    The level is that of the records which leave the worker.
-    """
+    """The level is that of the records which leave the worker."""
     call(function("current", host=local_host, logging="ERROR")(work))
     assert [record.levelname for record in kept.records] == ["ERROR"]
 
 
 def test_warnings_go_through_the_handlers_of_the_caller(local_host: LocalHost):
-    """
-    A warning is a record of the logger that Python has for warnings.
-    """
+    """A warning is a record of the logger that Python has for warnings."""
 
     def warn() -> None:
         import warnings
@@ -121,9 +111,7 @@ def test_warnings_go_through_the_handlers_of_the_caller(local_host: LocalHost):
 
 
 def test_functions_with_other_levels_have_other_workers(local_host: LocalHost, kept: Kept):
-    """
-    What one function asks for changes nothing for another.
-    """
+    """What one function asks for changes nothing for another."""
     options = {"host": local_host, "max_concurrency": 1}
     call(function("current", **options, logging="DEBUG")(work))
 
@@ -136,9 +124,7 @@ def test_functions_with_other_levels_have_other_workers(local_host: LocalHost, k
 
 
 def test_a_group_of_errors_is_a_traceback(kept: Kept):
-    """
-    The traceback of a group is apart from the message, too; a message may be one alone.
-    """
+    """The traceback of a group is apart from the message, too; a message may be one alone."""
     trace = "  + Exception Group Traceback (most recent call last):\n  | ..."
     hand_over(Log(f"several\n{trace}", "ERROR", logger="test.app"))
     hand_over(Log(trace, "ERROR", logger="test.app"))
@@ -149,17 +135,13 @@ def test_a_group_of_errors_is_a_traceback(kept: Kept):
 
 
 def test_a_record_says_from_which_node_it_comes(kept: Kept) -> None:
-    """
-    A record of a call that runs on several nodes has the number of the node.
-    """
+    """A record of a call that runs on several nodes has the number of the node."""
     hand_over(Log("step", "INFO", logger="test.app", rank=3))
     (record,) = kept.records
     assert record.rank == 3  # type: ignore[attr-defined]  # one of those of fal-core
 
 
 def test_an_unknown_level_is_refused():
-    """
-    A level is one of those that Python has names for.
-    """
+    """A level is one of those that Python has names for."""
     with pytest.raises(OptionError, match="logging"):
         function("current", logging="LOUD")

@@ -1,6 +1,4 @@
-"""
-Calls that have an outcome and no end are ended after a while, each by itself.
-"""
+"""Calls that have an outcome and no end are ended after a while, each by itself."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ PATIENCE = 30.0
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Give up soon, and look often.
-    """
+    """Give up soon, and look often."""
     monkeypatch.delenv("FAL_CORE_STRICT", raising=False)
     monkeypatch.setattr(breaches, "PATIENCE", 0.1)
     monkeypatch.setattr(breaches, "_told", set())
@@ -38,9 +34,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class FailingSink(CallSink):
-    """
-    A sink that raises at the end.
-    """
+    """A sink that raises at the end."""
 
     def on_exited(self, exited: Exited) -> None:
         super().on_exited(exited)
@@ -48,9 +42,7 @@ class FailingSink(CallSink):
 
 
 def test_an_end_that_has_come_is_not_missed(caplog: pytest.LogCaptureFixture) -> None:
-    """
-    A call that has ended in time is left alone, and not kept.
-    """
+    """A call that has ended in time is left alone, and not kept."""
     ended, other = CallSink(), CallSink()
     expect_end(ended)
     note_end(ended)
@@ -64,9 +56,7 @@ def test_an_end_that_has_come_is_not_missed(caplog: pytest.LogCaptureFixture) ->
 def test_one_that_fails_at_its_end_keeps_no_other_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    What the handler of one end raises is reported, and the other calls are ended too.
-    """
+    """What the handler of one end raises is reported, and the other calls are ended too."""
     reported: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", reported.append)
     failing, other = FailingSink(), CallSink()
@@ -78,9 +68,7 @@ def test_one_that_fails_at_its_end_keeps_no_other_waiting(
 
 
 def test_what_a_handler_has_raised_is_the_reason() -> None:
-    """
-    The end of a call whose handler has raised says so, also where the host sends none.
-    """
+    """The end of a call whose handler has raised says so, also where the host sends none."""
     sink = CallSink()
     sink(Outcome(Sealed(b"")))
     expect_end(sink)
@@ -92,9 +80,7 @@ def test_what_a_handler_has_raised_is_the_reason() -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_ends_its_own_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A child looks for the ends of its own calls, and not for those of its parent.
-    """
+    """A child looks for the ends of its own calls, and not for those of its parent."""
     monkeypatch.setattr(breaches, "PATIENCE", PATIENCE)
     of_parent, of_child = CallSink(), CallSink()
     expect_end(of_parent)
@@ -113,9 +99,7 @@ def test_a_forked_child_ends_its_own_calls(monkeypatch: pytest.MonkeyPatch) -> N
 
 @attrs.define(eq=False, slots=False)
 class ForgetfulHost(WrapperHost[..., Any]):
-    """
-    Keeps the end of the first call to itself.
-    """
+    """Keeps the end of the first call to itself."""
 
     name: ClassVar[str] = "forgetful"
 
@@ -135,9 +119,7 @@ class ForgetfulHost(WrapperHost[..., Any]):
 def test_the_host_is_named_where_sinks_are_around_sinks(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """
-    The log names the host also for a spawned call that has attempts and a deadline.
-    """
+    """The log names the host also for a spawned call that has attempts and a deadline."""
     host = ForgetfulHost(InProcessHost())
     isolated = function("current", host=host, retries=1, timeout=PATIENCE)(len)
     assert isolated.spawn("four").return_value == 4

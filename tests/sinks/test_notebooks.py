@@ -1,6 +1,4 @@
-"""
-What a notebook shows, in a real kernel.
-"""
+"""What a notebook shows, in a real kernel."""
 
 from __future__ import annotations
 
@@ -52,9 +50,7 @@ assert double.on(Building(InProcessHost()), on_unsupported="ignore")(2) == 4
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Any]:
-    """
-    A client of a kernel.
-    """
+    """A client of a kernel."""
     manager = pytest.importorskip("jupyter_client.manager")
     pytest.importorskip("ipykernel")
     found, client = manager.start_new_kernel(kernel_name="python3", startup_timeout=PATIENCE)
@@ -65,9 +61,7 @@ def kernel() -> Iterator[Any]:
 
 
 def run_cell(kernel: Any, code: str) -> list[tuple[str, dict[str, Any]]]:
-    """
-    Return the messages that a cell has sent until it has ended: their kinds and contents.
-    """
+    """Return the messages that a cell has sent until it has ended: their kinds and contents."""
     # An error would have the kernel drop the next cell, if that comes soon.
     asked = kernel.execute(code, stop_on_error=False)
     sent = []
@@ -89,16 +83,12 @@ def run_cell(kernel: Any, code: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_only_a_kernel_is_a_notebook() -> None:
-    """
-    A program has no cells, also where IPython is imported.
-    """
+    """A program has no cells, also where IPython is imported."""
     assert not in_notebook()
 
 
 def test_function_is_shown_as_a_table(kernel: Any) -> None:
-    """
-    A cell that ends with a function shows its kind, its host and its options.
-    """
+    """A cell that ends with a function shows its kind, its host and its options."""
     sent = dict(run_cell(kernel, "double"))
     html = sent["execute_result"]["data"]["text/html"]
     assert "isolated function double (current) on in-process" in html
@@ -106,9 +96,7 @@ def test_function_is_shown_as_a_table(kernel: Any) -> None:
 
 
 def test_progress_of_a_map_is_one_output(kernel: Any) -> None:
-    """
-    The output of the cell has a bar, which is updated in place.
-    """
+    """The output of the cell has a bar, which is updated in place."""
     sent = run_cell(kernel, "assert sum(double.map(range(3), progress=True)) == 6")
     shown = [content for kind, content in sent if kind.endswith("display_data")]
     assert [kind for kind, _ in sent if kind == "display_data"] == ["display_data"]
@@ -119,9 +107,7 @@ def test_progress_of_a_map_is_one_output(kernel: Any) -> None:
 
 
 def test_building_is_one_output_with_its_time(kernel: Any) -> None:
-    """
-    While an environment is built the latest line is shown, and at the end how long it took.
-    """
+    """While an environment is built the latest line is shown, and at the end how long it took."""
     sent = run_cell(kernel, BUILDING)
     assert not [content for kind, content in sent if kind in ("error", "stream")]
     shown = [content["data"] for kind, content in sent if kind.endswith("display_data")]

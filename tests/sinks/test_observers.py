@@ -1,6 +1,4 @@
-"""
-Observers: what plugins hear of calls, and the trace context that travels with them.
-"""
+"""Observers: what plugins hear of calls, and the trace context that travels with them."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ from fal_core_worker.opening.seals import seal_plain
 
 @pytest.fixture
 def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """
-    What a plugin that observes has heard: the names of hooks, and their arguments.
-    """
+    """What a plugin that observes has heard: the names of hooks, and their arguments."""
     heard: list[tuple[str, dict[str, Any]]] = []
 
     def started(call: Call, host: Host[..., Any], count: int) -> None:
@@ -56,16 +52,12 @@ def heard() -> Iterator[list[tuple[str, dict[str, Any]]]]:
 
 
 def words(heard: list[tuple[str, dict[str, Any]]]) -> list[Any]:
-    """
-    Return each hook, with how many calls it was for and how they went.
-    """
+    """Return each hook, with how many calls it was for and how they went."""
     return [(name, *(facts.get(key) for key in ("count", "ok"))) for name, facts in heard]
 
 
 def test_each_call_is_heard_of_twice(heard: Any) -> None:
-    """
-    Plugins hear of a call before it is launched and after it has ended, with its host.
-    """
+    """Plugins hear of a call before it is launched and after it has ended, with its host."""
     host = InProcessHost()
     isolated = function("current", host=host)(len)
     assert isolated("four") == 4
@@ -76,18 +68,14 @@ def test_each_call_is_heard_of_twice(heard: Any) -> None:
 
 
 def test_a_call_that_raises_has_finished(heard: Any) -> None:
-    """
-    An exception of the function is a result of the call, not a failure of its host.
-    """
+    """An exception of the function is a result of the call, not a failure of its host."""
     with pytest.raises(TypeError):
         function("current", host=InProcessHost())(len)(3)
     assert words(heard) == [("started", 1, None), ("finished", 1, False)]
 
 
 def test_a_batch_is_heard_of_with_its_items(heard: Any) -> None:
-    """
-    One launch of many items is one call, and says how many they are.
-    """
+    """One launch of many items is one call, and says how many they are."""
     host = InProcessHost()
     recorder = Recorder(function("current", host=host)(len).make_launcher())
     call = recorder.launcher.call([(("a",), {}), (("ab",), {})], batch=2)
@@ -99,9 +87,7 @@ def test_a_batch_is_heard_of_with_its_items(heard: Any) -> None:
 
 @attrs.define(eq=False, slots=False)
 class FullHost(InProcessHost):
-    """
-    Fails whatever it takes.
-    """
+    """Fails whatever it takes."""
 
     name: ClassVar[str] = "full"
 
@@ -112,9 +98,7 @@ class FullHost(InProcessHost):
 
 
 def test_a_failure_of_the_host_is_no_end_of_the_call(heard: Any) -> None:
-    """
-    Plugins hear of the error; the sink of the call has all events before they do.
-    """
+    """Plugins hear of the error; the sink of the call has all events before they do."""
     host = FullHost()
     recorder = Recorder(function("current", host=host)(len).make_launcher())
     call = recorder.launcher.call((("four",), {}))
@@ -129,9 +113,7 @@ def test_a_failure_of_the_host_is_no_end_of_the_call(heard: Any) -> None:
 
 @attrs.define(eq=False, slots=False)
 class BreakingHost(InProcessHost):
-    """
-    Sends what it was given, and nothing else.
-    """
+    """Sends what it was given, and nothing else."""
 
     name: ClassVar[str] = "breaking"
 
@@ -161,9 +143,7 @@ VALUE = Outcome(Sealed(*(seal_plain(7) or ())))
 def test_a_host_that_breaks_the_contract_has_failed(
     heard: Any, events: tuple[Any, ...], way: str
 ) -> None:
-    """
-    Plugins hear of a breach once, as whoever waits for the call does, and of no other end.
-    """
+    """Plugins hear of a breach once, as whoever waits for the call does, and of no other end."""
     isolated = function("current", host=BreakingHost(events=events))(len)
     with pytest.raises(PluginError) as caught:
         isolated("four") if way == "call" else isolated.spawn("four").return_value
@@ -172,9 +152,7 @@ def test_a_host_that_breaks_the_contract_has_failed(
 
 
 class Faulty:
-    """
-    A plugin each of whose observing hooks raises.
-    """
+    """A plugin each of whose observing hooks raises."""
 
     fal_core_api = 1
 
@@ -196,9 +174,7 @@ class Faulty:
 
 @pytest.fixture(params=[ValueError("no room"), SystemExit(3)], ids=["error", "exit"])
 def faulty(request: Any) -> Iterator[str]:
-    """
-    The name of a plugin that raises wherever it observes, loaded first and last.
-    """
+    """The name of a plugin that raises wherever it observes, loaded first and last."""
     with registered(Faulty(request.param), "faulty"):
         yield "faulty"
 
@@ -214,9 +190,7 @@ def count(most: int) -> Iterator[int]:
 
 
 def test_an_observer_that_raises_changes_no_call(faulty: str, heard: Any) -> None:
-    """
-    Calls of every form return, and raise, as without a plugin that fails to observe them.
-    """
+    """Calls of every form return, and raise, as without a plugin that fails to observe them."""
     isolated = function("current", host=InProcessHost())(give)
     assert isolated(1) == 1
     assert isolated.submit(2).result(30) == 2
@@ -231,9 +205,7 @@ def test_an_observer_that_raises_changes_no_call(faulty: str, heard: Any) -> Non
 
 
 def test_an_observer_that_raises_replaces_no_error(faulty: str, heard: Any) -> None:
-    """
-    The error of a host arrives as itself, from a call and from a map.
-    """
+    """The error of a host arrives as itself, from a call and from a map."""
     isolated = function("current", host=FullHost())(give)
     with pytest.raises(HostClosed):
         isolated(1)
@@ -243,9 +215,7 @@ def test_an_observer_that_raises_replaces_no_error(faulty: str, heard: Any) -> N
 
 
 def test_an_observer_that_raises_is_logged_once(caplog: Any) -> None:
-    """
-    The log names the plugin, its hook, the error and where it was raised, once for each hook.
-    """
+    """The log names the plugin, its hook, the error and where it was raised, once for each hook."""
     isolated = function("current", host=InProcessHost())(give)
     with registered(Faulty(ValueError("no\nroom.")), "faulty"):
         for number in range(3):
@@ -263,9 +233,7 @@ def test_an_observer_that_raises_is_logged_once(caplog: Any) -> None:
 
 @attrs.define(eq=False, slots=False)
 class RefusingHost(InProcessHost):
-    """
-    Takes no call.
-    """
+    """Takes no call."""
 
     name: ClassVar[str] = "refusing"
 
@@ -277,9 +245,7 @@ class RefusingHost(InProcessHost):
 
 @pytest.mark.parametrize("error", [HostClosed("refusing"), KeyError("place")])
 def test_a_call_that_is_not_launched_has_failed(heard: Any, error: Exception) -> None:
-    """
-    Plugins that heard of the start of a call hear of its end, also where launch raises.
-    """
+    """Plugins that heard of the start of a call hear of its end, also where launch raises."""
     with pytest.raises(HostError):
         function("current", host=RefusingHost(error))(give)(1)
     assert [name for name, _ in heard] == ["started", "failed"]
@@ -287,9 +253,7 @@ def test_a_call_that_is_not_launched_has_failed(heard: Any, error: Exception) ->
 
 
 def test_the_span_of_the_caller_is_a_trace_context() -> None:
-    """
-    Outside any span there is no context; inside one it is written as the W3C has it.
-    """
+    """Outside any span there is no context; inside one it is written as the W3C has it."""
     trace = pytest.importorskip("opentelemetry.trace")
     assert current_traceparent() is None
     context = trace.SpanContext(

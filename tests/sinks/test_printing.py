@@ -1,6 +1,4 @@
-"""
-Printing: log lines of functions appear where their caller prints.
-"""
+"""Printing: log lines of functions appear where their caller prints."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ END = "\x1e"
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str]]:
-    """
-    A terminal, to be written to.
-    """
+    """A terminal, to be written to."""
     monkeypatch.setenv("TERM", "xterm")
     ours, theirs = os.openpty()
     stream = open(theirs, "w", encoding="utf-8")  # noqa: SIM115  # closed below
@@ -35,18 +31,14 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[IO[str]]:
 
 
 def show(stream: IO[str], *logs: Log) -> None:
-    """
-    Print *logs* where *stream* is the standard output, and the error output as well.
-    """
+    """Print *logs* where *stream* is the standard output, and the error output as well."""
     with redirect_stdout(stream), redirect_stderr(stream):
         for log in logs:
             print_log(log)
 
 
 def screen(stream: IO[str]) -> list[str]:
-    """
-    Return the rows that the terminal shows.
-    """
+    """Return the rows that the terminal shows."""
     stream.write(END)
     stream.flush()
     descriptor = stream.screen.fileno()  # type: ignore[attr-defined]  # this test's own
@@ -62,9 +54,7 @@ def screen(stream: IO[str]) -> list[str]:
 
 
 def test_a_line_that_has_not_ended_is_drawn_over(terminal: IO[str]) -> None:
-    """
-    On a terminal a progress bar moves, and leaves its last state.
-    """
+    """On a terminal a progress bar moves, and leaves its last state."""
     show(terminal, Log("step 1", partial=True), Log("step 2", partial=True))
     assert screen(terminal) == ["step 2"]
     show(terminal, Log("step 3"))
@@ -72,9 +62,7 @@ def test_a_line_that_has_not_ended_is_drawn_over(terminal: IO[str]) -> None:
 
 
 def test_another_line_takes_the_place_of_one_that_has_not_ended(terminal: IO[str]) -> None:
-    """
-    A line of another call is not written behind a progress bar.
-    """
+    """A line of another call is not written behind a progress bar."""
     show(
         terminal,
         Log("step 1", "STDERR", call_id="a", partial=True),
@@ -88,9 +76,7 @@ def test_another_line_takes_the_place_of_one_that_has_not_ended(terminal: IO[str
 def test_a_line_of_one_of_several_nodes_says_of_which(
     terminal: IO[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """
-    The lines of a call that runs on several nodes begin with the number of the node.
-    """
+    """The lines of a call that runs on several nodes begin with the number of the node."""
     show(terminal, Log("step 1", rank=1, partial=True))
     assert screen(terminal) == ["[1] step 1"]
     print_log(Log("hello", rank=0))
@@ -113,26 +99,20 @@ def test_a_long_line_is_cut_where_it_is_drawn(terminal: IO[str]) -> None:
 
 
 def test_a_file_has_whole_lines_alone() -> None:
-    """
-    A file gets each line when it has ended, and no partial lines.
-    """
+    """A file gets each line when it has ended, and no partial lines."""
     file = io.StringIO()
     show(file, *(Log(f"step {step}", partial=True) for step in range(5)), Log("step 5"))
     assert file.getvalue() == "step 5\n"
 
 
 def test_a_line_that_has_not_ended_is_kept_as_one() -> None:
-    """
-    A partial line keeps its mark in a journal.
-    """
+    """A partial line keeps its mark in a journal."""
     log = Log("step 1", "STDERR", "USER", 1.5, "call", partial=True)
     assert decode_event(encode_event(log)) == log
 
 
 def test_a_line_that_several_calls_get_is_printed_once() -> None:
-    """
-    What a worker prints for it knows not which of its calls is one line, not one of each.
-    """
+    """What a worker prints for it knows not which of its calls is one line, not one of each."""
     stream = io.StringIO()
     unknown, same = Log("hello"), Log("hello")
     show(stream, unknown, unknown, same, same)

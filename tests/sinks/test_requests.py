@@ -1,6 +1,4 @@
-"""
-Requests: what an execution raises when it is asked for something names its host.
-"""
+"""Requests: what an execution raises when it is asked for something names its host."""
 
 from __future__ import annotations
 
@@ -54,17 +52,13 @@ class FailingHost(WrapperHost):
         return execution
 
     def end_calls(self) -> None:
-        """
-        End the calls, which cannot be cancelled by the methods of their executions.
-        """
+        """End the calls, which cannot be cancelled by the methods of their executions."""
         for execution in self.executions:
             LateExecution.cancel(execution, 0.1)
 
 
 class FailingExecution(LateExecution):
-    """
-    An execution that raises when it is asked for something.
-    """
+    """An execution that raises when it is asked for something."""
 
     fails: tuple[str, ...] = ()
     kind: type[Exception] = KeyError
@@ -127,9 +121,7 @@ SAYS = (
 def test_execution_that_does_not_take_the_reply(
     monkeypatch: pytest.MonkeyPatch, way: str, fails: tuple[str, ...], strict: str
 ) -> None:
-    """
-    A host whose send() raises ends the call, with the error that names it.
-    """
+    """A host whose send() raises ends the call, with the error that names it."""
     monkeypatch.setenv("FAL_CORE_STRICT", strict)
     at_home = function("current", host=InProcessHost())(one_more)
     policy: dict[str, Any] = {"retries": {"retries": 2}, "timeout": {"timeout": 60.0}}
@@ -153,9 +145,7 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("way", ["stream", "spawn"])
 def test_execution_that_takes_no_credit(way: str) -> None:
-    """
-    A stream whose host raises as it is given credit ends with the error that names it.
-    """
+    """A stream whose host raises as it is given credit ends with the error that names it."""
     counting = function("current", host=FailingHost())(many)
     with pytest.raises(PluginError) as caught:
         list(counting(100)) if way == "stream" else counting.spawn(100).return_value
@@ -164,9 +154,7 @@ def test_execution_that_takes_no_credit(way: str) -> None:
 
 @attrs.define(eq=False, slots=False)
 class LateHost(FailingHost):
-    """
-    A host whose launch returns after the deadline of the call.
-    """
+    """A host whose launch returns after the deadline of the call."""
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         is_over = threading.Event()
@@ -178,9 +166,7 @@ class LateHost(FailingHost):
 
 @pytest.mark.parametrize("kind", [FailingHost, LateHost])
 def test_deadline_of_an_execution_that_cannot_be_cancelled(kind: type[FailingHost]) -> None:
-    """
-    A call whose host raises from cancel() still ends with Timeout at its deadline.
-    """
+    """A call whose host raises from cancel() still ends with Timeout at its deadline."""
     host = kind(fails=("cancel",))
     try:
         with pytest.raises(Timeout):
@@ -191,9 +177,7 @@ def test_deadline_of_an_execution_that_cannot_be_cancelled(kind: type[FailingHos
 
 @pytest.mark.parametrize("method", ["cancel", "drain"])
 def test_requests_of_a_spawned_call_name_the_host(method: str) -> None:
-    """
-    What an execution raises names the host to whoever has asked.
-    """
+    """What an execution raises names the host to whoever has asked."""
     host = FailingHost(fails=("cancel", "drain"))
     info = function("current", host=host)(sleep).spawn()
     try:
@@ -208,9 +192,7 @@ def test_requests_of_a_spawned_call_name_the_host(method: str) -> None:
 def test_future_of_an_execution_that_cannot_be_cancelled(
     way: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A cancelled future is cancelled, and the log says that its host could not end the call.
-    """
+    """A cancelled future is cancelled, and the log says that its host could not end the call."""
     monkeypatch.setattr(breaches, "_told", set())
     host = FailingHost(fails=("cancel",))
     slow = function("current", host=host)(sleep)
@@ -230,9 +212,7 @@ def test_future_of_an_execution_that_cannot_be_cancelled(
 def test_what_cancels_raise_is_logged_once_of_each_class(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A host that names the call in what it raises fills no log, and no memory.
-    """
+    """A host that names the call in what it raises fills no log, and no memory."""
     monkeypatch.setattr(breaches, "_told", set())
     for number in range(20):
         execution = FailingExecution(f"call-{number}")

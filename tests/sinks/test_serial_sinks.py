@@ -1,6 +1,4 @@
-"""
-Sinks that take one event at a time.
-"""
+"""Sinks that take one event at a time."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_core.sinks.sinks_around import SinkAround
 
 @pytest.mark.parametrize("is_driver", [True, False])
 def test_a_sink_is_made_serial_once(*, is_driver: bool) -> None:
-    """
-    What a host sees stays a driver, or none, and passes on nothing after the end.
-    """
+    """What a host sees stays a driver, or none, and passes on nothing after the end."""
     events: list[Event] = []
     sink = SinkAround(events.append) if is_driver else events.append
 

@@ -1,6 +1,4 @@
-"""
-Sinks around sinks: what they do not handle reaches the inner sink unchanged.
-"""
+"""Sinks around sinks: what they do not handle reaches the inner sink unchanged."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_core.sinks.sinks_around import SinkAround
 
 
 def test_a_sink_around_passes_everything_on() -> None:
-    """
-    The inner sink gets all events that the outer one does not handle itself.
-    """
+    """The inner sink gets all events that the outer one does not handle itself."""
     got: list[Event] = []
     events: list[Event] = [State("running"), Log("a line"), Outcome(Sealed(b"")), Exited()]
     around = SinkAround(got.append)
@@ -28,9 +24,7 @@ def test_a_sink_around_passes_everything_on() -> None:
 
 
 def test_a_sink_around_raises_the_exception_of_the_inner_one() -> None:
-    """
-    An exception of the inner sink reaches the host, which ends the call.
-    """
+    """An exception of the inner sink reaches the host, which ends the call."""
 
     def fail(event: Any) -> None:
         raise LookupError("inner")
@@ -40,9 +34,7 @@ def test_a_sink_around_raises_the_exception_of_the_inner_one() -> None:
 
 
 class Named(CallSink):
-    """
-    A sink that knows its host.
-    """
+    """A sink that knows its host."""
 
     @property
     def host_name(self) -> str:
@@ -50,9 +42,7 @@ class Named(CallSink):
 
 
 class Last(SinkAround):
-    """
-    A sink around a method of its own.
-    """
+    """A sink around a method of its own."""
 
     def __init__(self) -> None:
         super().__init__(self.take)
@@ -77,9 +67,7 @@ def test_a_sink_around_knows_the_innermost_one() -> None:
 
 
 def test_a_sink_around_drives_if_the_inner_one_does() -> None:
-    """
-    A host sees a driver only if there is a thread that drives.
-    """
+    """A host sees a driver only if there is a thread that drives."""
 
     class Driving(CallSink, Driver):
         pass

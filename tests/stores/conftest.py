@@ -1,6 +1,4 @@
-"""
-A store of directories, and programs that build into it.
-"""
+"""A store of directories, and programs that build into it."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Directory
 
 @pytest.fixture
 def start(store: DirectoryStore) -> Iterator[Start]:
-    """
-    Return a function that starts a Python with a script, which is killed in the end.
-    """
+    """Return a function that starts a Python with a script, which is killed in the end."""
     processes: list[subprocess.Popen[str]] = []
 
     def begin(script: str, *arguments: str) -> subprocess.Popen[str]:

@@ -1,6 +1,4 @@
-"""
-Builds: one at a time, and nothing remains of one that does not finish.
-"""
+"""Builds: one at a time, and nothing remains of one that does not finish."""
 
 from __future__ import annotations
 
@@ -24,16 +22,12 @@ if TYPE_CHECKING:
 
 
 def fill(build: Build) -> None:
-    """
-    Build an entry of one file.
-    """
+    """Build an entry of one file."""
     Path(build.directory, "file").write_text(build.key)
 
 
 def names_below(store: DirectoryStore) -> list[str]:
-    """
-    Return the names of what lies in *store*, but for its locks.
-    """
+    """Return the names of what lies in *store*, but for its locks."""
     found: list[str] = []
     # A walk passes over what is removed meanwhile.
     for folder, folders, files in os.walk(store.root):
@@ -43,9 +37,7 @@ def names_below(store: DirectoryStore) -> list[str]:
 
 
 def test_waiting_for_a_lock_can_be_cancelled(tmp_path: Path) -> None:
-    """
-    Waiting is announced once, and ends when it is cancelled.
-    """
+    """Waiting is announced once, and ends when it is cancelled."""
     path = str(tmp_path / "lock")
     cancelled = Event()
     with (
@@ -84,9 +76,7 @@ RACE = """
 @pytest.mark.faults
 @pytest.mark.usefixtures("store")
 def test_racing_builders_build_once(start: Start) -> None:
-    """
-    What many threads of four processes request at once is built by one of them.
-    """
+    """What many threads of four processes request at once is built by one of them."""
     processes = [start(RACE) for _ in range(4)]
     for process in processes:
         assert process.stdout is not None
@@ -100,9 +90,7 @@ def test_racing_builders_build_once(start: Start) -> None:
 
 
 def test_waiting_builder_says_so_once(store: DirectoryStore) -> None:
-    """
-    Who waits for another build is told in one line, and gets what it has built.
-    """
+    """Who waits for another build is told in one line, and gets what it has built."""
     began, go_on = Event(), Event()
     lines: list[Log] = []
 
@@ -133,9 +121,7 @@ def test_waiting_builder_says_so_once(store: DirectoryStore) -> None:
 
 
 def test_cache_that_is_emptied_during_a_build(store: DirectoryStore) -> None:
-    """
-    The error is that of the build, and nothing is waited for as the program ends.
-    """
+    """The error is that of the build, and nothing is waited for as the program ends."""
 
     def fail(build: Build) -> None:
         shutil.rmtree(store.root)
@@ -150,9 +136,7 @@ def test_cache_that_is_emptied_during_a_build(store: DirectoryStore) -> None:
 
 @pytest.mark.parametrize("in_place", [False, True])
 def test_nothing_remains_of_a_build_that_fails(store: DirectoryStore, in_place: bool) -> None:
-    """
-    The directory of a build that fails or is cancelled is removed.
-    """
+    """The directory of a build that fails or is cancelled is removed."""
 
     def fail(build: Build) -> None:
         fill(build)
@@ -252,9 +236,7 @@ def test_process_that_ends_ends_its_builds(store: DirectoryStore, start: Start) 
 
 
 def test_entry_may_have_another_name_than_its_key(store: DirectoryStore) -> None:
-    """
-    A build names what it has made, as by a digest of its content.
-    """
+    """A build names what it has made, as by a digest of its content."""
     with (
         store.building("one", log=print, cancelled=Event()),
         store.open_build("one", cancelled=Event()) as build,

@@ -1,6 +1,4 @@
-"""
-What child processes of builds print, line by line.
-"""
+"""What child processes of builds print, line by line."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_core.stores import exiting, read_lines
 
 @contextmanager
 def printing(code: str) -> Iterator[subprocess.Popen[bytes]]:
-    """
-    Run *code* in a process, which has ended when the context does.
-    """
+    """Run *code* in a process, which has ended when the context does."""
     with subprocess.Popen(
         [sys.executable, "-u", "-I", "-c", code],
         stdin=subprocess.PIPE,
@@ -33,9 +29,7 @@ def printing(code: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def outputs_of(process: subprocess.Popen[bytes]) -> tuple[int, int]:
-    """
-    Return the descriptors of what *process* prints and complains.
-    """
+    """Return the descriptors of what *process* prints and complains."""
     assert process.stdout is not None
     assert process.stderr is not None
     return process.stdout.fileno(), process.stderr.fileno()
@@ -62,9 +56,7 @@ def test_lines_of_several_outputs_are_told_apart() -> None:
 
 
 def test_process_that_was_left_behind_is_not_waited_for() -> None:
-    """
-    The lines end with the child process, though another process holds its output.
-    """
+    """The lines end with the child process, though another process holds its output."""
     code = (
         "import subprocess, sys\n"
         "sleeper = [sys.executable, '-c', 'import sys; sys.stdin.read()']\n"
@@ -79,9 +71,7 @@ def test_process_that_was_left_behind_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize("event", ["cancelled", "exiting"])
 def test_nobody_waits_for_lines_any_more(event: str) -> None:
-    """
-    Silence ends with the build: when its call is cancelled, and when this process ends.
-    """
+    """Silence ends with the build: when its call is cancelled, and when this process ends."""
     cancelled = Event()
     chosen = cancelled if event == "cancelled" else exiting
     with printing("print(1); import sys; sys.stdin.read()") as process:
@@ -97,9 +87,7 @@ def test_nobody_waits_for_lines_any_more(event: str) -> None:
 
 
 def test_a_line_without_an_end_is_cut() -> None:
-    """
-    It does not fill the memory, and nothing of it is lost.
-    """
+    """It does not fill the memory, and nothing of it is lost."""
     with printing("import sys; sys.stdout.write('a' * 200_000 + '\\nb')") as process:
         out, _ = outputs_of(process)
         found = list(

@@ -1,6 +1,4 @@
-"""
-Stores of directories: finding and taking what was built.
-"""
+"""Stores of directories: finding and taking what was built."""
 
 from __future__ import annotations
 
@@ -21,16 +19,12 @@ if TYPE_CHECKING:
 
 
 def fill(build: Build) -> None:
-    """
-    Build an entry of one file.
-    """
+    """Build an entry of one file."""
     Path(build.directory, "file").write_text(build.key)
 
 
 def put(store: DirectoryStore, key: str, **options: str | bool) -> Path:
-    """
-    Build an entry of *key*, and return its path.
-    """
+    """Build an entry of *key*, and return its path."""
     lines: list[Log] = []
     path = store.find_or_build(
         key,
@@ -44,9 +38,7 @@ def put(store: DirectoryStore, key: str, **options: str | bool) -> Path:
 
 @pytest.mark.parametrize("in_place", [False, True])
 def test_entry_is_built_once(store: DirectoryStore, in_place: bool) -> None:
-    """
-    What was built is found again, and nothing of its build remains.
-    """
+    """What was built is found again, and nothing of its build remains."""
     path = put(store, "one", in_place=in_place)
     assert path == Path(store.path("one"))
     (path / "file").write_text("kept")
@@ -64,9 +56,7 @@ def test_entry_is_built_once(store: DirectoryStore, in_place: bool) -> None:
 
 
 def test_faults_of_entries(store: DirectoryStore) -> None:
-    """
-    An entry without its marker, or with that of another, is not found and built again.
-    """
+    """An entry without its marker, or with that of another, is not found and built again."""
     assert store.find("one") is None
     assert store.find_fault("one") == "its directory is gone"
     path = put(store, "one")
@@ -84,9 +74,7 @@ def test_faults_of_entries(store: DirectoryStore) -> None:
 
 
 def test_entry_is_in_use_while_a_process_has_taken_it(store: DirectoryStore) -> None:
-    """
-    An entry is taken by whoever finds it, and until it is released.
-    """
+    """An entry is taken by whoever finds it, and until it is released."""
     path = put(store, "one")
     assert store.is_in_use("one", [])
     store.release("one")
@@ -103,9 +91,7 @@ def test_entry_is_in_use_while_a_process_has_taken_it(store: DirectoryStore) -> 
 @pytest.mark.faults
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_child_of_a_fork_leaves_the_marks_to_its_parent(store: DirectoryStore) -> None:
-    """
-    A forked child does not hold what its parent has taken.
-    """
+    """A forked child does not hold what its parent has taken."""
     put(store, "one")
     child = os.fork()
     if child == 0:
@@ -119,9 +105,7 @@ def test_child_of_a_fork_leaves_the_marks_to_its_parent(store: DirectoryStore) -
 
 
 def test_mark_ends_with_its_process(store: DirectoryStore, start: Start) -> None:
-    """
-    An entry is in use while the process that found it lives, and free once it is killed.
-    """
+    """An entry is in use while the process that found it lives, and free once it is killed."""
     put(store, "one")
     store.release("one")
     process = start("print(store.find('one'), flush=True); sys.stdin.readline()")
@@ -135,9 +119,7 @@ def test_mark_ends_with_its_process(store: DirectoryStore, start: Start) -> None
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="Only root makes directories of other users.")
 def test_store_of_another_user_is_refused(store: DirectoryStore) -> None:
-    """
-    A store that somebody else could change is refused before anything is built.
-    """
+    """A store that somebody else could change is refused before anything is built."""
     place = Path(store.root)
     place.mkdir(parents=True)
     os.chown(place, 54321, 54321)
@@ -150,9 +132,7 @@ def test_store_of_another_user_is_refused(store: DirectoryStore) -> None:
 def test_errors_of_the_file_system_are_errors_of_the_build(
     store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """
-    A build that cannot write says so in one sentence, with the kind of environment.
-    """
+    """A build that cannot write says so in one sentence, with the kind of environment."""
 
     def missing(build: Build) -> None:
         Path(build.directory, "no", "such", "file").write_text("")

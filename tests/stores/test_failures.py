@@ -1,6 +1,4 @@
-"""
-Failures: who waits for a build that fails takes its error, and nobody else does.
-"""
+"""Failures: who waits for a build that fails takes its error, and nobody else does."""
 
 from __future__ import annotations
 
@@ -79,9 +77,7 @@ def test_many_waiters_of_a_failing_build_cause_one_build(start: Start, tmp_path:
 
 
 class Neighbours:
-    """
-    A build that fails as soon as another call waits for it.
-    """
+    """A build that fails as soon as another call waits for it."""
 
     def __init__(self, store: DirectoryStore) -> None:
         self._store = store
@@ -132,9 +128,7 @@ def neighbours(store: DirectoryStore) -> Neighbours:
 
 
 def failure_of(store: DirectoryStore) -> Path:
-    """
-    Return the file with the error of the last build of "one".
-    """
+    """Return the file with the error of the last build of "one"."""
     return Path(f"{store.lock_path('one')}.failure")
 
 
@@ -151,9 +145,7 @@ def test_a_later_call_builds_anew(neighbours: Neighbours, store: DirectoryStore)
 
 
 def test_equal_terms_share_an_error(neighbours: Neighbours) -> None:
-    """
-    Who waits with the same credentials takes the error.
-    """
+    """Who waits with the same credentials takes the error."""
     assert not neighbours.has_built(first=("user", "pa55word"), second=("user", "pa55word"))
 
 
@@ -189,9 +181,7 @@ def test_other_variables_are_other_terms(
 
 @pytest.mark.parametrize("error", [LookupError("no thing"), Cancelled("no thing")])
 def test_only_errors_of_builds_are_shared(neighbours: Neighbours, error: Exception) -> None:
-    """
-    A fault of the process that builds, or its cancellation, is no matter of those who wait.
-    """
+    """A fault of the process that builds, or its cancellation, is no matter of those who wait."""
     assert neighbours.has_built(error=error)
 
 
@@ -201,9 +191,7 @@ def test_only_errors_of_builds_are_shared(neighbours: Neighbours, error: Excepti
 def test_only_what_this_user_has_left_is_taken(
     store: DirectoryStore, tmp_path: Path, harm: str
 ) -> None:
-    """
-    An error that others could have written, or that is not whole, is not taken.
-    """
+    """An error that others could have written, or that is not whole, is not taken."""
     store.make_directories()
     waiting = Failures(store.lock_path("one"))
     Failures(store.lock_path("one")).keep(ERROR)
@@ -224,9 +212,7 @@ def test_only_what_this_user_has_left_is_taken(
 
 
 def test_a_long_error_is_cut(store: DirectoryStore) -> None:
-    """
-    What is left of an error is small, however long it is.
-    """
+    """What is left of an error is small, however long it is."""
     store.make_directories()
     waiting = Failures(store.lock_path("one"))
     lines = tuple(f"{number} {'é' * 9000}" for number in range(100))
@@ -240,9 +226,7 @@ def test_a_long_error_is_cut(store: DirectoryStore) -> None:
 
 
 def test_errors_are_leftovers(store: DirectoryStore) -> None:
-    """
-    The errors of builds that nobody waits for go with the leftovers.
-    """
+    """The errors of builds that nobody waits for go with the leftovers."""
     store.make_directories()
     Failures(store.lock_path("one")).keep(ERROR)
     store.leftovers(dry_run=True)

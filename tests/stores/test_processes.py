@@ -1,6 +1,4 @@
-"""
-The processes of this machine.
-"""
+"""The processes of this machine."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from fal_core.stores import processes
 
 
 def test_running_process_is_seen() -> None:
-    """
-    A process is seen with its command line until it has ended.
-    """
+    """A process is seen with its command line until it has ended."""
     assert processes.is_visible()
     command = [sys.executable, "-c", "print(); input()"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -1,6 +1,4 @@
-"""
-Pruning over several stores.
-"""
+"""Pruning over several stores."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_core.stores import Category, Store, StoredEntry, entries_of, prune
 
 
 def entry(key: str, age: float, size: int = 100, **facts: object) -> StoredEntry:
-    """
-    Return an entry that was last used *age* seconds ago.
-    """
+    """Return an entry that was last used *age* seconds ago."""
     then = time.time() - age
     return StoredEntry(
         kind="thing",
@@ -31,9 +27,7 @@ def entry(key: str, age: float, size: int = 100, **facts: object) -> StoredEntry
 
 @attrs.define(kw_only=True)
 class Shelf(Store):
-    """
-    A store in memory, as an engine's would be.
-    """
+    """A store in memory, as an engine's would be."""
 
     kind: str = "thing"
     category: Category = "images"
@@ -54,16 +48,12 @@ class Shelf(Store):
 
 
 def keys(entries: Sequence[StoredEntry]) -> list[str]:
-    """
-    Return the keys of *entries*.
-    """
+    """Return the keys of *entries*."""
     return [each.key for each in entries]
 
 
 def test_the_longest_unused_go_first_over_all_stores() -> None:
-    """
-    A limit counts what all stores keep, and takes the least recently used of any of them.
-    """
+    """A limit counts what all stores keep, and takes the least recently used of any of them."""
     first = Shelf(things=[entry("a", 400), entry("c", 200)])
     second = Shelf(things=[entry("b", 300), entry("d", 100)], left=7)
     planned = prune([first, second], max_size=150, dry_run=True)
@@ -78,9 +68,7 @@ def test_the_longest_unused_go_first_over_all_stores() -> None:
 
 
 def test_entries_that_were_not_used_for_long_go() -> None:
-    """
-    An age takes what was not used since; without a limit only damaged ones and leftovers go.
-    """
+    """An age takes what was not used since; without a limit only damaged ones and leftovers go."""
     shelf = Shelf(things=[entry("old", 400), entry("new", 100), entry("bad", 10, fault="gone")])
     assert keys(prune([shelf], dry_run=True).entries) == ["bad"]
     assert keys(prune([shelf], unused_for=200).entries) == ["old", "bad"]
@@ -89,9 +77,7 @@ def test_entries_that_were_not_used_for_long_go() -> None:
 
 
 def test_what_is_in_use_or_belongs_to_others_stays() -> None:
-    """
-    Entries in use stay and count; those of shared stores stay and do not, but leftovers go.
-    """
+    """Entries in use stay and count; those of shared stores stay and do not, but leftovers go."""
     shelf = Shelf(
         things=[
             entry("used", 400, in_use=True),
@@ -107,9 +93,7 @@ def test_what_is_in_use_or_belongs_to_others_stays() -> None:
 
 
 def test_store_that_fails_is_told_of_or_raises() -> None:
-    """
-    The entries of other stores are listed and removed beside a store that fails.
-    """
+    """The entries of other stores are listed and removed beside a store that fails."""
 
     class Down(Shelf):
         def entries(self) -> list[StoredEntry]:
@@ -136,9 +120,7 @@ def test_store_that_fails_is_told_of_or_raises() -> None:
 
 
 def test_store_without_leftovers() -> None:
-    """
-    A store need not know of leftovers.
-    """
+    """A store need not know of leftovers."""
 
     class Plain(Shelf):
         leftovers = Store.leftovers

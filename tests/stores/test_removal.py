@@ -1,6 +1,4 @@
-"""
-Listing and removing what stores of directories keep.
-"""
+"""Listing and removing what stores of directories keep."""
 
 from __future__ import annotations
 
@@ -17,25 +15,19 @@ from fal_core.stores import Build, DirectoryStore
 
 
 def fill(build: Build) -> None:
-    """
-    Build an entry of one file.
-    """
+    """Build an entry of one file."""
     Path(build.directory, "file").write_bytes(bytes(10_000))
 
 
 def put(store: DirectoryStore, key: str, summary: str = "") -> Path:
-    """
-    Build an entry that nothing uses.
-    """
+    """Build an entry that nothing uses."""
     path = store.find_or_build(key, fill, log=print, cancelled=Event(), summary=summary)
     store.release(key)
     return Path(path)
 
 
 def test_entries_are_listed(store: DirectoryStore) -> None:
-    """
-    An entry is listed with its size, its times, its use and its summary.
-    """
+    """An entry is listed with its size, its times, its use and its summary."""
     assert store.entries() == []
     assert not Path(store.root).exists()
     path = put(store, "one", "a thing")
@@ -56,9 +48,7 @@ def test_entries_are_listed(store: DirectoryStore) -> None:
 
 
 def test_entry_in_use_is_not_removed(store: DirectoryStore) -> None:
-    """
-    An entry stays while a process has taken it, or another build of it runs.
-    """
+    """An entry stays while a process has taken it, or another build of it runs."""
     path = put(store, "one")
     [entry] = store.entries()
     store.take("one")
@@ -78,9 +68,7 @@ def test_entry_in_use_is_not_removed(store: DirectoryStore) -> None:
 
 
 def test_running_program_keeps_its_entry(store: DirectoryStore) -> None:
-    """
-    A process that runs a program of an entry uses it, although it has taken nothing.
-    """
+    """A process that runs a program of an entry uses it, although it has taken nothing."""
     path = put(store, "one")
     program = path / "python"
     program.symlink_to(sys.executable)
@@ -98,9 +86,7 @@ def test_running_program_keeps_its_entry(store: DirectoryStore) -> None:
 
 
 def test_leftovers_are_what_nobody_continues(store: DirectoryStore) -> None:
-    """
-    Trash and builds without a builder go; those whose key is locked stay.
-    """
+    """Trash and builds without a builder go; those whose key is locked stay."""
     put(store, "whole")
     root = Path(store.root)
     for name in ("building/left.12", "building/going.34", "trash/56"):
@@ -124,9 +110,7 @@ def test_leftovers_are_what_nobody_continues(store: DirectoryStore) -> None:
 
 
 def test_discarded_entry_is_gone(store: DirectoryStore) -> None:
-    """
-    An entry is removed with its contents; one that does not exist is no error.
-    """
+    """An entry is removed with its contents; one that does not exist is no error."""
     path = put(store, "one")
     store.discard("one")
     store.discard("one")
@@ -135,9 +119,7 @@ def test_discarded_entry_is_gone(store: DirectoryStore) -> None:
 
 
 def test_removing_beside_builds_breaks_none(store: DirectoryStore) -> None:
-    """
-    A build returns an entry that exists, even if others are removed meanwhile.
-    """
+    """A build returns an entry that exists, even if others are removed meanwhile."""
     stop = Event()
 
     def remove_all() -> None:

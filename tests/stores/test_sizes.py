@@ -1,6 +1,4 @@
-"""
-Sizes that are measured once.
-"""
+"""Sizes that are measured once."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ def grow(path: Path, size: int = 50_000) -> None:
 
 
 def test_an_entry_is_measured_once_after_each_use(store: DirectoryStore) -> None:
-    """
-    What is listed again has the size that was measured, until somebody has used it.
-    """
+    """What is listed again has the size that was measured, until somebody has used it."""
     path = Path(
         store.find_or_build(
             "one",
@@ -48,9 +44,7 @@ def test_an_entry_is_measured_once_after_each_use(store: DirectoryStore) -> None
 
 
 def test_an_entry_in_use_is_measured_each_time(tmp_path: Path) -> None:
-    """
-    A program that runs in it may write there, so nothing is kept.
-    """
+    """A program that runs in it may write there, so nothing is kept."""
     grow(tmp_path / "file")
     assert entry_usage(str(tmp_path), last_used=LONG_AGO, in_use=True) >= 50_000
     assert os.listdir(tmp_path) == ["file"]
@@ -58,9 +52,7 @@ def test_an_entry_in_use_is_measured_each_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "many", "-"])
 def test_a_size_that_cannot_be_read_is_measured(tmp_path: Path, content: str) -> None:
-    """
-    What a full disk has left of it does not matter.
-    """
+    """What a full disk has left of it does not matter."""
     grow(tmp_path / "file")
     (tmp_path / SIZE).write_text(content)
     assert entry_usage(str(tmp_path), last_used=LONG_AGO, in_use=False) >= 50_000
@@ -68,9 +60,7 @@ def test_a_size_that_cannot_be_read_is_measured(tmp_path: Path, content: str) ->
 
 
 def test_an_entry_that_is_gone_has_no_size(tmp_path: Path) -> None:
-    """
-    Nothing is made in its place.
-    """
+    """Nothing is made in its place."""
     assert entry_usage(str(tmp_path / "gone"), last_used=LONG_AGO, in_use=False) == 0
     assert not (tmp_path / "gone").exists()
 
@@ -78,9 +68,7 @@ def test_an_entry_that_is_gone_has_no_size(tmp_path: Path) -> None:
 def test_directories_of_a_cache_are_measured_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    One that has settled is not read again until it changes itself.
-    """
+    """One that has settled is not read again until it changes itself."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "archive"
     for name in ("old", "new"):
@@ -103,9 +91,7 @@ def test_directories_of_a_cache_are_measured_once(
 def test_a_cache_that_cannot_be_written_is_measured_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Without a place for what is kept, sizes are right all the same.
-    """
+    """Without a place for what is kept, sizes are right all the same."""
     (tmp_path / "file").write_text("where a directory would be")
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "file" / "cache"))
     (tmp_path / "archive" / "old").mkdir(parents=True)

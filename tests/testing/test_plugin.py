@@ -1,6 +1,4 @@
-"""
-The plugin of pytest for those who use fal-core.
-"""
+"""The plugin of pytest for those who use fal-core."""
 
 from __future__ import annotations
 
@@ -33,18 +31,14 @@ def count(up_to: int):
 
 
 def test_functions_of_any_kind_run_in_this_process(in_process: Any) -> None:
-    """
-    A function runs in the process of the test, without what its environment would have.
-    """
+    """A function runs in the process of the test, without what its environment would have."""
     assert in_process(find_process)() == os.getpid()
     assert list(in_process(count)(3)) == [0, 1, 2]
     assert find_process.options.environment["requirements"] == ["not-to-be-installed"]
 
 
 def test_errors_and_maps_are_those_of_any_host(in_process: Any) -> None:
-    """
-    The function is called through a host: what it raises and maps is as everywhere.
-    """
+    """The function is called through a host: what it raises and maps is as everywhere."""
     here = in_process(find_process)
     with pytest.raises(LookupError, match="asked to"):
         here(fails=True)
@@ -52,9 +46,7 @@ def test_errors_and_maps_are_those_of_any_host(in_process: Any) -> None:
 
 
 def test_functions_of_a_module_are_replaced_until_the_test_ends() -> None:
-    """
-    Given a module, all its isolated functions run in this process, and later as before.
-    """
+    """Given a module, all its isolated functions run in this process, and later as before."""
     module = ModuleType("module")
     declared: Any = module
     declared.find_process, declared.other = find_process, os.getpid
@@ -69,9 +61,7 @@ def test_functions_of_a_module_are_replaced_until_the_test_ends() -> None:
 
 
 def test_something_else_is_refused(in_process: Any) -> None:
-    """
-    A function that is not isolated is an error that says what is.
-    """
+    """A function that is not isolated is an error that says what is."""
     with pytest.raises(TypeError, match="takes an isolated function or a module"):
         in_process(os.getpid)
 
@@ -98,9 +88,7 @@ TESTS = """
 
 
 def test_marker_runs_functions_where_they_are_declared_to(tmp_path: Path) -> None:
-    """
-    With the marker, which is registered, a function runs on its own host.
-    """
+    """With the marker, which is registered, a function runs on its own host."""
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["fal_core.testing.plugin"]\n')
     (tmp_path / "test_both.py").write_text(textwrap.dedent(TESTS), "utf-8")
     run = [sys.executable, "-m", "pytest", "-q", "--strict-markers", "-p", "no:cacheprovider"]

@@ -1,6 +1,4 @@
-"""
-Another Python: functions of tests that run in it.
-"""
+"""Another Python: functions of tests that run in it."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_core.testing.pythons import InstalledPython
 
 
 def test_function_runs_in_another_python() -> None:
-    """
-    While the context lasts, a function runs in a Python that the test does not run in.
-    """
+    """While the context lasts, a function runs in a Python that the test does not run in."""
     with other_python() as version:
 
         @function("installed-python", python_version=version, host=ProcessHost())
@@ -40,9 +36,7 @@ def test_function_runs_in_another_python() -> None:
 def test_test_is_skipped_where_there_is_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Where no other Python is installed the test is skipped, and says why.
-    """
+    """Where no other Python is installed the test is skipped, and says why."""
     monkeypatch.setenv("PATH", str(tmp_path))
     skipped = pytest.raises(pytest.skip.Exception, match=f"beside {THIS_PYTHON}")
     with skipped, other_python():

@@ -1,6 +1,4 @@
-"""
-A Python with variables: its functions see them, and whether it was built here is known.
-"""
+"""A Python with variables: its functions see them, and whether it was built here is known."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_core.testing.variables import (
 
 
 def test_function_sees_the_variable_of_its_environment() -> None:
-    """
-    While the context lasts, a function sees the value that it declares.
-    """
+    """While the context lasts, a function sees the value that it declares."""
     with python_with_variables() as value:
 
         @function("python-with-variables", law_value=value, host=ProcessHost())

@@ -1,6 +1,4 @@
-"""
-Tests that need several distributions, or a service of this machine.
-"""
+"""Tests that need several distributions, or a service of this machine."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ class Server:
     pid: int
 
     def session_of(self, pid: int) -> list[int]:
-        """
-        Return the processes of the session in which *pid* runs.
-        """
+        """Return the processes of the session in which *pid* runs."""
         sessions = [[one, *trees.descendants(one)] for one in trees.children(self.pid)]
         [found] = [session for session in sessions if pid in session]
         return found
@@ -55,9 +51,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """
-    A real sshd on loopback that lets this user in with a key.
-    """
+    """A real sshd on loopback that lets this user in with a key."""
     sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     if sshd is None or shutil.which("ssh") is None:
         pytest.skip("openssh-server and openssh-client are not both installed")
@@ -98,9 +92,7 @@ def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def wait_for(port: int) -> None:
-    """
-    Return once something listens on *port*.
-    """
+    """Return once something listens on *port*."""
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -115,9 +107,7 @@ def wait_for(port: int) -> None:
 
 
 def load_example(name: str) -> ModuleType:
-    """
-    Return the module ``examples/<name>.py``.
-    """
+    """Return the module ``examples/<name>.py``."""
     spec = importlib.util.spec_from_file_location(name, ROOT / f"examples/{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -129,23 +119,17 @@ def load_example(name: str) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def ssh_example() -> ModuleType:
-    """
-    The host of the tutorial.
-    """
+    """The host of the tutorial."""
     return load_example("ssh_host")
 
 
 @pytest.fixture(scope="session")
 def building_example() -> ModuleType:
-    """
-    The host that builds on another machine.
-    """
+    """The host that builds on another machine."""
     return load_example("building_host")
 
 
 @pytest.fixture(scope="session")
 def directory_example() -> ModuleType:
-    """
-    The host that detaches work.
-    """
+    """The host that detaches work."""
     return load_example("directory_host")

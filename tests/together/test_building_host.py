@@ -1,6 +1,4 @@
-"""
-The example of a host that builds elsewhere: the conformance suite, behind a real sshd.
-"""
+"""The example of a host that builds elsewhere: the conformance suite, behind a real sshd."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ if "all" not in (os.environ.get("FAL_CORE_LAWS"), os.environ.get("FAL_CORE_FAULT
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A Python of the other machine, with a cache of its own.
-    """
+    """A Python of the other machine, with a cache of its own."""
     folder = tmp_path_factory.mktemp("there")
     path = folder / "python"
     # It reaches the index by the certificates and proxies of this one.
@@ -80,9 +76,7 @@ def host_program(ssh_server: Any, building_example: ModuleType, python: Path) ->
 
 @pytest.fixture
 def lose_place(ssh_server: Any) -> Callable[[int, str], None]:
-    """
-    End the session of the agent there, and all that runs in it.
-    """
+    """End the session of the agent there, and all that runs in it."""
 
     def lose(pid: int, hostname: str) -> None:
         for each in ssh_server.session_of(pid):
@@ -92,9 +86,7 @@ def lose_place(ssh_server: Any) -> Callable[[int, str], None]:
 
 
 def test_an_environment_is_built_there_once(host: Host[..., Any], python: Path) -> None:
-    """
-    The environment is in the cache of the other machine, and so is the code that has built it.
-    """
+    """The environment is in the cache of the other machine, and so is the code that has built it."""
 
     @function("virtualenv", host=host)
     def find_prefix() -> str:

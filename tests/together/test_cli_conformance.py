@@ -1,6 +1,4 @@
-"""
-``fal-core hosts check``, and the conformance of projects that were just created.
-"""
+"""``fal-core hosts check``, and the conformance of projects that were just created."""
 
 from __future__ import annotations
 
@@ -102,9 +100,7 @@ HANGS = DEAD.replace(
 
 
 def promises(output: str) -> list[list[str]]:
-    """
-    Return the rows of the table of promises: state, group, and promise or reason.
-    """
+    """Return the rows of the table of promises: state, group, and promise or reason."""
     _, _, table = output.partition("STATE")
     heading, *lines = f"STATE{table}".splitlines()
     starts = [heading.index(name) for name in ("STATE", "GROUP", "PROMISE")]
@@ -114,9 +110,7 @@ def promises(output: str) -> list[list[str]]:
 
 
 def test_host_that_keeps_the_laws_passes(command_line: Any) -> None:
-    """
-    The laws are run against the host, each promise is listed as kept, and the exit code is 0.
-    """
+    """The laws are run against the host, each promise is listed as kept, and the exit code is 0."""
     done = command_line("hosts", "check", "local", "-k", "standard or as_itself", "-q")
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
@@ -149,9 +143,7 @@ def test_host_that_breaks_a_law_fails(command_line: Any) -> None:
 
 
 def test_ctrl_c_ends_a_check(command_line: Any) -> None:
-    """
-    After Ctrl-C the law that ran is not awaited, and the exit code is 130.
-    """
+    """After Ctrl-C the law that ran is not awaited, and the exit code is 130."""
     command_line.install("dead", HANGS)
     check = subprocess.Popen(
         [*command_line.argv, "hosts", "check", "dead", "-k", "comes_back", "-q"],
@@ -191,9 +183,7 @@ def test_host_that_is_broken_throughout_is_not_checked_to_the_end(command_line: 
 def test_host_that_is_broken_throughout_is_checked_to_the_end_on_request(
     command_line: Any,
 ) -> None:
-    """
-    With ``--keep-going`` further groups are run, and so are all laws that are chosen.
-    """
+    """With ``--keep-going`` further groups are run, and so are all laws that are chosen."""
     command_line.install("dead", DEAD)
     later = "test_lines_arrive_before_the_result"
     chosen = ("-k", f"test_a_result_comes_back or {later}", "-q", "--tb=no")
@@ -247,9 +237,7 @@ def test_laws_that_were_not_checked_are_told_last(command_line: Any) -> None:
 
 
 def test_strict_check_of_a_broken_host(command_line: Any) -> None:
-    """
-    A law that is broken counts for more than one that was not checked.
-    """
+    """A law that is broken counts for more than one that was not checked."""
     command_line.install("dead", DEAD)
     laws = "test_a_call_whose_place_is_lost_ends or test_lines_arrive_before_the_result"
     done = command_line("hosts", "check", "dead", "--strict", "-k", laws, "-q", "--tb=no")
@@ -258,9 +246,7 @@ def test_strict_check_of_a_broken_host(command_line: Any) -> None:
 
 
 def test_host_is_checked_by_its_url(command_line: Any) -> None:
-    """
-    A URL names the host as well as a name does, and what follows are arguments of pytest.
-    """
+    """A URL names the host as well as a name does, and what follows are arguments of pytest."""
     done = command_line("hosts", "check", "local://", "-k", "comes_back", "--tb=line", "-rA")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASSED" in done.stdout
@@ -268,18 +254,14 @@ def test_host_is_checked_by_its_url(command_line: Any) -> None:
 
 
 def test_no_law_is_an_error(command_line: Any) -> None:
-    """
-    Selecting no law at all is an error.
-    """
+    """Selecting no law at all is an error."""
     done = command_line("hosts", "check", "local", "-k", "no_such_law", "-q")
     assert done.returncode == 1
     assert "Error: No law was chosen" in done.stderr
 
 
 def test_host_project_keeps_every_law(command_line: Any, tmp_path: Path) -> None:
-    """
-    The project of a host passes its own conformance tests as it was created, once installed.
-    """
+    """The project of a host passes its own conformance tests as it was created, once installed."""
     assert command_line("plugins", "new", "deep-blue").returncode == 0
     project = tmp_path / "fal-host-deep-blue"
     # As an editable installation leaves it.

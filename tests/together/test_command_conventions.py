@@ -1,6 +1,4 @@
-"""
-What all commands have in common, those of plugins included.
-"""
+"""What all commands have in common, those of plugins included."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ Path = tuple[str, ...]
 
 
 def commands_under(group: click.Group, path: Path) -> Iterator[tuple[Path, click.Command]]:
-    """
-    Yield the commands of *group* and of the groups in it that are no groups, with their names.
-    """
+    """Yield the commands of *group* and of the groups in it that are no groups, with their names."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -40,31 +36,23 @@ HIDDEN = {"environments", "profile host"}
 
 @pytest.fixture(scope="module")
 def commands() -> dict[Path, click.Command]:
-    """
-    Every command by its names.
-    """
+    """Every command by its names."""
     return dict(commands_under(cli, ()))
 
 
 def without_hidden(commands: dict[Path, click.Command]) -> list[Path]:
-    """
-    Return the names of the commands that the help shows.
-    """
+    """Return the names of the commands that the help shows."""
     return [path for path in sorted(commands) if not {path[0], " ".join(path)} & HIDDEN]
 
 
 def examples_of(command: click.Command) -> list[str]:
-    """
-    Return the command lines that the help of *command* shows.
-    """
+    """Return the command lines that the help of *command* shows."""
     _, _, shown = (command.help or "").replace("Examples:", "Example:").partition("Example:\n")
     return [line.strip() for line in shown.splitlines() if line.strip()]
 
 
 def test_plugins_of_this_repository_add_commands(commands: dict[Path, click.Command]) -> None:
-    """
-    The tests below are about more than the commands of the core.
-    """
+    """The tests below are about more than the commands of the core."""
     groups = {path[0] for path in commands}
     assert {"run", "env", "apps", "stages", "server", "machines"} <= groups
 
@@ -72,9 +60,7 @@ def test_plugins_of_this_repository_add_commands(commands: dict[Path, click.Comm
 def test_command_prints_json(
     commands: dict[Path, click.Command], check_all: Callable[..., None]
 ) -> None:
-    """
-    Each command has the flag ``--json``.
-    """
+    """Each command has the flag ``--json``."""
 
     def check(path: Path) -> None:
         flags = [each for each in commands[path].params if "--json" in each.opts]
@@ -88,9 +74,7 @@ def test_command_prints_json(
 def test_help_of_a_command_has_examples_that_hold(
     commands: dict[Path, click.Command], check_all: Callable[..., None]
 ) -> None:
-    """
-    Each command shows an example, whose options and arguments it takes.
-    """
+    """Each command shows an example, whose options and arguments it takes."""
 
     def check(path: Path) -> None:
         found = examples_of(commands[path])

@@ -1,6 +1,4 @@
-"""
-The files of a deployment on several machines: they are what the programs take that read them.
-"""
+"""The files of a deployment on several machines: they are what the programs take that read them."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ PUBLIC = {each: f"{each}.fal.example.com" for each in ("api", "run", "queue", "w
 
 
 def need(program: str) -> str:
-    """
-    Return the path of *program*, or skip the test.
-    """
+    """Return the path of *program*, or skip the test."""
     path = shutil.which(program, path="/usr/bin:/usr/sbin:/bin:/sbin")
     if path is None:
         pytest.skip(f"{program} is not installed.")
@@ -30,18 +26,14 @@ def need(program: str) -> str:
 
 
 def check(*command: str, **options: Any) -> str:
-    """
-    Run a command that has to succeed, and return what it says.
-    """
+    """Run a command that has to succeed, and return what it says."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
 def read(words: list[str], variables: dict[str, str]) -> dict[str, Any]:
-    """
-    Return what the command that starts a server reads of its options and variables.
-    """
+    """Return what the command that starts a server reads of its options and variables."""
     pytest.importorskip("fal_server")
     from fal_server.commands.server_commands import start
 
@@ -53,9 +45,7 @@ def read(words: list[str], variables: dict[str, str]) -> dict[str, Any]:
 
 
 def test_unit_is_one_of_systemd(tmp_path: Path) -> None:
-    """
-    systemd reads the unit without a complaint, and the server the options in it.
-    """
+    """systemd reads the unit without a complaint, and the server the options in it."""
     text = (FOLDER / "fal-core-server.service").read_text("utf-8")
     written = re.search(r"fal-core server (start .*?)\nRestart", text, re.S)
     assert written is not None
@@ -67,9 +57,7 @@ def test_unit_is_one_of_systemd(tmp_path: Path) -> None:
 
 
 def test_caddy_takes_its_file() -> None:
-    """
-    Caddy reads its file, and finds it laid out as it would itself.
-    """
+    """Caddy reads its file, and finds it laid out as it would itself."""
     caddy, file = need("caddy"), FOLDER / "Caddyfile"
     check(caddy, "adapt", "--config", str(file))
     assert check(caddy, "fmt", str(file)).startswith(file.read_text("utf-8"))

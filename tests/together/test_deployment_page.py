@@ -1,6 +1,4 @@
-"""
-The page on deployment: its files are what the programs take that read them.
-"""
+"""The page on deployment: its files are what the programs take that read them."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/deployment.md"
 
 
 def blocks(language: str, holding: str = "") -> list[str]:
-    """
-    Return the blocks of code in *language* that have the text *holding*.
-    """
+    """Return the blocks of code in *language* that have the text *holding*."""
     found = re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
     chosen = [block for block in found if holding in block]
     assert chosen
@@ -27,9 +23,7 @@ def blocks(language: str, holding: str = "") -> list[str]:
 
 
 def need(program: str) -> str:
-    """
-    Return the path of *program*, or skip the test.
-    """
+    """Return the path of *program*, or skip the test."""
     path = shutil.which(program, path="/usr/bin:/usr/sbin:/bin:/sbin")
     if path is None:
         pytest.skip(f"{program} is not installed.")
@@ -37,9 +31,7 @@ def need(program: str) -> str:
 
 
 def check(*command: str) -> str:
-    """
-    Run a command that has to succeed, and return what it says.
-    """
+    """Run a command that has to succeed, and return what it says."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -47,9 +39,7 @@ def check(*command: str) -> str:
 
 @pytest.mark.parametrize("unit", blocks("ini"), ids=["application", "server"])
 def test_units_are_units_of_systemd(unit: str, tmp_path: Path) -> None:
-    """
-    systemd reads each unit without a complaint.
-    """
+    """systemd reads each unit without a complaint."""
     file = tmp_path / "page.service"
     file.write_text(unit.replace("/opt/fal-core/bin/fal-core", sys.executable), "utf-8")
     assert not check(need("systemd-analyze"), "verify", "--man=no", str(file))
@@ -59,9 +49,7 @@ def test_units_are_units_of_systemd(unit: str, tmp_path: Path) -> None:
     "config", blocks("text", "reverse_proxy"), ids=["application", "server"]
 )
 def test_caddy_takes_its_file(config: str, tmp_path: Path) -> None:
-    """
-    Caddy reads each Caddyfile, and finds it laid out as it would itself.
-    """
+    """Caddy reads each Caddyfile, and finds it laid out as it would itself."""
     caddy = need("caddy")
     file = tmp_path / "Caddyfile"
     file.write_text(config, "utf-8")
@@ -70,9 +58,7 @@ def test_caddy_takes_its_file(config: str, tmp_path: Path) -> None:
 
 
 def test_nginx_takes_its_file(tmp_path: Path) -> None:
-    """
-    nginx reads its configuration, with a certificate that is there.
-    """
+    """nginx reads its configuration, with a certificate that is there."""
     nginx, openssl = need("nginx"), need("openssl")
     names = [str(tmp_path / name) for name in ("fal.example.com.pem", "fal.example.com.key")]
     making = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x"
@@ -93,9 +79,7 @@ def test_nginx_takes_its_file(tmp_path: Path) -> None:
 
 
 def test_server_takes_its_options() -> None:
-    """
-    The options that the unit and the containers start the server with are options of it.
-    """
+    """The options that the unit and the containers start the server with are options of it."""
     pytest.importorskip("fal_server")
     from fal_server.commands.server_commands import start
 

@@ -1,6 +1,4 @@
-"""
-The example of a host that detaches work: the conformance suite, and what is its own.
-"""
+"""The example of a host that detaches work: the conformance suite, and what is its own."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ def law_timeout() -> float:
 
 @pytest.fixture(scope="module", autouse=True)
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """
-    Have the processes of laws find the example as an installed plugin.
-    """
+    """Have the processes of laws find the example as an installed plugin."""
     site = tmp_path_factory.mktemp("site")
     information = site / "directory_host-1.0.dist-info"
     information.mkdir()
@@ -72,9 +68,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def detached(func: Any, host: Host[..., Any], **policy: Any) -> Any:
-    """
-    Return *func* as an isolated function whose spawned calls are detached.
-    """
+    """Return *func* as an isolated function whose spawned calls are detached."""
     return function("current", host=host)(func).with_policy(lifetime="detached", **policy)
 
 
@@ -105,9 +99,7 @@ def test_items_are_kept_though_nobody_reads_them(host: Host[..., Any], law_timeo
 
 
 def test_timeout_of_detached_work_is_kept(host: Host[..., Any], law_timeout: float):
-    """
-    The supervisor ends work whose time is up, as nobody else may be there.
-    """
+    """The supervisor ends work whose time is up, as nobody else may be there."""
     info = detached(sleep, host, timeout=0.2).spawn(10 * law_timeout)
     assert info.future is not None
     with pytest.raises(Timeout):
@@ -115,9 +107,7 @@ def test_timeout_of_detached_work_is_kept(host: Host[..., Any], law_timeout: flo
 
 
 def test_detached_function_calls_home(host: Host[..., Any], law_timeout: float):
-    """
-    What a detached function asks of its caller is answered through the files.
-    """
+    """What a detached function asks of its caller is answered through the files."""
     doubled = function("current", host="local")(double)
 
     def ask() -> int:
@@ -129,9 +119,7 @@ def test_detached_function_calls_home(host: Host[..., Any], law_timeout: float):
 
 
 class Buffer:
-    """
-    Bytes that are pickled out of band.
-    """
+    """Bytes that are pickled out of band."""
 
     def __init__(self, data: bytearray) -> None:
         self.data = data
@@ -145,9 +133,7 @@ def make_buffer(size: int) -> Any:
 
 
 def test_large_answers_reach_a_detached_function(host: Host[..., Any], law_timeout: float):
-    """
-    What is answered may be large, and hold views of memory.
-    """
+    """What is answered may be large, and hold views of memory."""
     at_home = function("current", host="local")(make_buffer)
 
     def ask(size: int) -> int:
@@ -159,9 +145,7 @@ def test_large_answers_reach_a_detached_function(host: Host[..., Any], law_timeo
 
 
 def supervisors(folder: Path) -> list[int]:
-    """
-    Return the processes that were started with *folder* as an argument.
-    """
+    """Return the processes that were started with *folder* as an argument."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

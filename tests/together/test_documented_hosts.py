@@ -1,6 +1,4 @@
-"""
-The conformance suite on the hosts that ``docs/write-a-host.md`` shows.
-"""
+"""The conformance suite on the hosts that ``docs/write-a-host.md`` shows."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ MOST, MOST_OF_NODES = 110, 60
 
 
 def example(name: str) -> Any:
-    """
-    Return the class *name* of the page's block that defines it.
-    """
+    """Return the class *name* of the page's block that defines it."""
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
     block = next(block for block in blocks if f"class {name}(" in block)
     namespace: dict[str, Any] = {"__name__": "write_a_host"}
@@ -90,25 +86,19 @@ def law_timeout() -> float:
 
 
 def rows(heading: str) -> list[list[str]]:
-    """
-    Return the cells of the table under *heading* of the page, without its head.
-    """
+    """Return the cells of the table under *heading* of the page, without its head."""
     section = PAGE.read_text("utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     lines = re.findall(r"^\| (.*) \|$", section, re.M)
     return [line.split(" | ") for line in lines[1:]]
 
 
 def test_phases_of_the_page_are_all_there_are() -> None:
-    """
-    The table has every phase, in the order in which calls enter them.
-    """
+    """The table has every phase, in the order in which calls enter them."""
     assert [row[0] for row in rows("Phases")] == [f"`{name}`" for name in get_args(Phase)]
 
 
 def test_options_of_the_page_that_do_not_count_are_those() -> None:
-    """
-    The page names each option that calls may differ in and still share workers.
-    """
+    """The page names each option that calls may differ in and still share workers."""
     [line] = re.findall(
         r"^- \*\*The options\*\*.*do not count: (.*)\.$", PAGE.read_text(), re.M
     )
@@ -117,9 +107,7 @@ def test_options_of_the_page_that_do_not_count_are_those() -> None:
 
 
 def lines_of_code(path: Path) -> int:
-    """
-    Return how many lines of a module have a token of code, docstrings aside.
-    """
+    """Return how many lines of a module have a token of code, docstrings aside."""
     source = path.read_text("utf-8")
     layout = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT)
     none = {*layout, tokenize.DEDENT, tokenize.ENDMARKER}
@@ -152,9 +140,7 @@ def test_examples_are_as_long_as_the_page_says() -> None:
 
 @attrs.frozen(kw_only=True)
 class Unbuilt(CurrentEnvironment):
-    """
-    An environment that is built each time.
-    """
+    """An environment that is built each time."""
 
     kind: ClassVar[str] = "unbuilt"
 
@@ -163,9 +149,7 @@ class Unbuilt(CurrentEnvironment):
 
 
 class UnbuiltPlugin:
-    """
-    Provides the kind ``unbuilt``.
-    """
+    """Provides the kind ``unbuilt``."""
 
     fal_core_api = 1
 
@@ -176,9 +160,7 @@ class UnbuiltPlugin:
 
 @attrs.define(eq=False, slots=False)
 class WatchingHost(WorkerHost[..., Any]):
-    """
-    Notes on which thread each of its methods is called.
-    """
+    """Notes on which thread each of its methods is called."""
 
     name: ClassVar[str] = "watching"
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None, serve=True)
@@ -244,9 +226,7 @@ def greet() -> str:
 def test_a_service_goes_through_the_phases_of_the_page(
     watching: WatchingHost, law_timeout: float
 ) -> None:
-    """
-    A service whose environment must be built goes through each phase, in their order.
-    """
+    """A service whose environment must be built goes through each phase, in their order."""
     with registered(UnbuiltPlugin()):
         served = function("unbuilt", host=watching, serve=True)(greet)
         recorder = Recorder(served.make_launcher())
@@ -288,9 +268,7 @@ def test_methods_are_called_on_the_threads_that_the_page_says(watching: Watching
 
 @attrs.define(eq=False, slots=False)
 class FailingHost(WorkerHost[..., Any]):
-    """
-    Can start no worker.
-    """
+    """Can start no worker."""
 
     name: ClassVar[str] = "failing"
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None)

@@ -1,6 +1,4 @@
-"""
-The laws of kinds of environment on the kind that ``docs/write-an-environment.md`` shows.
-"""
+"""The laws of kinds of environment on the kind that ``docs/write-an-environment.md`` shows."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ PATIENCE = 240
 
 
 def block(text: str) -> str:
-    """
-    Return the page's block of Python that has *text* in it.
-    """
+    """Return the page's block of Python that has *text* in it."""
     pattern = r"^```(?:python|\{code-block\} python)\n(.*?)^```"
     [found] = [
         each for each in re.findall(pattern, PAGE.read_text(), re.M | re.S) if text in each
@@ -31,9 +27,7 @@ def block(text: str) -> str:
 
 
 def test_the_kind_of_the_page_keeps_the_laws(command_line: Any) -> None:
-    """
-    The page's plugin passes with the page's test file, as installed in a project of its own.
-    """
+    """The page's plugin passes with the page's test file, as installed in a project of its own."""
     command_line.install("snapshots", "\n".join(map(block, PARTS)))
     laws = block("from fal_core.testing.kinds import *")
     command_line.write("test_laws.py", f"from snapshots import Snapshot\n{laws}")

@@ -1,6 +1,4 @@
-"""
-Local projects whose sources are edited while workers have them imported.
-"""
+"""Local projects whose sources are edited while workers have them imported."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ def build_editable(directory, settings=None, metadata=None):
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """
-    A local project that needs no index to be built.
-    """
+    """A local project that needs no index to be built."""
     path = tmp_path / "demo"
     (path / "src").mkdir(parents=True)
     (path / "src" / "demo.py").write_text("value = 1\n")
@@ -117,9 +113,7 @@ def test_the_next_call_has_the_edited_source(
 def test_a_worker_that_is_always_there_gives_way(
     host: LocalHost, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """
-    ``min_concurrency`` keeps no worker that has imported modules edited since.
-    """
+    """``min_concurrency`` keeps no worker that has imported modules edited since."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
 
     @function("virtualenv", requirements=[f"-e {project}"], host=host, min_concurrency=1)

@@ -524,9 +524,7 @@ _OF_CLIENTS = re.compile("ISOLATE_|FAL_(?!CORE_)")
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_mistake_says_what_to_do(name: str, tmp_path: Path) -> None:
-    """
-    The error of a mistake ends with its sentence, and begins at the user's own line.
-    """
+    """The error of a mistake ends with its sentence, and begins at the user's own line."""
     row = ROWS[name]
     for package in row.needs:
         pytest.importorskip(package)

@@ -1,6 +1,4 @@
-"""
-A cache of another user: nothing is taken from it, nothing is put into it.
-"""
+"""A cache of another user: nothing is taken from it, nothing is put into it."""
 
 from __future__ import annotations
 

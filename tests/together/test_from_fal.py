@@ -1,6 +1,4 @@
-"""
-Applications written for fal run on a server of one's own, with one line changed.
-"""
+"""Applications written for fal run on a server of one's own, with one line changed."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ DEPLOYED = [name for name in APPLICATIONS if name != "own_image" and (IS_SWEEP o
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """
-    A server with the applications, all deployed at once, and the variables of its clients.
-    """
+    """A server with the applications, all deployed at once, and the variables of its clients."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     folder = tmp_path_factory.mktemp("from_fal")
@@ -78,9 +74,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 @pytest.mark.parametrize("name", DEPLOYED)
 def test_deployed_application(name: str, server: dict[str, str], tmp_path: Path):
-    """
-    A deployed application answers as it does on fal.
-    """
+    """A deployed application answers as it does on fal."""
     alias = name.replace("_", "-")
 
     def end() -> None:
@@ -99,9 +93,7 @@ def test_deployed_application(name: str, server: dict[str, str], tmp_path: Path)
 
 @pytest.mark.skipif(not IS_SWEEP, reason="It builds images: FAL_CORE_FAULTS=all does.")
 def test_image(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path):
-    """
-    An application with an image of its own runs in a container, on this machine too.
-    """
+    """An application with an image of its own runs in a container, on this machine too."""
     from fal_compat import app
 
     with engine_for_servers(tmp_path_factory), pytest.MonkeyPatch.context() as patch:
@@ -124,9 +116,7 @@ def test_image(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path):
 
 
 def make_client() -> Any:
-    """
-    Return a client of the server.
-    """
+    """Return a client of the server."""
     from fal_compat.api import SyncServerlessClient
 
     return SyncServerlessClient()
@@ -207,9 +197,7 @@ def test_upload_policy_of_a_caller(server: dict[str, str]):
 
 
 def test_requests_over_one_websocket(server: dict[str, str]):
-    """
-    Requests are answered one after another over one websocket, whole or in parts.
-    """
+    """Requests are answered one after another over one websocket, whole or in parts."""
     import fal_compat as fal
 
     asked = {"prompt": "a square", "seed": 3, "image_size": {"width": 8, "height": 8}}
@@ -223,9 +211,7 @@ def test_requests_over_one_websocket(server: dict[str, str]):
 
 
 def as_bytes(parts: Iterator[str | bytes]) -> Iterator[bytes]:
-    """
-    Yield *parts* as bytes.
-    """
+    """Yield *parts* as bytes."""
     yield from (each.encode() if isinstance(each, str) else each for each in parts)
 
 

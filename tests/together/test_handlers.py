@@ -1,6 +1,4 @@
-"""
-Handlers of a call's events that raise, as printing to a closed pipe does.
-"""
+"""Handlers of a call's events that raise, as printing to a closed pipe does."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ HOSTS = (InProcessHost, ProcessHost, LocalHost)
 
 
 class Closed(io.StringIO):
-    """
-    An output whose reader is gone.
-    """
+    """An output whose reader is gone."""
 
     def write(self, text: str) -> int:
         raise BrokenPipeError(32, "Broken pipe")
@@ -38,9 +34,7 @@ class Closed(io.StringIO):
 
 @attrs.define(eq=False, slots=False)
 class ListeningHost(WrapperHost[..., Any]):
-    """
-    Has *listen* hear of all events of the calls of *inner*.
-    """
+    """Has *listen* hear of all events of the calls of *inner*."""
 
     name: ClassVar[str] = "listening"
 
@@ -56,9 +50,7 @@ class ListeningHost(WrapperHost[..., Any]):
 
 @pytest.fixture(params=HOSTS, ids=lambda cls: cls.name)
 def host(request: pytest.FixtureRequest) -> Iterator[Host[..., Any]]:
-    """
-    A host of the test's own.
-    """
+    """A host of the test's own."""
     host = request.param()
     yield host
     host.close()
@@ -91,9 +83,7 @@ WAYS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "spawn"])
 def test_exception_of_printing_reaches_the_caller(host: Host[..., Any], way: str) -> None:
-    """
-    If the lines of a function cannot be printed, its caller gets that exception.
-    """
+    """If the lines of a function cannot be printed, its caller gets that exception."""
 
     def on(func: Any, **options: Any) -> Any:
         return function("current", host=host, **options)(func)
@@ -117,9 +107,7 @@ def test_exception_of_printing_reaches_the_caller(host: Host[..., Any], way: str
 def test_exception_of_a_wrapper_host_reaches_the_caller(
     cls: Any, kind: type[Event], way: str
 ) -> None:
-    """
-    A sink that raises ends its own call, and the caller gets the exception.
-    """
+    """A sink that raises ends its own call, and the caller gets the exception."""
 
     def refuse(event: Event) -> None:
         if isinstance(event, kind):
@@ -138,9 +126,7 @@ def test_exception_of_a_wrapper_host_reaches_the_caller(
 
 
 def test_the_call_is_ended(tmp_path: Any) -> None:
-    """
-    A function whose lines cannot be printed does not go on.
-    """
+    """A function whose lines cannot be printed does not go on."""
     path = str(tmp_path / "pid")
 
     @function("current", host=ProcessHost())

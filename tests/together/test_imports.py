@@ -1,6 +1,4 @@
-"""
-Imports at the top of a program, of a package that only a virtual environment has.
-"""
+"""Imports at the top of a program, of a package that only a virtual environment has."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ BLOCK = "with imports():\n    import absent_demo\n    from absent_demo import ve
 
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """
-    The URL of a package that is installed nowhere.
-    """
+    """The URL of a package that is installed nowhere."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("UV_OFFLINE", "1")
     return write_wheel(tmp_path, "absent-demo", "1.0").as_uri()
@@ -57,9 +53,7 @@ def run(path: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_block(wheel: str, tmp_path: Path) -> None:
-    """
-    A program calls a function with what it cannot import itself, and is told so at a use.
-    """
+    """A program calls a function with what it cannot import itself, and is told so at a use."""
     path = tmp_path / "program.py"
     # Annotations name members of it as well, which the environment need not have.
     text = PROGRAM.format(imports=BLOCK, wheel=wheel)
@@ -74,9 +68,7 @@ def test_a_block(wheel: str, tmp_path: Path) -> None:
 
 
 def test_the_command_line(wheel: str, tmp_path: Path) -> None:
-    """
-    ``fal-core run`` runs the function of such a file, and says of a plain import what to do.
-    """
+    """``fal-core run`` runs the function of such a file, and says of a plain import what to do."""
     path = tmp_path / "program.py"
     path.write_text(
         PROGRAM.format(imports=BLOCK, wheel=wheel).replace(
@@ -96,9 +88,7 @@ def test_the_command_line(wheel: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 15), reason="Python has no lazy imports")
 def test_lazy_imports(wheel: str, tmp_path: Path) -> None:
-    """
-    Lazy imports of Python travel as those of a block do.
-    """
+    """Lazy imports of Python travel as those of a block do."""
     path = tmp_path / "program.py"
     lazy = "lazy import absent_demo\nlazy from absent_demo import version\n"
     text = PROGRAM.format(imports=lazy, wheel=wheel)

@@ -1,6 +1,4 @@
-"""
-Applications that use others: in a worker of this machine, and in a runner of a server.
-"""
+"""Applications that use others: in a worker of this machine, and in a runner of a server."""
 
 from __future__ import annotations
 
@@ -61,9 +59,7 @@ SOURCE = """
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    The file of both applications.
-    """
+    """The file of both applications."""
     path = tmp_path_factory.mktemp("inner") / "inner_critic.py"
     path.write_text(textwrap.dedent(SOURCE))
     return path
@@ -71,9 +67,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """
-    A server, whose variables this process has.
-    """
+    """A server, whose variables this process has."""
     program = Program(tmp_path / "data")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in program.wait_until_ready().items():
@@ -84,9 +78,7 @@ def server(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def test_application_in_a_worker(file: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    An application whose environment has no fal-core uses another one.
-    """
+    """An application whose environment has no fal-core uses another one."""
     from fal_serve import AppClient
 
     # A call that another test has left on a thread of this process would be asked.

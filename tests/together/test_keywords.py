@@ -1,6 +1,4 @@
-"""
-What type checkers know of options is what the classes of kinds and hosts have.
-"""
+"""What type checkers know of options is what the classes of kinds and hosts have."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ def ours(classes: typing.Iterable[type]) -> list[type]:
 
 
 def test_the_modules_are_written_of_the_classes() -> None:
-    """
-    The keywords are those that ``python3 dev.py keywords`` writes today.
-    """
+    """The keywords are those that ``python3 dev.py keywords`` writes today."""
     for name, text in write().items():
         path = FOLDER / f"{name}.py"
         assert path.read_text("utf-8") == text, "Run 'python3 dev.py keywords'."
@@ -52,9 +48,7 @@ def test_every_kind_has_its_options() -> None:
 
 
 def test_every_host_has_its_options() -> None:
-    """
-    Each option of each host of this repository is a keyword, whatever the kind.
-    """
+    """Each option of each host of this repository is a keyword, whatever the kind."""
     for host in ours(load_plugins().hosts.values()):
         if isinstance(host.options, type):
             names = {*option_names(host.options)}

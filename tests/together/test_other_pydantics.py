@@ -1,6 +1,4 @@
-"""
-Pydantic models between a caller and an environment that have different versions of it.
-"""
+"""Pydantic models between a caller and an environment that have different versions of it."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ class Point(pydantic.BaseModel):  # type: ignore[name-defined]  # it may not be 
 
 
 def named() -> str:
-    """
-    Return the expression of a sentence that names both versions, and what to do.
-    """
+    """Return the expression of a sentence that names both versions, and what to do."""
     here, there = re.escape(pydantic.VERSION), re.escape(OTHER)
     return (
         rf"the caller has pydantic {here} with pydantic_core \S+, and the environment "
@@ -37,9 +33,7 @@ def named() -> str:
 
 
 def test_function_with_a_model_of_another_pydantic_names_both() -> None:
-    """
-    A model that the environment cannot take is an error that says which versions there are.
-    """
+    """A model that the environment cannot take is an error that says which versions there are."""
 
     @function("virtualenv", requirements=[f"pydantic=={OTHER}"])
     def double(point: Point) -> int:
@@ -75,9 +69,7 @@ def test_model_of_another_pydantic_comes_back_whole_or_not_at_all() -> None:
 
 
 def test_error_for_an_old_pydantic_says_which_is_needed() -> None:
-    """
-    The error for an environment whose pydantic has no pydantic_core asks for a newer pydantic.
-    """
+    """The error for an environment whose pydantic has no pydantic_core asks for a newer pydantic."""
 
     @function("virtualenv", requirements=["pydantic==1.10.13"])
     def double(point: Point) -> int:

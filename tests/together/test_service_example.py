@@ -1,6 +1,4 @@
-"""
-The example of a service.
-"""
+"""The example of a service."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def test_the_example_is_called_as_it_says():
-    """
-    The example's client gets an answer, a stream and a realtime answer.
-    """
+    """The example's client gets an answer, a stream and a realtime answer."""
     ended = subprocess.run(
         [sys.executable, "call_service.py"],
         cwd=EXAMPLES,

@@ -1,6 +1,4 @@
-"""
-The conformance suite on the host of the tutorial, behind a real sshd.
-"""
+"""The conformance suite on the host of the tutorial, behind a real sshd."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ def law_timeout() -> float:
 
 @pytest.fixture
 def lose_place(ssh_server: Any) -> Callable[[int, str], None]:
-    """
-    End the session of a call there, and all that runs in it.
-    """
+    """End the session of a call there, and all that runs in it."""
 
     def lose(pid: int, hostname: str) -> None:
         for each in ssh_server.session_of(pid):

@@ -1,6 +1,4 @@
-"""
-The host of the tutorial runs on a real sshd.
-"""
+"""The host of the tutorial runs on a real sshd."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ def host(ssh_server: Any, ssh_example: ModuleType) -> Iterator[Host[..., Any]]:
 
 
 def test_call_runs_behind_ssh(host: Host[..., Any], capfd: pytest.CaptureFixture[str]):
-    """
-    The function runs in a session of ssh, and its output arrives before its result.
-    """
+    """The function runs in a session of ssh, and its output arrives before its result."""
 
     @function("current", host=host)
     def look(number: int) -> tuple[int, bool]:
@@ -51,9 +47,7 @@ def test_call_runs_behind_ssh(host: Host[..., Any], capfd: pytest.CaptureFixture
 def test_lost_worker_is_distinguished_from_a_lost_connection(
     host: Host[..., Any], ssh_example: ModuleType
 ):
-    """
-    A worker that exits is WorkerLost with its code; a machine that is not there, HostClosed.
-    """
+    """A worker that exits is WorkerLost with its code; a machine that is not there, HostClosed."""
 
     @function("current", host=host)
     def leave() -> None:
@@ -68,9 +62,7 @@ def test_lost_worker_is_distinguished_from_a_lost_connection(
 
 
 def test_a_machine_that_falls_silent_is_lost(ssh_server: Any, host: Host[..., Any]):
-    """
-    A machine of which nothing comes any more, not even the end of a stream, ends its calls.
-    """
+    """A machine of which nothing comes any more, not even the end of a stream, ends its calls."""
 
     @function("current", host=host)
     def stay() -> None:
@@ -92,9 +84,7 @@ def test_a_machine_that_falls_silent_is_lost(ssh_server: Any, host: Host[..., An
 
 
 def test_timeout_ends_the_process_there(host: Host[..., Any], tmp_path: Any):
-    """
-    A call that is ended leaves nothing behind on the other machine.
-    """
+    """A call that is ended leaves nothing behind on the other machine."""
     trace = tmp_path / "pid"
 
     @function("current", host=host)
@@ -170,9 +160,7 @@ def test_lost_client_ends_what_it_started_there(ssh_server: Any, tmp_path: Any, 
 
 
 def test_url_names_the_machine(ssh_example: ModuleType):
-    """
-    A URL without a machine is refused with what to write.
-    """
+    """A URL without a machine is refused with what to write."""
     assert ssh_example.SshHost.from_url("ssh://me@there").address == "me@there"
     with pytest.raises(errors.OptionError, match="Write 'ssh://user@machine'"):
         ssh_example.SshHost.from_url("ssh://")

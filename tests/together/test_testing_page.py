@@ -1,6 +1,4 @@
-"""
-The page on tests: its files are tests that pass.
-"""
+"""The page on tests: its files are tests that pass."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ for name in ("fal_serve", "fal_env_virtualenv"):
 
 
 def test_tests_of_the_page_pass(tmp_path: Path) -> None:
-    """
-    Every test of the page passes as it stands, those in real environments included.
-    """
+    """Every test of the page passes as it stands, those in real environments included."""
     page = (ROOT / "docs/testing.md").read_text("utf-8")
     conftest, releases, tests = re.findall(r"^```py\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     for file, text in (

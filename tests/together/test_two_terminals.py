@@ -1,6 +1,4 @@
-"""
-Two terminals, as in the documentation of the server.
-"""
+"""Two terminals, as in the documentation of the server."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ for name in ("fal_server", "fal_serve", "fal_host_serverless", "fal_env_virtuale
 
 @pytest.fixture(scope="module")
 def programs() -> ModuleType:
-    """
-    The module of servers in processes of their own, and of the released clients.
-    """
+    """The module of servers in processes of their own, and of the released clients."""
     spec = importlib.util.spec_from_file_location("programs_of_servers", PROGRAMS)
     assert spec is not None
     assert spec.loader is not None
@@ -41,9 +37,7 @@ def programs() -> ModuleType:
 
 
 def section(page: str, title: str) -> str:
-    """
-    Return the section *title* of a page of the documentation.
-    """
+    """Return the section *title* of a page of the documentation."""
     return (ROOT / page).read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
 
 
@@ -76,17 +70,13 @@ class Terminals:
         self.start()
 
     def start(self) -> None:
-        """
-        Start the server, once more where it has ended.
-        """
+        """Start the server, once more where it has ended."""
         errors = self._folder / "errors"
         self.server = self._programs.Program(self.data, *self._first, errors=errors)
         self.server.wait_until_ready()
 
     def type(self, commands: str) -> Iterator[str]:
-        """
-        Type *commands* in the second terminal, and return each line that they print.
-        """
+        """Type *commands* in the second terminal, and return each line that they print."""
         with subprocess.Popen(
             ["bash", "-ec", commands],
             cwd=self._folder,
@@ -105,9 +95,7 @@ class Terminals:
         assert process.returncode == 0
 
     def close(self) -> None:
-        """
-        End the server, and its runners.
-        """
+        """End the server, and its runners."""
         code = self.server.end()
         self._programs.end_runners(self.data)
         assert code == 0
@@ -115,9 +103,7 @@ class Terminals:
 
 @pytest.fixture
 def open_terminals(programs: Any, tmp_path: Path) -> Iterator[Callable[..., Terminals]]:
-    """
-    Open two terminals, which the end of the test closes.
-    """
+    """Open two terminals, which the end of the test closes."""
     opened: list[Terminals] = []
 
     def open_them(**commands: str) -> Terminals:

@@ -31,18 +31,14 @@ NEWER = "python3.15"
 
 
 def find_newer() -> str | None:
-    """
-    Return the newer Python: that of the path, or one that was unpacked in the clone.
-    """
+    """Return the newer Python: that of the path, or one that was unpacked in the clone."""
     unpacked = ROOT / ".tox/pythons" / NEWER.removeprefix("python") / "usr/bin" / NEWER
     return shutil.which(NEWER) or (str(unpacked) if unpacked.is_file() else None)
 
 
 @pytest.fixture(params=[sys.executable, NEWER], ids=["this Python", NEWER])
 def python(request: pytest.FixtureRequest) -> str:
-    """
-    This Python, and a newer one.
-    """
+    """This Python, and a newer one."""
     if request.param != NEWER:
         return sys.executable
     found = find_newer()
@@ -52,16 +48,12 @@ def python(request: pytest.FixtureRequest) -> str:
 
 
 def make_terminal(wheels: Path, folder: Path, python: str) -> Terminal:
-    """
-    Return a terminal whose installers find the wheels as on an index.
-    """
+    """Return a terminal whose installers find the wheels as on an index."""
     return Terminal(folder / "terminal", wheels, python, published=True)
 
 
 def test_packages_of_wheels_are_typed(wheels: Path):
-    """
-    Every package of every wheel says that it has types.
-    """
+    """Every package of every wheel says that it has types."""
     for wheel in sorted(wheels.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             files = archive.namelist()
@@ -75,9 +67,7 @@ def test_packages_of_wheels_are_typed(wheels: Path):
     ("name", "newer"), [("docs/tutorial.md", False), ("README.md", True)], ids=str
 )
 def test_page_is_followed(name: str, newer: bool, wheels: Path, tmp_path: Path):
-    """
-    Each step of the page does what the page shows, with the extras that it names.
-    """
+    """Each step of the page does what the page shows, with the extras that it names."""
     python = (find_newer() if newer else None) or sys.executable
     page, place = read_page(name), tmp_path / "page"
     steps = list(follow(page, wheels, python, place, building=0.0, quick=True))
@@ -90,9 +80,7 @@ def test_page_is_followed(name: str, newer: bool, wheels: Path, tmp_path: Path):
 
 
 def test_nothing_of_the_tests_is_installed_with_all(python: str, wheels: Path, tmp_path: Path):
-    """
-    The extra with everything brings no tool for tests, and nothing that does not fit together.
-    """
+    """The extra with everything brings no tool for tests, and nothing that does not fit together."""
     terminal = make_terminal(wheels, tmp_path, python)
     assert terminal.type(f"{find_uv()} pip install 'fal-core[all]'").code == 0
     names = terminal.type("uv pip check --quiet && uv pip freeze").output.lower()
@@ -189,9 +177,7 @@ false
 
 
 def follow_text(text: str, wheels: Path, folder: Path):
-    """
-    Return the steps of a page with *text*.
-    """
+    """Return the steps of a page with *text*."""
     page = Page.of("page.md", text)
     return list(follow(page, wheels, sys.executable, folder / "page", building=0.0))
 

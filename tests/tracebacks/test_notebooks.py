@@ -1,6 +1,4 @@
-"""
-Notebooks: errors that IPython shows, and tracebacks without frames that hide themselves.
-"""
+"""Notebooks: errors that IPython shows, and tracebacks without frames that hide themselves."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ def current_frame(*, hidden: bool) -> FrameType:
 
 
 def test_an_error_is_its_own_while_ipython_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Another thread may have begun to import IPython, which has no function yet.
-    """
+    """Another thread may have begun to import IPython, which has no function yet."""
     monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
     error = LookupError("gone")
     hide_calls(error)
@@ -30,9 +26,7 @@ def test_an_error_is_its_own_while_ipython_is_imported(monkeypatch: pytest.Monke
 
 
 def test_a_deep_traceback_is_shown_without_hidden_frames() -> None:
-    """
-    What remains is in order, however many frames there are.
-    """
+    """What remains is in order, however many frames there are."""
     shown, hidden = current_frame(hidden=False), current_frame(hidden=True)
     trace: TracebackType | None = None
     for number in range(2 * sys.getrecursionlimit(), 0, -1):

@@ -1,6 +1,4 @@
-"""
-Notes of errors.
-"""
+"""Notes of errors."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from fal_core_worker.opening.exceptions import RemoteTraceback
     ],
 )
 def test_a_note_says_which_item_it_was(arguments: tuple[object, ...], shown: str) -> None:
-    """
-    The place of the item is counted from 0, and large arguments are shortened.
-    """
+    """The place of the item is counted from 0, and large arguments are shortened."""
     error = ValueError("no")
     error.__cause__ = remote = RemoteTraceback("ValueError: no\n")
     note_item(error, 7, arguments)
@@ -37,27 +33,21 @@ def test_a_note_says_which_item_it_was(arguments: tuple[object, ...], shown: str
 
 
 def test_arguments_that_were_given_by_name_are_shown_with_it() -> None:
-    """
-    An item may have arguments by position, and others by name.
-    """
+    """An item may have arguments by position, and others by name."""
     error = ValueError()
     note_item(error, 0, (1,), {"x": b"x" * 100})
     assert error.__notes__ == ["item 0 of the map: (1, x=<bytes of 100>)"]
 
 
 def test_long_texts_are_shortened() -> None:
-    """
-    A note stays one line that can be read.
-    """
+    """A note stays one line that can be read."""
     error = ValueError()
     note_item(error, 0, ("x" * 1000,))
     assert len(error.__notes__[0]) < 100
 
 
 def test_items_that_have_an_error_in_common_have_notes_of_their_own() -> None:
-    """
-    What ends a whole batch, with a note of its own, is noted for each item alone.
-    """
+    """What ends a whole batch, with a note of its own, is noted for each item alone."""
     error = ValueError()
     error.__notes__ = ["of the setup"]
     errors = [error, copy_error(error), copy_error(error)]
@@ -69,9 +59,7 @@ def test_items_that_have_an_error_in_common_have_notes_of_their_own() -> None:
 
 
 def test_an_exception_that_takes_no_notes_stays_as_it_is() -> None:
-    """
-    A class that refuses attributes does not hide the error itself.
-    """
+    """A class that refuses attributes does not hide the error itself."""
 
     class Frozen(Exception):
         def __setattr__(self, name: str, value: object) -> None:

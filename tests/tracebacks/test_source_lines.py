@@ -1,6 +1,4 @@
-"""
-Source lines of remote tracebacks.
-"""
+"""Source lines of remote tracebacks."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ def test_lines_are_added_where_they_are_missing(tmp_path: Path) -> None:
 
 
 def test_cells_of_notebooks_have_their_lines() -> None:
-    """
-    What a notebook keeps in ``linecache`` is found, down to the causes of an error.
-    """
+    """What a notebook keeps in ``linecache`` is found, down to the causes of an error."""
     linecache.cache[CELL] = (5, None, ["1 / 0\n"], CELL)
     try:
         error = ValueError()
@@ -53,9 +49,7 @@ def test_cells_of_notebooks_have_their_lines() -> None:
 
 
 def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
-    """
-    A traceback that names a pipe, a device or what is too large for source stays as it came.
-    """
+    """A traceback that names a pipe, a device or what is too large for source stays as it came."""
     large = tmp_path / "large.py"
     with large.open("wb") as file:
         file.write(b"x = 1\n")

@@ -1,6 +1,4 @@
-"""
-Tracebacks are trimmed to what the user has written.
-"""
+"""Tracebacks are trimmed to what the user has written."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_core.tracebacks.trimming import begins_at_caller, trim, trim_to_user
 
 
 def names_of(error: BaseException) -> list[str]:
-    """
-    Return the functions that stand in the traceback of *error*.
-    """
+    """Return the functions that stand in the traceback of *error*."""
     return [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
@@ -32,27 +28,21 @@ def raise_deeply(error: Exception) -> None:
 
 
 def test_an_error_of_ours_begins_at_the_caller() -> None:
-    """
-    It says by itself what is wrong, so that nothing below the call is shown.
-    """
+    """It says by itself what is wrong, so that nothing below the call is shown."""
     with pytest.raises(OptionError) as caught:
         begins_at_caller(raise_deeply)(OptionError("no"))
     assert names_of(caught.value)[1:] == ["call"]
 
 
 def test_an_error_that_nobody_meant_keeps_its_frames() -> None:
-    """
-    It is a mistake of ours, and where it happened is needed to find it.
-    """
+    """It is a mistake of ours, and where it happened is needed to find it."""
     with pytest.raises(KeyError) as caught:
         begins_at_caller(raise_deeply)(KeyError("no"))
     assert names_of(caught.value)[1:] == ["call", "raise_deeply", "inner"]
 
 
 def test_a_helper_of_the_user_that_hides_itself_keeps_its_frames() -> None:
-    """
-    Tests of a user hide frames as ours do, and what such a frame raises says where it was.
-    """
+    """Tests of a user hide frames as ours do, and what such a frame raises says where it was."""
 
     def check() -> None:
         __tracebackhide__ = True
@@ -79,18 +69,14 @@ def test_causes_of_ours_have_no_frames_but_those_of_plugins_do() -> None:
 
 
 def test_an_error_of_the_user_here_begins_with_the_user() -> None:
-    """
-    What code of the user has raised in this process keeps the frames of that code.
-    """
+    """What code of the user has raised in this process keeps the frames of that code."""
     with pytest.raises(OptionError) as caught:
         raise_deeply(OptionError("mine"))
     assert names_of(trim_to_user(caught.value))[-2:] == ["raise_deeply", "inner"]
 
 
 def test_every_way_to_call_has_one_frame_of_ours() -> None:
-    """
-    However a function is called, its error has the frame of the user and that of the call.
-    """
+    """However a function is called, its error has the frame of the user and that of the call."""
     from fal_core import function
 
     @function("current", host=InProcessHost())
@@ -117,9 +103,7 @@ def test_every_way_to_call_has_one_frame_of_ours() -> None:
 
 
 def test_what_an_event_loop_waits_for_has_no_frame_of_ours() -> None:
-    """
-    A future that is awaited through asyncio raises what the function did, and nothing else.
-    """
+    """A future that is awaited through asyncio raises what the function did, and nothing else."""
     from fal_core import function
 
     @function("current", host=InProcessHost())
@@ -134,9 +118,7 @@ def test_what_an_event_loop_waits_for_has_no_frame_of_ours() -> None:
 
 
 def test_every_refused_call_has_one_frame_of_ours() -> None:
-    """
-    A call that cannot work is refused where it is written, whichever way it takes.
-    """
+    """A call that cannot work is refused where it is written, whichever way it takes."""
     from fal_core import function
 
     @function("current", host=InProcessHost())
@@ -167,9 +149,7 @@ def test_every_refused_call_has_one_frame_of_ours() -> None:
 
 
 def test_the_iterables_of_an_executor_are_of_the_user() -> None:
-    """
-    What they raise begins with their own frame, below the call.
-    """
+    """What they raise begins with their own frame, below the call."""
 
     def items() -> Iterator[int]:
         yield 1
@@ -182,9 +162,7 @@ def test_the_iterables_of_an_executor_are_of_the_user() -> None:
 
 
 def test_an_error_that_is_raised_twice_has_one_traceback() -> None:
-    """
-    A future that is asked again does not collect the frames of both.
-    """
+    """A future that is asked again does not collect the frames of both."""
     from fal_core import function
 
     @function("current", host=InProcessHost())

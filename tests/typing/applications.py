@@ -1,6 +1,4 @@
-"""
-The types of applications and their clients for mypy and pyright; this file is never run.
-"""
+"""The types of applications and their clients for mypy and pyright; this file is never run."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_serve.testing import Connect, open_in_process
 
 
 class Reader(App, kind="virtualenv", requirements=["humanize"], keep_alive=60, name="reader"):
-    """
-    An application with a handler of each sort.
-    """
+    """An application with a handler of each sort."""
 
     machine_type = "GPU-H100"
     max_concurrency = 3
@@ -66,9 +62,7 @@ class Reader(App, kind="virtualenv", requirements=["humanize"], keep_alive=60, n
 
 
 class Better(Reader, keep_alive=120):
-    """
-    A handler may be replaced by one of the same types.
-    """
+    """A handler may be replaced by one of the same types."""
 
     kind = Virtualenv(requirements=["humanize"])
 
@@ -78,32 +72,24 @@ class Better(Reader, keep_alive=120):
 
 
 class Misspelt(App, keep_aliv=60):  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue, reportGeneralTypeIssues]
-    """
-    A keyword that is no option is an error.
-    """
+    """A keyword that is no option is an error."""
 
 
 class Wrong(App, keep_alive="sixty"):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
-    """
-    A value of the wrong type is an error, as a keyword and as an attribute.
-    """
+    """A value of the wrong type is an error, as a keyword and as an attribute."""
 
     max_concurrency = "three"  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
 
 def launched() -> None:
-    """
-    What replaces options of the class is checked as well.
-    """
+    """What replaces options of the class is checked as well."""
     Reader.spawn("local", keep_alive=3)
     Reader.spawn(keep_aliv=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     Reader.to_function(keep_alive="sixty")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def called() -> None:
-    """
-    A client has the endpoints of the class, with their types.
-    """
+    """A client has the endpoints of the class, with their types."""
     with AppClient.connect(Reader) as reader:
         assert_type(reader, Reader)
         assert_type(reader.count("a", size=2), int)
@@ -121,9 +107,7 @@ def called() -> None:
 
 
 def connected(url: str) -> None:
-    """
-    So has a client of an application that is running.
-    """
+    """So has a client of an application that is running."""
     with AppClient.connect(Reader, url) as reader:
         assert_type(reader.count("a"), int)
     with AppClient(Reader, url) as reader:
@@ -135,9 +119,7 @@ def connected(url: str) -> None:
 
 
 def tested(app_client: Connect) -> None:
-    """
-    So have the clients of tests.
-    """
+    """So have the clients of tests."""
     assert_type(app_client(Reader).count("a"), int)
     app_client(Reader).nope()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     with open_in_process(Reader) as client:
@@ -146,9 +128,7 @@ def tested(app_client: Connect) -> None:
 
 
 async def awaited(url: str) -> None:
-    """
-    The methods of an asynchronous client are awaited, whatever the handlers are.
-    """
+    """The methods of an asynchronous client are awaited, whatever the handlers are."""
     async with AsyncAppClient.connect(Reader, url) as reader:
         assert_type(await reader.count("a", size=2), int)
         assert_type(await reader.shout("a"), str)

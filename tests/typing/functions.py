@@ -1,6 +1,4 @@
-"""
-The types that mypy and pyright infer for decorated functions; this file is never run.
-"""
+"""The types that mypy and pyright infer for decorated functions; this file is never run."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ async def letters(text: str) -> AsyncIterator[str]:
 
 
 def plain() -> None:
-    """
-    A function keeps its parameters and its result.
-    """
+    """A function keeps its parameters and its result."""
     assert_type(embed(["a"], size=2), list[float])
     assert_type(embed.submit(["a"]), Future[list[float]])
     assert_type(embed.run_local(["a"]), list[float])
@@ -50,18 +46,14 @@ def plain() -> None:
 
 
 def wrong() -> None:
-    """
-    A call that does not fit is an error of the type checker.
-    """
+    """A call that does not fit is an error of the type checker."""
     embed(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     embed(["a"], length=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     embed.submit()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def streams() -> None:
-    """
-    A generator is an iterator of its items.
-    """
+    """A generator is an iterator of its items."""
     assert_type(numbers(3), Iterator[int])
     assert_type(numbers.spawn(3).return_value, list[int])
     for number in numbers.stream(3):
@@ -69,9 +61,7 @@ def streams() -> None:
 
 
 def coroutines() -> None:
-    """
-    Called from ordinary code, an ``async def`` gives its result.
-    """
+    """Called from ordinary code, an ``async def`` gives its result."""
     assert_type(shout("a"), str)
     assert_type(shout.submit("a"), Future[str])
     assert_type(shout.spawn("a").return_value, str)
@@ -80,9 +70,7 @@ def coroutines() -> None:
 
 
 async def from_coroutines() -> None:
-    """
-    ``aio`` gives an awaitable, or an asynchronous iterator.
-    """
+    """``aio`` gives an awaitable, or an asynchronous iterator."""
     assert_type(await embed.aio(["a"]), list[float])
     assert_type(await shout.aio("a"), str)
     async for number in numbers.aio(3):
@@ -109,9 +97,7 @@ async def of_others(text: str) -> str:
 
 
 def with_hosts() -> None:
-    """
-    It is the same for a function with a host, and for one of a kind of others.
-    """
+    """It is the same for a function with a host, and for one of a kind of others."""
     assert_type(on_a_host("a", size=2), int)
     assert_type(on_a_host.submit("a"), Future[int])
     assert_type(on_a_host.spawn("a").return_value, int)
@@ -123,9 +109,7 @@ def with_hosts() -> None:
 
 
 class Model:
-    """
-    A class with isolated methods.
-    """
+    """A class with isolated methods."""
 
     @function("current")
     def predict(self, text: str, *, size: int = 3) -> list[float]:
@@ -137,9 +121,7 @@ class Model:
 
 
 def methods() -> None:
-    """
-    A method taken of an instance has the same ways to call, without ``self``.
-    """
+    """A method taken of an instance has the same ways to call, without ``self``."""
     model = Model()
     assert_type(model.predict("a", size=2), list[float])
     assert_type(model.predict.submit("a"), Future[list[float]])
@@ -158,9 +140,7 @@ def methods() -> None:
 
 
 async def methods_from_coroutines() -> None:
-    """
-    ``aio`` of a method is that of its function, without ``self``.
-    """
+    """``aio`` of a method is that of its function, without ``self``."""
     model = Model()
     assert_type(await model.predict.aio("a"), list[float])
     async for letter in model.letters.aio("abc"):
@@ -173,9 +153,7 @@ with imports():
 
 
 def check_imports() -> None:
-    """
-    What is imported in a block is what a plain import gives, and bound after it.
-    """
+    """What is imported in a block is what a plain import gives, and bound after it."""
     assert_type(decimal.Decimal(1), decimal.Decimal)
     assert_type(Ratio(1, 2).numerator, int)
 
@@ -185,9 +163,7 @@ def count(text: str) -> int:
 
 
 def executors() -> None:
-    """
-    Calls of an executor have the type of their result, and the parameters of their function.
-    """
+    """Calls of an executor have the type of their result, and the parameters of their function."""
     with Executor("current", max_workers=2) as pool:
         assert_type(pool.submit(count, "a"), Future[int])
         assert_type(pool.map(count, ["a"], buffersize=2), Iterator[int])

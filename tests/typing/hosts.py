@@ -1,6 +1,4 @@
-"""
-The types that mypy and pyright see in hosts of others; this file is never run.
-"""
+"""The types that mypy and pyright see in hosts of others; this file is never run."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ class QueueOptions(HostOptions):
 
 @attrs.define(eq=False, slots=False)
 class QueueHost(Host[..., Any]):
-    """
-    A host reads options of its own without a cast, and claims what has the right type.
-    """
+    """A host reads options of its own without a cast, and claims what has the right type."""
 
     name: ClassVar[str] = "queue"
     options: ClassVar[type[HostOptions]] = QueueOptions
@@ -39,9 +35,7 @@ class QueueHost(Host[..., Any]):
 
 
 def claims() -> None:
-    """
-    A claim of the wrong type, or of a name that there is not, is an error.
-    """
+    """A claim of the wrong type, or of a name that there is not, is an error."""
     assert_type(Capabilities.of_workers(kinds=None), Capabilities)
     Capabilities.of_workers(kinds={"current"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Capabilities.of_workers(streams=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

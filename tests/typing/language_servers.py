@@ -1,6 +1,4 @@
-"""
-Language servers, which editors ask for completions.
-"""
+"""Language servers, which editors ask for completions."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ CURSOR = "|"
 
 
 class LanguageServer:
-    """
-    The language server of pyright, asked about the files of *folder*, as a context manager.
-    """
+    """The language server of pyright, asked about the files of *folder*, as a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,16 +46,12 @@ class LanguageServer:
         self._process.communicate()
 
     def complete(self, program: str) -> set[str]:
-        """
-        Return what is offered at the cursor of *program*.
-        """
+        """Return what is offered at the cursor of *program*."""
         found = self._ask_at_cursor("textDocument/completion", program)
         return {str(item["label"]) for item in found["items"]}
 
     def explain(self, program: str) -> str:
-        """
-        Return what is shown of the name at the cursor of *program*.
-        """
+        """Return what is shown of the name at the cursor of *program*."""
         found = self._ask_at_cursor("textDocument/hover", program)
         return str(found["contents"]["value"]) if found else ""
 

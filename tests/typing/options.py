@@ -1,6 +1,4 @@
-"""
-What mypy and pyright say of options, right ones and wrong ones; this file is never run.
-"""
+"""What mypy and pyright say of options, right ones and wrong ones; this file is never run."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ def embed(text: str) -> int:
 
 
 def kinds(place: Host[..., Any], theirs: Environment) -> None:
-    """
-    Each kind takes its own options, and all take those of hosts.
-    """
+    """Each kind takes its own options, and all take those of hosts."""
     function()
     function(requirements=[["torch"], ["xformers"]], timeout=3, host=place)
     function("virtualenv", python_version="3.11", machine_type=["GPU-H100", "GPU-A100"])
@@ -34,9 +30,7 @@ def kinds(place: Host[..., Any], theirs: Environment) -> None:
 
 
 def results() -> None:
-    """
-    What it returns depends on whether the function is served.
-    """
+    """What it returns depends on whether the function is served."""
 
     def count(text: str) -> int:
         return len(text)
@@ -48,9 +42,7 @@ def results() -> None:
 
 
 def misspelt() -> None:
-    """
-    A name that is no option is an error, whatever the kind.
-    """
+    """A name that is no option is an error, whatever the kind."""
     function("virtualenv", requirments=["numpy"])  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     function(requirments=["numpy"])  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     function("current", keep_aliv=3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
@@ -63,17 +55,13 @@ def misspelt() -> None:
 
 
 def of_other_kinds() -> None:
-    """
-    An option of another kind is an error.
-    """
+    """An option of another kind is an error."""
     function("current", requirements=["numpy"])  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     function("conda", image="python:3.11")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
 def of_wrong_types() -> None:
-    """
-    A value of the wrong type is an error.
-    """
+    """A value of the wrong type is an error."""
     function(keep_alive="sixty")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     function("virtualenv", requirements="numpy")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     function("virtualenv", resolver="poetry")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
@@ -81,8 +69,6 @@ def of_wrong_types() -> None:
 
 
 def moved() -> None:
-    """
-    ``on`` takes the options of every kind, and returns the same function.
-    """
+    """``on`` takes the options of every kind, and returns the same function."""
     assert_type(embed.on("local", keep_alive=3, requirements=["numpy"])("a"), int)
     assert_type(embed.on(kind=Virtualenv(), options={"colour": "red"})("a"), int)

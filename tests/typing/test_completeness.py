@@ -1,6 +1,4 @@
-"""
-What type checkers know of the packages once they are installed, as users have them.
-"""
+"""What type checkers know of the packages once they are installed, as users have them."""
 
 from __future__ import annotations
 
@@ -47,18 +45,14 @@ AMBIGUOUS = {
 def environment(
     install_extra: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """
-    A virtual environment with all packages, from wheels.
-    """
+    """A virtual environment with all packages, from wheels."""
     place = tmp_path_factory.mktemp("all") / "venv"
     install_extra(place, "all", python=sys.executable)
     return place
 
 
 def verify(environment: Path, package: str) -> list[dict[str, Any]]:
-    """
-    Return what pyright knows of each name that *package* exports.
-    """
+    """Return what pyright knows of each name that *package* exports."""
     binaries = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
     asked = ("--verifytypes", package, "--ignoreexternal", "--outputjson")
     done = subprocess.run(
@@ -73,9 +67,7 @@ def verify(environment: Path, package: str) -> list[dict[str, Any]]:
 
 
 def is_ambiguous(symbol: dict[str, Any]) -> bool:
-    """
-    Tell whether *symbol* is so by itself, and not for what it refers to.
-    """
+    """Tell whether *symbol* is so by itself, and not for what it refers to."""
     if symbol["isTypeKnown"] and not symbol["isTypeAmbiguous"]:
         return False
     said = [each["message"] for each in symbol["diagnostics"]]

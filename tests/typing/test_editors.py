@@ -1,6 +1,4 @@
-"""
-What editors know of options.
-"""
+"""What editors know of options."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ from language_servers import LanguageServer  # noqa: E402  # the path comes firs
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LanguageServer]:
-    """
-    The language server that an editor starts in a folder.
-    """
+    """The language server that an editor starts in a folder."""
     with LanguageServer(tmp_path_factory.mktemp("project")) as server:
         yield server
 
@@ -51,9 +47,7 @@ def embed(text: str) -> int:
     ],
 )
 def test_editors_complete_options(server: LanguageServer, written: str) -> None:
-    """
-    An editor offers each option of which the beginning is written, as a keyword.
-    """
+    """An editor offers each option of which the beginning is written, as a keyword."""
     offered = {
         option: server.complete(DECLARED + written.format(option[:3]))
         for option in ("requirements", "machine_type", "keep_alive")
@@ -63,9 +57,7 @@ def test_editors_complete_options(server: LanguageServer, written: str) -> None:
 
 
 def test_editors_complete_attributes(server: LanguageServer) -> None:
-    """
-    An editor offers options as attributes of an application too.
-    """
+    """An editor offers options as attributes of an application too."""
     written = "class Reader(App):\n    {}|"
     for option in ("requirements", "machine_type", "keep_alive"):
         assert option in server.complete(DECLARED + written.format(option[:3]))
@@ -81,9 +73,7 @@ def test_editors_complete_attributes(server: LanguageServer) -> None:
     ],
 )
 def test_editors_explain_options(server: LanguageServer, written: str) -> None:
-    """
-    An editor shows what an option is, where it is written.
-    """
+    """An editor shows what an option is, where it is written."""
     shown = server.explain(DECLARED + written)
     assert "keep_alive: float | None" in shown
     assert "How many seconds a worker stays warm without a call." in shown
@@ -97,9 +87,7 @@ def test_editors_explain_options(server: LanguageServer, written: str) -> None:
     ],
 )
 def test_editors_explain_options_of_packages(server: LanguageServer, written: str) -> None:
-    """
-    What kinds have in common is explained for each of them.
-    """
+    """What kinds have in common is explained for each of them."""
     shown = server.explain(DECLARED + written)
     assert "index_url: str | None" in shown
     assert "The index in place of the usual default one." in shown
@@ -112,8 +100,6 @@ def test_editors_explain_options_of_packages(server: LanguageServer, written: st
 def test_editors_complete_options_of_kinds(
     server: LanguageServer, kind: str, option: str
 ) -> None:
-    """
-    An editor offers the options of a kind.
-    """
+    """An editor offers the options of a kind."""
     written = f'function("{kind}", {option[:3]}|)'
     assert f"{option}=" in server.complete(DECLARED + written)

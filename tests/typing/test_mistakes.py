@@ -1,6 +1,4 @@
-"""
-What type checkers say of mistakes in options, while a plugin of others is installed.
-"""
+"""What type checkers say of mistakes in options, while a plugin of others is installed."""
 
 from __future__ import annotations
 
@@ -103,9 +101,7 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A folder with the program, where a plugin of others is installed.
-    """
+    """A folder with the program, where a plugin of others is installed."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "their_kinds").mkdir()
     (folder / "their_kinds/__init__.py").write_text(PLUGIN)
@@ -123,9 +119,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *command: str, directory: Path | None = None) -> str:
-    """
-    Return what a program prints whose modules are those of *folder* too.
-    """
+    """Return what a program prints whose modules are those of *folder* too."""
     done = subprocess.run(
         [sys.executable, *command],
         cwd=directory or folder,
@@ -138,17 +132,13 @@ def run(folder: Path, *command: str, directory: Path | None = None) -> str:
 
 
 def test_the_plugin_is_installed(folder: Path) -> None:
-    """
-    The kind of others is known where the program is checked.
-    """
+    """The kind of others is known where the program is checked."""
     look = "from fal_core.plugins import load_plugins; print(*load_plugins().environments)"
     assert "theirs" in run(folder, "-c", look).split()
 
 
 def test_mypy_refuses_wrong_options_alone(folder: Path) -> None:
-    """
-    mypy reports each wrong option, and nothing else.
-    """
+    """mypy reports each wrong option, and nothing else."""
     # With the settings of this repository, whose modules it has looked at before.
     program = str(folder / "program.py")
     told = run(folder, "-m", "mypy", "--no-error-summary", program, directory=ROOT)
@@ -159,9 +149,7 @@ def test_mypy_refuses_wrong_options_alone(folder: Path) -> None:
 
 
 def test_pyright_refuses_wrong_options_alone(folder: Path) -> None:
-    """
-    pyright reports each wrong option, and nothing else.
-    """
+    """pyright reports each wrong option, and nothing else."""
     told = run(folder, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable)
     found = json.loads(told)["generalDiagnostics"]
     assert {each["range"]["start"]["line"] + 1 for each in found} == WRONG, told

@@ -25,9 +25,7 @@ NOT_SUPPORTED, LOST, MISMATCH, NOT_FOUND_FUNCTION = 3, 15, 18, 13
 
 @attrs.frozen(kw_only=True)
 class Slice:
-    """
-    A MIG slice as the stand-in has it. Sizes are bytes.
-    """
+    """A MIG slice as the stand-in has it. Sizes are bytes."""
 
     uuid: str
     name: str = "NVIDIA H100 80GB HBM3 MIG 3g.40gb"
@@ -38,9 +36,7 @@ class Slice:
 
 @attrs.frozen(kw_only=True)
 class Gpu:
-    """
-    A GPU as the stand-in has it. Sizes are bytes.
-    """
+    """A GPU as the stand-in has it. Sizes are bytes."""
 
     uuid: str
     name: str = "NVIDIA H100 80GB HBM3"
@@ -68,15 +64,11 @@ class Gpus:
     library: Path
 
     def have(self, *gpus: Gpu) -> None:
-        """
-        Have the machine have *gpus*, and nothing fail.
-        """
+        """Have the machine have *gpus*, and nothing fail."""
         self.path.write_text("".join(f"{line}\n" for gpu in gpus for line in _lines_of(gpu)))
 
     def fail(self, function: str, code: int, uuid: str = "*") -> None:
-        """
-        Have *function* of NVML fail, for the device of *uuid* or all of them.
-        """
+        """Have *function* of NVML fail, for the device of *uuid* or all of them."""
         with self.path.open("a") as file:
             file.write(f"fail|{function}|{code}|{uuid}\n")
 
@@ -98,9 +90,7 @@ def _line(kind: str, device: Gpu | Slice, *more: str) -> str:
 
 @pytest.fixture(scope="session")
 def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    The directory of a ``libnvidia-ml.so.1`` that is compiled here.
-    """
+    """The directory of a ``libnvidia-ml.so.1`` that is compiled here."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no C compiler, which makes the stand-in for NVIDIA's library")
@@ -114,9 +104,7 @@ def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def gpus(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpus:
-    """
-    NVIDIA's driver on a machine without GPUs; the test says which there are.
-    """
+    """NVIDIA's driver on a machine without GPUs; the test says which there are."""
     # In this process the name finds what is loaded already; others search their path for it.
     ctypes.CDLL(str(nvml_library / "libnvidia-ml.so.1"))
     found = Gpus(tmp_path / "gpus.txt", nvml_library)

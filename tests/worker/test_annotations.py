@@ -1,6 +1,4 @@
-"""
-Annotations that name what only type checkers see.
-"""
+"""Annotations that name what only type checkers see."""
 
 from __future__ import annotations
 
@@ -68,9 +66,7 @@ READ = {
 
 @pytest.fixture
 def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """
-    The module, imported.
-    """
+    """The module, imported."""
     if sys.version_info < (3, 14):
         pytest.skip("Before Python 3.14 such a module cannot be imported.")
     path = tmp_path / "late.py"
@@ -85,9 +81,7 @@ def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_what_has_no_value_is_text(late: ModuleType) -> None:
-    """
-    An annotation that cannot be evaluated is its text; the others are their values.
-    """
+    """An annotation that cannot be evaluated is its text; the others are their values."""
     assert annotations_of(late.scale) == READ
     assert annotations_of(late.Box) == {"inner": "Tensor", "size": int}
     assert annotations_of(3) == {}
@@ -100,9 +94,7 @@ def test_what_has_no_value_is_text(late: ModuleType) -> None:
 
 
 def test_annotation_is_read_anew_once_it_has_a_value(late: ModuleType) -> None:
-    """
-    Nothing is set on what is read: what is defined later counts.
-    """
+    """Nothing is set on what is read: what is defined later counts."""
     assert annotations_of(late.scale)["value"] == "Tensor"
     late.Tensor = float
     assert annotations_of(late.scale)["value"] is float
@@ -113,9 +105,7 @@ def test_annotation_is_read_anew_once_it_has_a_value(late: ModuleType) -> None:
 def test_functions_and_classes_travel_with_them(
     late: ModuleType, worker: Any, native: bool
 ) -> None:
-    """
-    A function arrives, compiled or as source, with the annotations of it and its classes.
-    """
+    """A function arrives, compiled or as source, with the annotations of it and its classes."""
     assert used_modules(late.scale) == {}
     (scaled,) = worker(late.scale, (4, [], 3), portable=True, native=native)
     assert scaled == {"scaled": 12}
@@ -124,17 +114,13 @@ def test_functions_and_classes_travel_with_them(
 
 
 def test_error_of_a_plugin_may_have_them(late: ModuleType) -> None:
-    """
-    The facts of an error are its annotated fields, whatever the annotations mean.
-    """
+    """The facts of an error are its annotated fields, whatever the annotations mean."""
     assert facts_of(late.Torn) == ("tensor", "count")
     assert str(inspect.signature(late.Torn)) == "(tensor: 'Tensor', count: int = 1)"
 
 
 def test_isolated_method_has_a_signature(late: ModuleType) -> None:
-    """
-    The signature of an isolated method is that of its function, with the texts.
-    """
+    """The signature of an isolated method is that of its function, with the texts."""
     method = BoundFunction(function("current", host=InProcessHost())(late.scale), 3)
     parameters = inspect.signature(method).parameters
     assert {name: each.annotation for name, each in parameters.items()} == {

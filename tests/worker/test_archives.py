@@ -1,6 +1,4 @@
-"""
-Directories in which source archives are unpacked.
-"""
+"""Directories in which source archives are unpacked."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ def archive() -> bytes:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    An empty cache, and an empty directory for temporary files.
-    """
+    """An empty cache, and an empty directory for temporary files."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
@@ -38,16 +34,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def block(path: Path) -> None:
-    """
-    Put a file where a directory would have to be made.
-    """
+    """Put a file where a directory would have to be made."""
     path.write_text("")
 
 
 def test_an_archive_is_unpacked_once(cache: Path, archive: bytes) -> None:
-    """
-    Many who want one archive find it in one place, whole, with nothing beside it.
-    """
+    """Many who want one archive find it in one place, whole, with nothing beside it."""
     with ThreadPoolExecutor(8) as pool:
         paths = set(pool.map(lambda _: unpack("digest", archive), range(32)))
     assert paths == {str(cache / "sources" / "digest")}
@@ -59,9 +51,7 @@ def test_an_archive_is_unpacked_once(cache: Path, archive: bytes) -> None:
 def test_temporary_files_are_next_to_the_cache(
     cache: Path, tmp_path: Path, archive: bytes
 ) -> None:
-    """
-    If the cache cannot be written, files are kept in a directory that only this user can write.
-    """
+    """If the cache cannot be written, files are kept in a directory that only this user can write."""
     block(cache)
     root = tmp_path / "temporary" / f"fal-core-{os.getuid()}"
     assert unpack("digest", archive) == str(root / "sources" / "digest")
@@ -72,9 +62,7 @@ def test_temporary_files_are_next_to_the_cache(
 def test_archives_that_others_can_write_are_not_run(
     cache: Path, tmp_path: Path, archive: bytes, others: str
 ) -> None:
-    """
-    A temporary directory that is not this user's own is left alone.
-    """
+    """A temporary directory that is not this user's own is left alone."""
     block(cache)
     root = tmp_path / "temporary" / f"fal-core-{os.getuid()}"
     if others == "may write":
@@ -90,9 +78,7 @@ def test_archives_that_others_can_write_are_not_run(
 
 
 def test_modules_are_imported_from_memory(cache: Path, tmp_path: Path, archive: bytes) -> None:
-    """
-    If nothing can be written, modules are imported from memory.
-    """
+    """If nothing can be written, modules are imported from memory."""
     block(cache)
     block(tmp_path / "temporary" / f"fal-core-{os.getuid()}")
     (tmp_path / "archive").write_bytes(archive)
@@ -170,9 +156,7 @@ def test_archives_with_parts_of_one_package(tmp_path: Path) -> None:
 def test_root_is_absolute(
     named: dict[str, str], root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The root of the cache is where the variables say, also once the process has moved.
-    """
+    """The root of the cache is where the variables say, also once the process has moved."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -190,9 +174,7 @@ STRANGER = 54321
 
 
 def give_away(path: Path, *, link_to: Path | None = None) -> None:
-    """
-    Make a directory of another user, or a link of theirs.
-    """
+    """Make a directory of another user, or a link of theirs."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if link_to is not None:
         link_to.mkdir()
@@ -246,9 +228,7 @@ def test_directories_of_the_cache_are_for_this_user_alone(cache: Path) -> None:
 def test_archives_that_others_have_unpacked_are_not_run(
     cache: Path, tmp_path: Path, archive: bytes, given: str
 ) -> None:
-    """
-    A worker takes no modules from a cache of another user, and does without it.
-    """
+    """A worker takes no modules from a cache of another user, and does without it."""
     give_away(tmp_path / given)
     (cache / "sources" / "digest" / "told").mkdir(parents=True)
     root = tmp_path / "temporary" / f"fal-core-{os.getuid()}"

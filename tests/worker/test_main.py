@@ -1,6 +1,4 @@
-"""
-The worker process, from its start to its exit.
-"""
+"""The worker process, from its start to its exit."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_core_worker.stream import frames
 
 
 def test_a_worker_describes_itself(pipe_host: PipeHost) -> None:
-    """
-    The worker says which process and which Python it is, once it can take calls.
-    """
+    """The worker says which process and which Python it is, once it can take calls."""
     owner = pipe_host.owner = Owner()
     pid = function("current", host=pipe_host)(os.getpid)()
     assert pipe_host.worker is not None
@@ -35,9 +31,7 @@ def test_a_worker_describes_itself(pipe_host: PipeHost) -> None:
 
 
 def test_functions_find_nothing_of_the_worker(pipe_host: PipeHost) -> None:
-    """
-    The stream has descriptors that no program uses, and the worker's modules come last.
-    """
+    """The stream has descriptors that no program uses, and the worker's modules come last."""
 
     @function("current", host=pipe_host)
     def look() -> Any:
@@ -56,9 +50,7 @@ def test_functions_find_nothing_of_the_worker(pipe_host: PipeHost) -> None:
 
 
 def test_the_worker_brings_its_own_cloudpickle(pipe_host: PipeHost, tmp_path: Path) -> None:
-    """
-    Another cloudpickle of the environment is not the one that opens functions.
-    """
+    """Another cloudpickle of the environment is not the one that opens functions."""
     (tmp_path / "cloudpickle.py").write_text("raise SystemError('the wrong one')\n")
 
     @function("current", host=pipe_host)
@@ -74,9 +66,7 @@ def test_the_worker_brings_its_own_cloudpickle(pipe_host: PipeHost, tmp_path: Pa
 
 
 def test_a_forked_child_is_a_plain_process(pipe_host: PipeHost) -> None:
-    """
-    A child handles signals as any program does, and has no part in the worker's stream.
-    """
+    """A child handles signals as any program does, and has no part in the worker's stream."""
 
     @function("current", host=pipe_host)
     def fork() -> int:
@@ -104,9 +94,7 @@ def test_a_forked_child_is_a_plain_process(pipe_host: PipeHost) -> None:
 
 
 def test_a_handler_of_the_function_is_kept_in_its_children(pipe_host: PipeHost) -> None:
-    """
-    What a function has set for a signal is not set back when it forks.
-    """
+    """What a function has set for a signal is not set back when it forks."""
 
     @function("current", host=pipe_host)
     def fork() -> int:
@@ -154,9 +142,7 @@ def test_a_worker_ends_without_its_threads(pipe_host: PipeHost, tmp_path: Path) 
 
 @pytest.mark.faults
 def test_a_failure_of_the_worker_itself_is_logged(pipe_host: PipeHost) -> None:
-    """
-    An exception outside any call is shown by the process that launched the worker.
-    """
+    """An exception outside any call is shown by the process that launched the worker."""
     logs: list[Log] = []
     pipe_host.callbacks["log"] = logs.append
     pipe_host.owner = Owner()

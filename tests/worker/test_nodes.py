@@ -1,6 +1,4 @@
-"""
-Nodes: what a function learns of the call that it is part of.
-"""
+"""Nodes: what a function learns of the call that it is part of."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ SECOND = Node(1, ("10.0.0.1", "10.0.0.2"))
 
 @attrs.define(eq=False, slots=False)
 class SecondOfTwo(WrapperHost[..., Any]):
-    """
-    Runs each call for the second of two nodes, unless it is told otherwise.
-    """
+    """Runs each call for the second of two nodes, unless it is told otherwise."""
 
     name: ClassVar[str] = "second"
 
@@ -83,17 +79,13 @@ def where_in_a_fork() -> int:
 
 
 def test_outside_of_hosts_there_is_one_node() -> None:
-    """
-    Where no host runs a call, the node is the only one.
-    """
+    """Where no host runs a call, the node is the only one."""
     isolated = function("current", host=InProcessHost())(where)
     assert current_node() == Node(0, ("127.0.0.1",)) == isolated.run_local()
 
 
 def test_a_function_knows_its_node(host: SecondOfTwo) -> None:
-    """
-    A function learns its rank and all addresses, whatever kind of function it is.
-    """
+    """A function learns its rank and all addresses, whatever kind of function it is."""
     isolated = function("current", host=host)
     assert isolated(where)() == SECOND
     assert list(isolated(yield_where)()) == [SECOND]
@@ -104,9 +96,7 @@ def test_a_function_knows_its_node(host: SecondOfTwo) -> None:
 
 
 def test_items_of_a_batch_know_their_node(pipe_host: PipeHost) -> None:
-    """
-    So does each item of a batch, where a host is given one.
-    """
+    """So does each item of a batch, where a host is given one."""
 
     @function("current", host=SecondOfTwo(pipe_host))
     def rank_for(number: int) -> int:
@@ -116,9 +106,7 @@ def test_items_of_a_batch_know_their_node(pipe_host: PipeHost) -> None:
 
 
 def test_what_a_function_starts_knows_its_node(host: SecondOfTwo) -> None:
-    """
-    Its threads and the processes that it forks are on the node of the function.
-    """
+    """Its threads and the processes that it forks are on the node of the function."""
     assert function("current", host=host)(where_in_a_thread)() == SECOND
     assert function("current", host=host)(where_in_a_fork)() == 41
 
@@ -176,9 +164,7 @@ def test_a_thread_of_an_unknown_call_is_told_so(pipe_host: PipeHost) -> None:
 
 
 def test_the_next_call_is_on_one_node_again(host: SecondOfTwo) -> None:
-    """
-    A worker that has run a call of a group runs the next call of none as on one node.
-    """
+    """A worker that has run a call of a group runs the next call of none as on one node."""
     isolated = function("current", host=host)(where)
     assert isolated() == SECOND
     host.node = None
@@ -188,9 +174,7 @@ def test_the_next_call_is_on_one_node_again(host: SecondOfTwo) -> None:
 
 
 def test_an_error_says_on_which_node_it_was_raised(host: SecondOfTwo) -> None:
-    """
-    What a function raises has a note of its node.
-    """
+    """What a function raises has a note of its node."""
 
     @function("current", host=host)
     def fail() -> None:
@@ -202,9 +186,7 @@ def test_an_error_says_on_which_node_it_was_raised(host: SecondOfTwo) -> None:
 
 
 def test_a_worker_without_fal_core_knows_its_node(bare_worker: Any) -> None:
-    """
-    Neither a function nor a module that travels needs fal-core in its environment for that.
-    """
+    """Neither a function nor a module that travels needs fal-core in its environment for that."""
 
     def ask() -> Any:
         from fal_core import Node, current_node
@@ -217,9 +199,7 @@ def test_a_worker_without_fal_core_knows_its_node(bare_worker: Any) -> None:
 
 @given(st.lists(st.text(), min_size=1), st.data())
 def test_nodes_travel_as_they_are(addresses: list[str], data: st.DataObject) -> None:
-    """
-    A node that was packed is unpacked as itself.
-    """
+    """A node that was packed is unpacked as itself."""
     node = Node(data.draw(st.integers(0, len(addresses) - 1)), tuple(addresses))
     assert unpack_node(pack_node(node)) == node
 
@@ -239,8 +219,6 @@ def test_nodes_travel_as_they_are(addresses: list[str], data: st.DataObject) -> 
     ],
 )
 def test_what_is_no_node_is_refused(payload: Any) -> None:
-    """
-    Another payload than that of a node is an unreadable frame.
-    """
+    """Another payload than that of a node is an unreadable frame."""
     with pytest.raises(UnreadableFrame, match="a node"):
         unpack_node(payload)

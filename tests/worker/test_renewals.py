@@ -1,6 +1,4 @@
-"""
-Locks, queues and the like travel as new ones.
-"""
+"""Locks, queues and the like travel as new ones."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ def echo(value: Any) -> Any:
 
 
 class Service:
-    """
-    An object with a lock, as loggers, caches and clients have.
-    """
+    """An object with a lock, as loggers, caches and clients have."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -63,9 +59,7 @@ class Service:
 
 @dataclass
 class Buffers(threading.local):
-    """
-    An object of each thread, as a console has.
-    """
+    """An object of each thread, as a console has."""
 
     theme: str
     lines: list[str] = field(default_factory=list)
@@ -82,9 +76,7 @@ work: queue.Queue[Any] = queue.Queue(5)
 
 
 def test_functions_travel_with_what_they_refer_to(worker: Any) -> None:
-    """
-    Whatever a function refers to is there, free, and in the state that it had.
-    """
+    """Whatever a function refers to is there, free, and in the state that it had."""
     ready.set()
     slots.acquire()
     work.put({"item": 1})
@@ -116,9 +108,7 @@ def test_functions_travel_with_what_they_refer_to(worker: Any) -> None:
 
 
 def test_a_console_of_the_module_travels(worker: Any) -> None:
-    """
-    A function may use a console of its module, which has locks and objects of each thread.
-    """
+    """A function may use a console of its module, which has locks and objects of each thread."""
     rich = pytest.importorskip("rich.console")
     console = rich.Console(width=40)
 
@@ -134,9 +124,7 @@ def test_a_console_of_the_module_travels(worker: Any) -> None:
 
 @pytest.mark.parametrize("kind", [queue.Queue, queue.LifoQueue, queue.PriorityQueue])
 def test_queues_have_their_items(worker: Any, kind: Callable[[int], Any]) -> None:
-    """
-    A queue that is an argument or a result gives its items in its order, each a task to do.
-    """
+    """A queue that is an argument or a result gives its items in its order, each a task to do."""
     given = kind(3)
     for number in (2, 1, 3):
         given.put(number)
@@ -160,9 +148,7 @@ def test_queues_have_their_items(worker: Any, kind: Callable[[int], Any]) -> Non
 
 
 def test_simple_queues_have_their_items(worker: Any) -> None:
-    """
-    A simple queue keeps its items here, and has them there.
-    """
+    """A simple queue keeps its items here, and has them there."""
     given: queue.SimpleQueue[str] = queue.SimpleQueue()
     given.put("a")
     given.put("b")
@@ -172,9 +158,7 @@ def test_simple_queues_have_their_items(worker: Any) -> None:
 
 
 def test_objects_that_share_a_lock_share_the_new_one(worker: Any) -> None:
-    """
-    One lock in two places is one lock there.
-    """
+    """One lock in two places is one lock there."""
 
     def compare(value: list[Any]) -> Any:
         with value[0]:
@@ -185,9 +169,7 @@ def test_objects_that_share_a_lock_share_the_new_one(worker: Any) -> None:
 
 
 def hold_on_a_thread(value: Any, way: str) -> tuple[threading.Thread, threading.Event]:
-    """
-    Start a thread that holds or waits for *value* until the event is set.
-    """
+    """Start a thread that holds or waits for *value* until the event is set."""
     begun, end = threading.Event(), threading.Event()
 
     def run() -> None:
@@ -208,9 +190,7 @@ def hold_on_a_thread(value: Any, way: str) -> tuple[threading.Thread, threading.
 @pytest.mark.parametrize("made", [threading.Lock, threading.RLock])
 @pytest.mark.parametrize("holder", ["this thread", "another"])
 def test_held_lock_is_refused_by_its_name(made: Callable[[], Any], holder: str) -> None:
-    """
-    A lock that any thread holds does not travel, and the error has its variable.
-    """
+    """A lock that any thread holds does not travel, and the error has its variable."""
     mine = made()
 
     def use() -> Any:
@@ -231,9 +211,7 @@ def test_held_lock_is_refused_by_its_name(made: Callable[[], Any], holder: str) 
 
 
 def test_what_is_waited_for_is_refused() -> None:
-    """
-    An event, a condition, a semaphore or a queue that a thread waits for does not travel.
-    """
+    """An event, a condition, a semaphore or a queue that a thread waits for does not travel."""
     seal = seal_function(echo)
     event, items = threading.Event(), queue.Queue[int]()
     slot, change = threading.Semaphore(0), threading.Condition()
@@ -265,15 +243,11 @@ def notify(change: threading.Condition) -> None:
 
 
 class OwnFuture(concurrent.futures.Future[None]):
-    """
-    A future of a library's own class.
-    """
+    """A future of a library's own class."""
 
 
 def test_what_belongs_to_its_process_is_refused() -> None:
-    """
-    Threads, child processes, executors and futures do not travel, though locks of theirs do.
-    """
+    """Threads, child processes, executors and futures do not travel, though locks of theirs do."""
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait(PATIENCE)
     future: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -292,9 +266,7 @@ def test_what_belongs_to_its_process_is_refused() -> None:
 
 
 def test_open_files_are_refused_by_name(worker: Any, tmp_path: Any) -> None:
-    """
-    An open file does not travel, in whatever way it was opened; the error has its variable.
-    """
+    """An open file does not travel, in whatever way it was opened; the error has its variable."""
     path = tmp_path / "log.txt"
     for mode in ("w", "r", "rb", "wb", "r+b"):
         with open(path, mode) as file:
@@ -314,9 +286,7 @@ def test_open_files_are_refused_by_name(worker: Any, tmp_path: Any) -> None:
 
 
 class Port:
-    """
-    A device of a library's own class, as those of serial ports: a descriptor and a name.
-    """
+    """A device of a library's own class, as those of serial ports: a descriptor and a name."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -327,9 +297,7 @@ class Port:
 
 
 class Named(Port):
-    """
-    One that says itself what travels of it.
-    """
+    """One that says itself what travels of it."""
 
     def __reduce__(self) -> Any:
         return Named, (0,)
@@ -378,9 +346,7 @@ def test_what_stands_for_a_descriptor_is_refused(worker: Any) -> None:
 
 
 def test_explain_names_what_stands_for_a_descriptor() -> None:
-    """
-    ``explain`` says that a function with the end of a pipe does not run, and why.
-    """
+    """``explain`` says that a function with the end of a pipe does not run, and why."""
     reader, writer = multiprocessing.Pipe()
     with reader, writer:
 

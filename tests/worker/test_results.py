@@ -1,6 +1,4 @@
-"""
-Results that a process keeps in memory.
-"""
+"""Results that a process keeps in memory."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ PATIENCE = 60
 
 
 def make_loader(name: str, calls: list[str]) -> Callable[[], str]:
-    """
-    Return a cached function around *name*.
-    """
+    """Return a cached function around *name*."""
 
     @cached
     def load() -> str:
@@ -38,9 +34,7 @@ def make_loader(name: str, calls: list[str]) -> Callable[[], str]:
 
 
 def make_counter(name: str, calls: list[str]) -> Callable[[], str]:
-    """
-    Return a cached function around *name* alone, which notes its calls in *calls*.
-    """
+    """Return a cached function around *name* alone, which notes its calls in *calls*."""
     counted[id(calls)] = calls
     key = id(calls)
 
@@ -64,9 +58,7 @@ def make_greeter(greeting: str) -> Any:
 
 
 def test_functions_around_different_values_do_not_share() -> None:
-    """
-    Functions of one source have results of their own where the values around them differ.
-    """
+    """Functions of one source have results of their own where the values around them differ."""
     calls: list[str] = []
     small, large = make_loader("small", calls), make_loader("large", calls)
     assert [small(), large(), small()] == ["model small", "model large", "model small"]
@@ -76,9 +68,7 @@ def test_functions_around_different_values_do_not_share() -> None:
 
 
 def test_few_sets_of_values_are_kept() -> None:
-    """
-    Where the values around a function are new again and again, those last used have results.
-    """
+    """Where the values around a function are new again and again, those last used have results."""
     calls: list[str] = []
     names = [str(number) for number in range(MOST_KEPT + 1)]
     # A function that lives keeps its own.
@@ -98,9 +88,7 @@ def test_few_sets_of_values_are_kept() -> None:
 
 
 def test_results_that_are_not_kept_are_free() -> None:
-    """
-    What is kept no longer, and belongs to no function that lives, is in memory no longer.
-    """
+    """What is kept no longer, and belongs to no function that lives, is in memory no longer."""
 
     def make(number: int) -> Any:
         @cached
@@ -115,9 +103,7 @@ def test_results_that_are_not_kept_are_free() -> None:
 
 
 def test_lambdas_of_one_line_do_not_share() -> None:
-    """
-    Functions that share their line of source have results of their own.
-    """
+    """Functions that share their line of source have results of their own."""
     # fmt: off
     more, most = cached(lambda number: number + 1), cached(lambda number: number * 100)
     few, many = cached(lambda: [each + 1 for each in (1, 2)]), cached(lambda: [each + 9 for each in (1, 2)])  # noqa: E501
@@ -127,9 +113,7 @@ def test_lambdas_of_one_line_do_not_share() -> None:
 
 
 def test_values_that_do_not_pickle_are_told_apart() -> None:
-    """
-    Values that cannot be compared by their contents are told apart one by one.
-    """
+    """Values that cannot be compared by their contents are told apart one by one."""
 
     def make(lock: Any) -> Any:
         @cached
@@ -145,9 +129,7 @@ def test_values_that_do_not_pickle_are_told_apart() -> None:
 
 
 class Model:
-    """
-    A model that is loaded once for each name.
-    """
+    """A model that is loaded once for each name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -157,9 +139,7 @@ class Model:
 
 
 def test_classes_and_methods_are_cached() -> None:
-    """
-    A class gives one instance for each set of arguments; methods of different objects differ.
-    """
+    """A class gives one instance for each set of arguments; methods of different objects differ."""
     model: Any = cached(Model)
     assert model("a") is model("a")
     assert model("a") is not model("b")
@@ -168,9 +148,7 @@ def test_classes_and_methods_are_cached() -> None:
 
 
 def test_functions_of_one_source_share_by_their_name() -> None:
-    """
-    Two functions of equal source and different names are two functions.
-    """
+    """Two functions of equal source and different names are two functions."""
     spaces: list[dict[str, Any]] = []
     for module in ("first_module", "second_module"):
         space: dict[str, Any] = {"__name__": module, "cached": cached, "MODEL": module}
@@ -214,9 +192,7 @@ def test_results_outlive_functions_that_are_opened_anew(worker: Any) -> None:
 def test_cached_functions_of_modules_that_travel_as_source(
     bare_worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A function that a local module has under ``cached`` is cached in a worker as well.
-    """
+    """A function that a local module has under ``cached`` is cached in a worker as well."""
     (tmp_path / "cached_models.py").write_text(
         "import os\nfrom fal_core import cached\n"
         "@cached\ndef load(name): return name, os.urandom(8)\n"
@@ -233,9 +209,7 @@ def test_cached_functions_of_modules_that_travel_as_source(
 
 
 def test_concurrent_first_calls_load_once() -> None:
-    """
-    Calls that come while the result is being computed wait for it.
-    """
+    """Calls that come while the result is being computed wait for it."""
     begun, go_on = threading.Event(), threading.Event()
     calls: list[int] = []
 
@@ -259,9 +233,7 @@ def test_concurrent_first_calls_load_once() -> None:
 
 
 def test_failed_load_is_not_kept() -> None:
-    """
-    After an error the next call computes the result anew.
-    """
+    """After an error the next call computes the result anew."""
     failures = [OSError("no network"), None]
 
     @cached
@@ -277,9 +249,7 @@ def test_failed_load_is_not_kept() -> None:
 
 
 def test_call_that_is_ended_leaves_the_work_to_those_who_wait() -> None:
-    """
-    Where a call is ended from outside, one of those that wait for its result makes it.
-    """
+    """Where a call is ended from outside, one of those that wait for its result makes it."""
     begun, end = threading.Event(), threading.Event()
     calls: list[int] = []
 
@@ -315,9 +285,7 @@ def test_call_that_is_ended_leaves_the_work_to_those_who_wait() -> None:
 
 
 def test_coroutine_functions_are_cached() -> None:
-    """
-    What a coroutine function returns is kept: concurrent calls await it once, in any loop.
-    """
+    """What a coroutine function returns is kept: concurrent calls await it once, in any loop."""
     calls: list[int] = []
 
     @cached
@@ -344,9 +312,7 @@ def test_coroutine_functions_are_cached() -> None:
 
 
 def test_cancelled_task_leaves_the_work_to_those_who_wait() -> None:
-    """
-    Where the task that computes a result is cancelled, one that waits for it computes it.
-    """
+    """Where the task that computes a result is cancelled, one that waits for it computes it."""
 
     async def meet() -> None:
         calls: list[int] = []
@@ -371,9 +337,7 @@ def test_cancelled_task_leaves_the_work_to_those_who_wait() -> None:
 
 
 def test_function_that_calls_itself() -> None:
-    """
-    A cached function may call itself, as one under ``lru_cache`` may.
-    """
+    """A cached function may call itself, as one under ``lru_cache`` may."""
 
     @cached
     def fibonacci(number: int) -> int:
@@ -390,9 +354,7 @@ def test_function_that_calls_itself() -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_forked_child_waits_for_no_thread_of_its_parent() -> None:
-    """
-    A forked child computes what a thread of its parent was about to compute.
-    """
+    """A forked child computes what a thread of its parent was about to compute."""
     begun, go_on = threading.Event(), threading.Event()
 
     @cached
@@ -414,9 +376,7 @@ def test_forked_child_waits_for_no_thread_of_its_parent() -> None:
 
 
 def test_generator_functions_are_refused() -> None:
-    """
-    What a generator function yields can be taken once, so it is not cached.
-    """
+    """What a generator function yields can be taken once, so it is not cached."""
     with pytest.raises(ValueError, match="is a generator function"):
 
         @cached

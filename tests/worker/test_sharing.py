@@ -1,6 +1,4 @@
-"""
-Values of different calls that refer to the same object.
-"""
+"""Values of different calls that refer to the same object."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ plain = Plain()
     ],
 )
 def test_calls_with_one_object_are_apart(values: Any) -> None:
-    """
-    What may be changed is in one call of those that are sealed together, nested or not.
-    """
+    """What may be changed is in one call of those that are sealed together, nested or not."""
     assert count_apart([(1, values), (2,), ([3],), (4, values), (5,)]) == 3
     assert count_apart([(values,)] * 4) == 1
 
@@ -56,24 +52,18 @@ def test_calls_with_one_object_are_apart(values: Any) -> None:
     "value", [1, "text", b"1", None, (1, "2"), Color.RED, PurePosixPath("a"), len, Plain, enum]
 )
 def test_what_nobody_changes_may_be_shared(value: Any) -> None:
-    """
-    Numbers, texts, functions, classes and values that are compared by what they are.
-    """
+    """Numbers, texts, functions, classes and values that are compared by what they are."""
     assert count_apart([(value, {"key": value})] * 1 + [(value,)] * 3) == 4
 
 
 def test_a_call_may_have_one_object_twice() -> None:
-    """
-    Within a call, values that were the same object are so where they arrive.
-    """
+    """Within a call, values that were the same object are so where they arrive."""
     assert count_apart([(shared, shared), ([], [plain, plain])]) == 2
     assert count_apart([]) == 0
 
 
 def test_what_is_nested_too_deep_is_alone() -> None:
-    """
-    What refers to itself, or is nested deeper than anybody looks, is in no batch.
-    """
+    """What refers to itself, or is nested deeper than anybody looks, is in no batch."""
     endless: list[Any] = []
     endless.append(endless)
     wide: Any = ()
@@ -107,7 +97,5 @@ class Pair:
     ],
 )
 def test_values_that_refer_to_what_changes_may_change(value: Any, fixed: bool) -> None:
-    """
-    A value that is compared by what it is may still refer to what can be changed.
-    """
+    """A value that is compared by what it is may still refer to what can be changed."""
     assert never_changes(value) is fixed

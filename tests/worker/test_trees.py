@@ -1,6 +1,4 @@
-"""
-Process trees: everything that a process has started is found, and killed.
-"""
+"""Process trees: everything that a process has started is found, and killed."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ for line in sys.stdin:
 
 
 class Parent:
-    """
-    A process with a child and an orphan.
-    """
+    """A process with a child and an orphan."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -62,9 +58,7 @@ class Parent:
         self.child, self.orphan = map(int, self.process.stdout.readline().split())
 
     def ask(self, expression: str) -> Any:
-        """
-        Return the value of an expression in the process.
-        """
+        """Return the value of an expression in the process."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(expression, file=self.process.stdin, flush=True)
@@ -81,9 +75,7 @@ def parent() -> Iterator[Parent]:
 
 
 def test_descendants_are_found_wherever_they_are(parent: Parent) -> None:
-    """
-    Orphans in sessions of their own belong to the subreaper above them.
-    """
+    """Orphans in sessions of their own belong to the subreaper above them."""
     pid = parent.process.pid
     assert set(trees.children(pid)) == {parent.child, parent.orphan}
     assert pid in trees.children(os.getpid())
@@ -95,9 +87,7 @@ def test_descendants_are_found_wherever_they_are(parent: Parent) -> None:
 def test_children_are_found_without_the_lists_of_the_system(
     parent: Parent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Where the system lists no children they are found by their parents.
-    """
+    """Where the system lists no children they are found by their parents."""
 
     def missing(path: str) -> list[str]:
         if path.endswith("/task"):
@@ -110,9 +100,7 @@ def test_children_are_found_without_the_lists_of_the_system(
 
 
 def test_a_process_that_is_gone_has_nothing() -> None:
-    """
-    Neither children nor a start are known of a process that has ended.
-    """
+    """Neither children nor a start are known of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait(PATIENCE)
     assert trees.children(process.pid) == []
@@ -121,9 +109,7 @@ def test_a_process_that_is_gone_has_nothing() -> None:
 
 
 def test_descendants_are_killed_and_reaped(parent: Parent) -> None:
-    """
-    No descendant of the process that asks is left, not even as a zombie.
-    """
+    """No descendant of the process that asks is left, not even as a zombie."""
     assert parent.ask("trees.kill_descendants(os.getpid())") is None
     assert not is_alive(parent.child)
     assert not is_alive(parent.orphan)
@@ -133,9 +119,7 @@ def test_descendants_are_killed_and_reaped(parent: Parent) -> None:
 def test_descendants_of_another_process_are_killed(
     parent: Parent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The process itself goes on; whether it reaps them is not waited for.
-    """
+    """The process itself goes on; whether it reaps them is not waited for."""
     # It would try again until its time is over.
     endless = SimpleNamespace(monotonic=lambda: 0.0, sleep=time.sleep)
     monkeypatch.setattr(trees, "time", endless)
@@ -147,9 +131,7 @@ def test_descendants_of_another_process_are_killed(
 
 
 def test_only_what_was_started_since_is_killed(parent: Parent) -> None:
-    """
-    Children from before a moment go on.
-    """
+    """Children from before a moment go on."""
     before = trees.started(parent.child)
     assert 0 < before <= trees.now()
     # The starts of processes are told in hundredths of a second.
@@ -162,9 +144,7 @@ def test_only_what_was_started_since_is_killed(parent: Parent) -> None:
 
 
 def test_a_prepared_child_dies_with_its_parent() -> None:
-    """
-    A child that has prepared itself is killed as soon as its parent ends.
-    """
+    """A child that has prepared itself is killed as soon as its parent ends."""
     program = (
         "import os, sys, time\n"
         "from fal_core_worker import trees\n"
@@ -204,9 +184,7 @@ beside.kill()
 
 
 def test_the_monitor_of_a_container_is_left_to_clean_up(tmp_path: Any) -> None:
-    """
-    What runs in a container is killed, and its monitor, with the monitor's helpers, is not.
-    """
+    """What runs in a container is killed, and its monitor, with the monitor's helpers, is not."""
     program = tmp_path / "conmon"
     shutil.copy(os.path.realpath(sys.executable), program)
     paths = {

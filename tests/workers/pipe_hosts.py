@@ -1,6 +1,4 @@
-"""
-A host that starts one worker by its command alone.
-"""
+"""A host that starts one worker by its command alone."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ PATIENCE = 60
 
 
 class Owner:
-    """
-    Remembers what its worker tells.
-    """
+    """Remembers what its worker tells."""
 
     def __init__(self) -> None:
         self.away: list[int] = []
@@ -71,9 +67,7 @@ class PipeHost(Host[..., Any]):
         return self.start().launch(call, sink)
 
     def start(self) -> Worker:
-        """
-        Start the worker, if it has not been started, and return it.
-        """
+        """Start the worker, if it has not been started, and return it."""
         # A launch and a test may both do so.
         with self._starting:
             if self.worker is None:
@@ -100,9 +94,7 @@ class PipeHost(Host[..., Any]):
         return worker
 
     def end(self) -> None:
-        """
-        End the worker, and close what is open for it.
-        """
+        """End the worker, and close what is open for it."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()

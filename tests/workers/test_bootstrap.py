@@ -1,6 +1,4 @@
-"""
-The bootstrap: a Python that is too old for a worker says so.
-"""
+"""The bootstrap: a Python that is too old for a worker says so."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ exec(sys.argv[-1])
 
 
 def real_pythons() -> Iterator[Path]:
-    """
-    Yield old Pythons of this machine.
-    """
+    """Yield old Pythons of this machine."""
     for minor in (6, 7, 8, 9):
         yield from sorted(
             Path("~/.pyenv/versions").expanduser().glob(f"3.{minor}.*/bin/python")
@@ -46,9 +42,7 @@ def real_pythons() -> Iterator[Path]:
 
 @pytest.fixture(params=["made", "real"])
 def old_python(request: Any, tmp_path: Path) -> list[str]:
-    """
-    The paths of Pythons that are too old.
-    """
+    """The paths of Pythons that are too old."""
     if request.param == "real":
         found = list(map(str, real_pythons()))
         if not found:
@@ -62,9 +56,7 @@ def old_python(request: Any, tmp_path: Path) -> list[str]:
 
 @attrs.define(eq=False, slots=False)
 class ElsewhereHost(WorkerHost):
-    """
-    Starts the Python that it is told.
-    """
+    """Starts the Python that it is told."""
 
     name: ClassVar[str] = "elsewhere"
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None)
@@ -77,9 +69,7 @@ class ElsewhereHost(WorkerHost):
 
 @attrs.frozen(kw_only=True)
 class OldEnvironment(CurrentEnvironment):
-    """
-    Has a Python of its own.
-    """
+    """Has a Python of its own."""
 
     kind: ClassVar[str] = "old"
 
@@ -92,9 +82,7 @@ class OldEnvironment(CurrentEnvironment):
 
 
 class OldKinds:
-    """
-    A plugin that registers the kind.
-    """
+    """A plugin that registers the kind."""
 
     fal_core_api = 1
 
@@ -114,9 +102,7 @@ def give() -> int:
 
 
 def refusal_of(isolated: Any) -> str:
-    """
-    Return the error that a call ends with, without its class.
-    """
+    """Return the error that a call ends with, without its class."""
     with pytest.raises(HostError) as caught:
         isolated()
     assert type(caught.value) is HostError
@@ -124,9 +110,7 @@ def refusal_of(isolated: Any) -> str:
 
 
 def test_an_old_python_says_so(old_python: list[str]) -> None:
-    """
-    A call ends with the version of the Python and what a worker needs, not with a lost worker.
-    """
+    """A call ends with the version of the Python and what a worker needs, not with a lost worker."""
     for python in old_python:
         host = ElsewhereHost(python=python)
         told = refusal_of(function("current", host=host)(give))
@@ -139,9 +123,7 @@ def test_an_old_python_says_so(old_python: list[str]) -> None:
 
 
 def test_the_old_python_of_an_environment_says_so(old_python: list[str]) -> None:
-    """
-    The same is told where the environment brings the Python, by a call and by a future.
-    """
+    """The same is told where the environment brings the Python, by a call and by a future."""
     host = ProcessHost()
     isolated = function("old", host=host, python=old_python[0])(give)
     assert f"The Python at {old_python[0]} is 3." in refusal_of(isolated)
@@ -153,9 +135,7 @@ def test_the_old_python_of_an_environment_says_so(old_python: list[str]) -> None
 
 @pytest.mark.parametrize("option", ["python_version", "told_version"])
 def test_an_environment_with_an_old_python_starts_no_worker(option: str) -> None:
-    """
-    A version that is known before a worker starts is refused with what to write.
-    """
+    """A version that is known before a worker starts is refused with what to write."""
     host = ProcessHost()
     isolated = function("old", host=host, **{option: "3.9"})(give)
     assert refusal_of(isolated) == (

@@ -1,6 +1,4 @@
-"""
-The last output of workers that crash: found in the pipes that they could not read.
-"""
+"""The last output of workers that crash: found in the pipes that they could not read."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ def test_last_output_of_a_worker_arrives(capfd, way, end):
 
 
 def test_stack_traces_of_a_crash_arrive(capfd):
-    """
-    The stacks that ``faulthandler`` writes while a worker crashes are seen.
-    """
+    """The stacks that ``faulthandler`` writes while a worker crashes are seen."""
 
     @function("current")
     def crash() -> None:
@@ -77,17 +73,13 @@ def test_stack_traces_of_a_crash_arrive(capfd):
 
 
 def run(crash_output: CrashOutput, program: str) -> None:
-    """
-    Run *program* with its standard output and error in the pipes, until it has ended.
-    """
+    """Run *program* with its standard output and error in the pipes, until it has ended."""
     _, out, _, errors = crash_output.given
     subprocess.run([sys.executable, "-c", program], stdout=out, stderr=errors, check=True)
 
 
 def test_what_was_not_read_is_taken_by_level() -> None:
-    """
-    The lines left in both pipes are the payload of one frame, for the channel that is told.
-    """
+    """The lines left in both pipes are the payload of one frame, for the channel that is told."""
     crash_output = CrashOutput()
     run(crash_output, "import os; os.write(1, b'one\\ntwo\\n'); os.write(2, b'\\xff')")
     crash_output.close_given()
@@ -102,9 +94,7 @@ def test_what_was_not_read_is_taken_by_level() -> None:
 
 
 def test_a_child_that_goes_on_writing_is_not_waited_for() -> None:
-    """
-    Taking ends, whoever still has the pipes open, and however fast they are filled.
-    """
+    """Taking ends, whoever still has the pipes open, and however fast they are filled."""
     crash_output = CrashOutput()
     argv = [sys.executable, "-c", "import os\nwhile True: os.write(1, b'x' * 65536)"]
     with subprocess.Popen(argv, stdout=crash_output.given[1]) as child:
@@ -123,9 +113,7 @@ def test_a_child_that_goes_on_writing_is_not_waited_for() -> None:
 
 
 def test_all_descriptors_are_closed() -> None:
-    """
-    Nothing stays open once both ends were closed, which may be done again.
-    """
+    """Nothing stays open once both ends were closed, which may be done again."""
     before = set(os.listdir("/proc/self/fd"))
     crash_output = CrashOutput()
     for _ in range(2):

@@ -1,6 +1,4 @@
-"""
-Driving: the stream of a worker is read by whoever waits for a call, from its first byte.
-"""
+"""Driving: the stream of a worker is read by whoever waits for a call, from its first byte."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ from fal_core_worker.stream.frames import (
 def test_what_is_printed_before_the_worker_starts_becomes_lines(
     printed: bytes, rest: bytes, size: int
 ) -> None:
-    """
-    Whatever comes before the magic is reported as lines, however the bytes are cut.
-    """
+    """Whatever comes before the magic is reported as lines, however the bytes are cut."""
     written = printed + MAGIC + rest
     reader, writer = os.pipe()
     logs: list[Log] = []
@@ -65,9 +61,7 @@ def test_what_is_printed_before_the_worker_starts_becomes_lines(
 
 
 def test_what_is_printed_by_a_python_that_ends_is_reported(pipe_host: PipeHost) -> None:
-    """
-    A process that ends before the worker in it starts has its output shown by the call.
-    """
+    """A process that ends before the worker in it starts has its output shown by the call."""
     pipe_host.arguments = ("-c", "print('no such environment')")
     pipe_host.start()
     assert pipe_host.process is not None
@@ -80,9 +74,7 @@ def test_what_is_printed_by_a_python_that_ends_is_reported(pipe_host: PipeHost) 
 
 
 def test_output_before_the_worker_is_that_of_the_first_call(pipe_host: PipeHost) -> None:
-    """
-    What a Python prints as it starts is shown by the call that waits for it.
-    """
+    """What a Python prints as it starts is shown by the call that waits for it."""
     *options, source = ARGUMENTS
     pipe_host.arguments = (*options, f"print('welcome')\n{source}")
     info = function("current", host=pipe_host)(len).spawn("four")
@@ -91,9 +83,7 @@ def test_output_before_the_worker_is_that_of_the_first_call(pipe_host: PipeHost)
 
 
 class Waiting(Driver):
-    """
-    The sink of a call that a thread waits for.
-    """
+    """The sink of a call that a thread waits for."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -111,17 +101,13 @@ class Waiting(Driver):
 
 
 def launch(host: PipeHost, isolated: Any, *arguments: Any) -> tuple[Any, Waiting]:
-    """
-    Launch a call that this thread is to drive.
-    """
+    """Launch a call that this thread is to drive."""
     sink = Waiting()
     return host.launch(isolated.make_launcher().call((arguments, {})), sink), sink
 
 
 def wait_for(path: Path) -> int:
-    """
-    Print, and wait until a file is there.
-    """
+    """Print, and wait until a file is there."""
     import time
 
     print("waiting", flush=True)
@@ -133,9 +119,7 @@ def wait_for(path: Path) -> int:
 def test_the_thread_that_drives_delivers_the_events(
     pipe_host: PipeHost, tmp_path: Path
 ) -> None:
-    """
-    It returns when its time is over or the call has ended, and has delivered all itself.
-    """
+    """It returns when its time is over or the call has ended, and has delivered all itself."""
     until = tmp_path / "until"
     execution, sink = launch(pipe_host, function("current", host=pipe_host)(wait_for), until)
     execution.drive(0.01)
@@ -152,9 +136,7 @@ def test_the_thread_that_drives_delivers_the_events(
 def test_another_thread_delivers_while_a_call_is_followed(
     pipe_host: PipeHost, tmp_path: Path
 ) -> None:
-    """
-    A thread that drives a call which the event thread follows waits for that one.
-    """
+    """A thread that drives a call which the event thread follows waits for that one."""
     until = tmp_path / "until"
     execution, sink = launch(pipe_host, function("current", host=pipe_host)(wait_for), until)
     assert pipe_host.worker is not None
@@ -169,9 +151,7 @@ def test_another_thread_delivers_while_a_call_is_followed(
 
 
 def test_a_cancelled_call_that_nobody_drives_ends(pipe_host: PipeHost, tmp_path: Path) -> None:
-    """
-    Whoever waited for it may have given it up: its host still learns that the worker is gone.
-    """
+    """Whoever waited for it may have given it up: its host still learns that the worker is gone."""
     isolated = function("current", host=pipe_host)(wait_for)
     execution, sink = launch(pipe_host, isolated, tmp_path / "never")
     execution.cancel(0.1)
@@ -180,9 +160,7 @@ def test_a_cancelled_call_that_nobody_drives_ends(pipe_host: PipeHost, tmp_path:
 
 
 def test_a_call_is_driven_by_the_event_thread_itself(pipe_host: PipeHost) -> None:
-    """
-    Code that the event thread runs may wait for a call: it reads the stream meanwhile.
-    """
+    """Code that the event thread runs may wait for a call: it reads the stream meanwhile."""
     execution, sink = launch(pipe_host, function("current", host=pipe_host)(len), "four")
     assert pipe_host.worker is not None
     pipe_host.worker.follow()
@@ -198,9 +176,7 @@ def test_a_call_is_driven_by_the_event_thread_itself(pipe_host: PipeHost) -> Non
 
 
 def test_a_worker_that_is_forgotten_leaves_nothing_open(pipe_host: PipeHost) -> None:
-    """
-    The stream of a worker whose end nobody has noticed can be closed, also more than once.
-    """
+    """The stream of a worker whose end nobody has noticed can be closed, also more than once."""
     before = set(os.listdir("/proc/self/fd"))
     assert function("current", host=pipe_host)(len)("four") == 4
     worker, process = pipe_host.worker, pipe_host.process
@@ -217,9 +193,7 @@ def test_a_worker_that_is_forgotten_leaves_nothing_open(pipe_host: PipeHost) -> 
 
 
 def break_stream(data: bytes) -> None:
-    """
-    Write *data* to the stream of the worker that this runs in.
-    """
+    """Write *data* to the stream of the worker that this runs in."""
     import os
 
     from fal_core_worker import current
@@ -247,9 +221,7 @@ def break_stream(data: bytes) -> None:
 def test_a_worker_that_sends_what_is_no_frame_is_ended(
     pipe_host: PipeHost, data: bytes, what: str, way: str
 ) -> None:
-    """
-    Its call is lost, whichever thread waits, the error says why, and the process has ended.
-    """
+    """Its call is lost, whichever thread waits, the error says why, and the process has ended."""
     broken = function("current", host=pipe_host)(break_stream)
     with pytest.raises(WorkerLost, match=f"sent what cannot be read: .*{what}"):
         broken(data) if way == "call" else broken.submit(data).result(PATIENCE)
@@ -261,9 +233,7 @@ def test_a_worker_that_sends_what_is_no_frame_is_ended(
 
 @pytest.mark.faults
 def test_frames_of_no_call_change_nothing(pipe_host: PipeHost) -> None:
-    """
-    An outcome of a call that does not run, a second one, and events after it are ignored.
-    """
+    """An outcome of a call that does not run, a second one, and events after it are ignored."""
     sealed = bytes((1, 0, *sys.version_info[:2])) + pickle.dumps("forged")
     frames = b"".join(
         HEADER.pack(kind, VERSION, 0, channel, 0, 0, len(sealed)) + sealed
@@ -278,9 +248,7 @@ def test_frames_of_no_call_change_nothing(pipe_host: PipeHost) -> None:
 def test_a_worker_whose_events_cannot_be_delivered_is_ended(
     pipe_host: PipeHost, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    """
-    Whatever a host raises as it takes an event, the call ends, and does not wait for ever.
-    """
+    """Whatever a host raises as it takes an event, the call ends, and does not wait for ever."""
     reported: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", reported.append)
 
@@ -297,9 +265,7 @@ def test_a_worker_whose_events_cannot_be_delivered_is_ended(
 
 
 def test_a_banner_has_an_end(pipe_host: PipeHost) -> None:
-    """
-    A Python that prints and prints instead of starting a worker is ended.
-    """
+    """A Python that prints and prints instead of starting a worker is ended."""
     # It reads, so that sending the worker does not wait for it.
     source = (
         "import sys, threading\n"

@@ -1,6 +1,4 @@
-"""
-Events of calls: whom each frame of a worker concerns.
-"""
+"""Events of calls: whom each frame of a worker concerns."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from fal_core_worker.stream.payloads import pack_lines, pack_texts
 
 
 class Calls:
-    """
-    Calls that run in a worker, and the events that each has had.
-    """
+    """Calls that run in a worker, and the events that each has had."""
 
     def __init__(self, *batches: int) -> None:
         self.logs: list[Log] = []
@@ -45,17 +41,13 @@ class Calls:
             self.running.executions[channel] = execution
 
     def print(self, *lines: Any) -> None:
-        """
-        Deliver a frame with these lines.
-        """
+        """Deliver a frame with these lines."""
         for payload in pack_lines(lines):
             self.running.deliver((frames.LOG, 0, 0, 0, payload))
 
 
 def test_each_line_goes_to_the_call_that_printed_it() -> None:
-    """
-    A line carries its call, and the item of a batch or the request that printed it.
-    """
+    """A line carries its call, and the item of a batch or the request that printed it."""
     calls = Calls(0, 3)
     calls.print((0, 1.5, 1, 0, "one\ntwo"), (1, 2.5, 2, 2, "item"), (5, 3.5, 1, "abc", "asked"))
     single, batch = calls.ids
@@ -69,18 +61,14 @@ def test_each_line_goes_to_the_call_that_printed_it() -> None:
 
 
 def test_an_incomplete_line_says_so() -> None:
-    """
-    The level of a line that has not ended is above all others.
-    """
+    """The level of a line that has not ended is above all others."""
     calls = Calls(0)
     calls.print((frames.PARTIAL + 1, 1.5, 1, 0, "50 %"))
     assert calls.events == [[Log("50 %", "STDERR", "USER", 1.5, calls.ids[0], partial=True)]]
 
 
 def test_lines_of_no_call_go_to_all_that_run_or_to_the_host() -> None:
-    """
-    What nobody knows to have printed is shown wherever it may belong to.
-    """
+    """What nobody knows to have printed is shown wherever it may belong to."""
     calls = Calls(0, 0)
     calls.print((0, 1.5, 0, 0, "native"))
     assert calls.events == [[Log("native", time=1.5)]] * 2
@@ -92,9 +80,7 @@ def test_lines_of_no_call_go_to_all_that_run_or_to_the_host() -> None:
 
 
 def test_frames_of_calls_that_have_ended_are_dropped() -> None:
-    """
-    A frame of a call that no longer runs changes nothing.
-    """
+    """A frame of a call that no longer runs changes nothing."""
     calls = Calls(0)
     for kind in (frames.ITEM, frames.STARTED, frames.RETURNED, frames.HOME_CALL, frames.READY):
         calls.running.deliver((kind, 9, 1, 1, b""))
@@ -103,9 +89,7 @@ def test_frames_of_calls_that_have_ended_are_dropped() -> None:
 
 
 def test_other_frames_are_the_events_of_their_calls() -> None:
-    """
-    Payloads are sealed objects, with their buffers where there are some.
-    """
+    """Payloads are sealed objects, with their buffers where there are some."""
     calls = Calls(9)
     for frame in (
         (frames.STARTED, 1, 2, 0, b""),
@@ -127,9 +111,7 @@ def test_other_frames_are_the_events_of_their_calls() -> None:
 
 
 def test_calls_home_are_counted_until_they_are_answered() -> None:
-    """
-    Those that a lost worker leaves unanswered are no longer counted, nor is a late answer.
-    """
+    """Those that a lost worker leaves unanswered are no longer counted, nor is a late answer."""
     calls = Calls(0)
     for number in range(3):
         calls.running.deliver((frames.HOME_CALL, 1, number, 0, b"data"))
@@ -142,9 +124,7 @@ def test_calls_home_are_counted_until_they_are_answered() -> None:
 
 
 def test_a_setup_that_has_run_is_noted(pipe_host: PipeHost) -> None:
-    """
-    A worker is prepared once it has run a setup function, and tells so.
-    """
+    """A worker is prepared once it has run a setup function, and tells so."""
     worker = pipe_host.start()
     isolated = function("current", host=pipe_host)(len)
     assert isolated("four") == 4
@@ -157,9 +137,7 @@ def test_a_setup_that_has_run_is_noted(pipe_host: PipeHost) -> None:
 def test_a_worker_that_is_lost_while_it_calls_home_is_away_no_more(
     pipe_host: PipeHost, tmp_path: Path
 ) -> None:
-    """
-    The host hears that a call waits for home, and as soon as it is lost that it does not.
-    """
+    """The host hears that a call waits for home, and as soon as it is lost that it does not."""
     owner = Owner()
     pipe_host.owner = owner
     told = tmp_path / "told"

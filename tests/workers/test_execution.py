@@ -1,6 +1,4 @@
-"""
-Executions: how a call in a worker ends, whichever end is at fault.
-"""
+"""Executions: how a call in a worker ends, whichever end is at fault."""
 
 from __future__ import annotations
 
@@ -25,18 +23,14 @@ from fal_core.workers.execution import WorkerExecution
 
 
 def record(isolated: Any, *arguments: Any, kind: type[Recorder] = Recorder) -> Recorder:
-    """
-    Launch a call, and return what records its events.
-    """
+    """Launch a call, and return what records its events."""
     recorder = kind(isolated.make_launcher())
     recorder.launch(*arguments)
     return recorder
 
 
 class Raising(Recorder):
-    """
-    Raises for each line of output.
-    """
+    """Raises for each line of output."""
 
     def __call__(self, event: Event) -> None:
         super().__call__(event)
@@ -45,9 +39,7 @@ class Raising(Recorder):
 
 
 def test_a_sink_that_raises_ends_its_call(pipe_host: PipeHost) -> None:
-    """
-    The call is cancelled, and its end has the exception; the worker takes the next call.
-    """
+    """The call is cancelled, and its end has the exception; the worker takes the next call."""
 
     @function("current", host=pipe_host)
     def speak() -> None:
@@ -67,9 +59,7 @@ def test_a_sink_that_raises_ends_its_call(pipe_host: PipeHost) -> None:
 
 
 def test_a_call_that_does_not_end_is_killed(pipe_host: PipeHost, tmp_path: Path) -> None:
-    """
-    After the grace the worker is ended, and the end of the call is that it was cancelled.
-    """
+    """After the grace the worker is ended, and the end of the call is that it was cancelled."""
     began = tmp_path / "began"
 
     @function("current", host=pipe_host)
@@ -91,9 +81,7 @@ def test_a_call_that_does_not_end_is_killed(pipe_host: PipeHost, tmp_path: Path)
 
 
 def test_cancelling_what_has_ended_does_nothing(pipe_host: PipeHost) -> None:
-    """
-    A call that is cancelled late leaves its worker to the next one.
-    """
+    """A call that is cancelled late leaves its worker to the next one."""
     isolated = function("current", host=pipe_host)(os.getpid)
     recorder = record(isolated)
     pid = recorder.result(PATIENCE)
@@ -104,9 +92,7 @@ def test_cancelling_what_has_ended_does_nothing(pipe_host: PipeHost) -> None:
 def test_a_call_that_ends_within_the_grace_leaves_its_worker(
     pipe_host: PipeHost, tmp_path: Path
 ) -> None:
-    """
-    Once a cancelled call has ended, nothing is killed when its grace is over.
-    """
+    """Once a cancelled call has ended, nothing is killed when its grace is over."""
     began, grace = tmp_path / "began", 0.5
 
     @function("current", host=pipe_host)
@@ -131,9 +117,7 @@ def test_a_call_that_ends_within_the_grace_leaves_its_worker(
 
 @pytest.mark.faults
 def test_a_lost_worker_gives_its_facts_to_the_end(pipe_host: PipeHost) -> None:
-    """
-    The end has the exit code of the worker, and the error that its host has made of it.
-    """
+    """The end has the exit code of the worker, and the error that its host has made of it."""
     recorder = record(function("current", host=pipe_host)(os._exit), 7)
     exited = recorder.wait(PATIENCE)
     assert isinstance(exited.reason, WorkerLost)
@@ -142,9 +126,7 @@ def test_a_lost_worker_gives_its_facts_to_the_end(pipe_host: PipeHost) -> None:
 
 
 def execution_of(isolated: Any, sink: Any, *, batch: int = 0, **controls: Any) -> Any:
-    """
-    Return an execution of a call that no worker runs.
-    """
+    """Return an execution of a call that no worker runs."""
     launcher = isolated.make_launcher()
     items: Any = [((), {})] * batch
     call = launcher.call(items or ((), {}), **({"batch": batch} if batch else {}))
@@ -154,9 +136,7 @@ def execution_of(isolated: Any, sink: Any, *, batch: int = 0, **controls: Any) -
 
 
 def test_a_lost_batch_tells_how_far_it_came(pipe_host: PipeHost) -> None:
-    """
-    Items that had been started are reported before the end, a single call has none.
-    """
+    """Items that had been started are reported before the end, a single call has none."""
     isolated = function("current", host=pipe_host)(os.getpid)
     events: list[Event] = []
     lost = WorkerLost(signal=signal.SIGKILL, function="getpid")
@@ -168,9 +148,7 @@ def test_a_lost_batch_tells_how_far_it_came(pipe_host: PipeHost) -> None:
 
 
 def test_whoever_waits_is_woken_even_if_the_sink_raises(pipe_host: PipeHost) -> None:
-    """
-    A sink that raises for the last event keeps nobody waiting.
-    """
+    """A sink that raises for the last event keeps nobody waiting."""
 
     def refuse(event: Event) -> None:
         if isinstance(event, Exited):
@@ -189,9 +167,7 @@ def test_whoever_waits_is_woken_even_if_the_sink_raises(pipe_host: PipeHost) -> 
 
 
 def test_nothing_is_delivered_after_a_sink_has_raised(pipe_host: PipeHost) -> None:
-    """
-    Once its sink has raised, a call has no more events but its end.
-    """
+    """Once its sink has raised, a call has no more events but its end."""
     events: list[Event] = []
 
     def take(event: Event) -> None:

@@ -1,6 +1,4 @@
-"""
-Calls as frames: a worker is sent each source and function once.
-"""
+"""Calls as frames: a worker is sent each source and function once."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from fal_core_worker.stream.streams import FrameStream
 
 
 class Sent:
-    """
-    A sender, and what the worker at the other end of its stream has been sent.
-    """
+    """A sender, and what the worker at the other end of its stream has been sent."""
 
     def __init__(self) -> None:
         (back, there), (here, forth) = os.pipe(), os.pipe()
@@ -35,15 +31,11 @@ class Sent:
         self._call = launcher.call(((), {}))
 
     def call(self, name: str, **changes: Any) -> Call:
-        """
-        Make a call of a function with this name as its digest.
-        """
+        """Make a call of a function with this name as its digest."""
         return attrs.evolve(self._call, function=sealed(name), **changes)
 
     def send(self, call: Call, channel: int = 1) -> list[Any]:
-        """
-        Send *call*, and return the frames that have come.
-        """
+        """Send *call*, and return the frames that have come."""
         self.sender.send(channel, call)
         received: list[Any] = []
         while not received or received[-1][0] != frames.CALL:
@@ -56,9 +48,7 @@ def sealed(name: str) -> SealedFunction:
 
 
 def test_the_node_of_a_call_comes_before_it() -> None:
-    """
-    A call of several nodes comes after its node, and any other without one.
-    """
+    """A call of several nodes comes after its node, and any other without one."""
     sent, node = Sent(), Node(1, ("one", "two"))
     sent.send(sent.call("f"))
     told, called = sent.send(sent.call("f").at_node(node), channel=2)
@@ -68,9 +58,7 @@ def test_the_node_of_a_call_comes_before_it() -> None:
 
 
 def kinds(received: list[Any]) -> list[tuple[int, int]]:
-    """
-    Return the kinds of frames, each with its slot.
-    """
+    """Return the kinds of frames, each with its slot."""
     return [(kind, a) for kind, _, a, _, _ in received]
 
 
@@ -83,9 +71,7 @@ def sent() -> Iterator[Sent]:
 
 
 def test_a_function_is_sent_before_its_first_call_alone(sent: Sent) -> None:
-    """
-    Later calls name the slot of their function.
-    """
+    """Later calls name the slot of their function."""
     first = sent.send(sent.call("one"))
     assert kinds(first) == [(frames.FUNCTION, 0), (frames.CALL, 0)]
     assert marshal.loads(first[0][4]) == ("one", b"one", None, "no source", None)
@@ -95,9 +81,7 @@ def test_a_function_is_sent_before_its_first_call_alone(sent: Sent) -> None:
 
 
 def test_a_call_says_how_many_results_it_has(sent: Sent) -> None:
-    """
-    The frame of a call has its channel, its arguments, and what it gives.
-    """
+    """The frame of a call has its channel, its arguments, and what it gives."""
     arguments = Sealed(b"data", [b"buffer"])
     for changes, count in (({}, 0), ({"batch": 3}, 3), ({"stream": True}, frames.STREAM)):
         call = sent.call("one", arguments=arguments, **changes)
@@ -107,9 +91,7 @@ def test_a_call_says_how_many_results_it_has(sent: Sent) -> None:
 
 
 def test_a_function_with_another_setup_is_another_one(sent: Sent) -> None:
-    """
-    A worker keeps a function for each setup that it is called with, and for none.
-    """
+    """A worker keeps a function for each setup that it is called with, and for none."""
     for setup, slot in ((None, 0), (sealed("s"), 1), (sealed("t"), 2)):
         call = sent.call("one", setup=setup)
         received = sent.send(call)
@@ -119,9 +101,7 @@ def test_a_function_with_another_setup_is_another_one(sent: Sent) -> None:
 
 
 def test_a_source_is_sent_once_whichever_function_needs_it(sent: Sent) -> None:
-    """
-    Each archive is sent before the first function that needs it.
-    """
+    """Each archive is sent before the first function that needs it."""
     archive, other = SourceArchive("a" * 40, b"zip"), SourceArchive("b" * 40, b"more")
     received = sent.send(sent.call("one", sources=(archive,)))
     assert kinds(received) == [(frames.SOURCES, 0), (frames.FUNCTION, 0), (frames.CALL, 0)]
@@ -148,9 +128,7 @@ def test_the_slot_of_the_function_that_came_first_is_taken(sent: Sent) -> None:
 
 
 def test_a_worker_that_is_gone_is_an_error(sent: Sent) -> None:
-    """
-    Sending to nobody is an OSError, and to a stream that was closed a ValueError.
-    """
+    """Sending to nobody is an OSError, and to a stream that was closed a ValueError."""
     sent.other.close()
     with pytest.raises(OSError, match="Broken pipe"):
         sent.sender.send(1, sent.call("one"))

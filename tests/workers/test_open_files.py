@@ -1,6 +1,4 @@
-"""
-Open files: a limit that a process raises for itself alone.
-"""
+"""Open files: a limit that a process raises for itself alone."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ if sys.platform == "win32":
 
 
 def run_limited(source: str, *, soft: int = 200, hard: int = 300) -> Any:
-    """
-    Run *source* in a process with these limits, and return what it prints, as JSON.
-    """
+    """Run *source* in a process with these limits, and return what it prints, as JSON."""
     command = f'ulimit -Sn {soft} && ulimit -Hn {hard} && exec "$@"'
     done = subprocess.run(
         ["/bin/sh", "-c", command, "sh", sys.executable, "-c", textwrap.dedent(source)],
@@ -54,9 +50,7 @@ def test_limit_is_raised_as_far_as_it_may(most: int, found: int):
 
 
 def test_command_stays_as_it_is():
-    """
-    A process that has raised no limit changes no command.
-    """
+    """A process that has raised no limit changes no command."""
     raise_open_files(1)
     assert given_to_children(("a", "b")) == ["a", "b"]
     most = most_open_files()

@@ -1,6 +1,4 @@
-"""
-Streams to processes that start.
-"""
+"""Streams to processes that start."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from fal_core_worker.stream.streams import FrameStream
 
 @pytest.mark.parametrize("kind", ["pipes", "sockets"])
 def test_beginning_does_not_wait_for_the_other_end(kind: str) -> None:
-    """
-    What the other end does not read yet is sent by a thread, and frames after it in order.
-    """
+    """What the other end does not read yet is sent by a thread, and frames after it in order."""
     if kind == "pipes":
         reader, writer = os.pipe()
     else:
@@ -55,9 +51,7 @@ def test_beginning_does_not_wait_for_the_other_end(kind: str) -> None:
 
 
 def test_an_end_that_never_reads_is_given_up() -> None:
-    """
-    Closing the other end ends what is being sent to it.
-    """
+    """Closing the other end ends what is being sent to it."""
     reader, writer = os.pipe()
     stream = PatientStream(os.open(os.devnull, os.O_RDONLY), writer)
     stream.begin(bytes(1 << 20))
@@ -77,9 +71,7 @@ def test_an_end_that_never_reads_is_given_up() -> None:
 
 @pytest.mark.parametrize("kind", ["pipes", "sockets"])
 def test_large_frames_wait_until_the_other_end_is_heard_of(kind: str) -> None:
-    """
-    Also where what was sent first has fitted into the connection.
-    """
+    """Also where what was sent first has fitted into the connection."""
     if kind == "pipes":
         reader, writer = os.pipe()
     else:
@@ -106,9 +98,7 @@ def test_large_frames_wait_until_the_other_end_is_heard_of(kind: str) -> None:
 
 
 def test_nothing_is_written_to_another_file(tmp_path: Path) -> None:
-    """
-    What is kept for a stream that is closed goes nowhere, whatever its descriptor is used for.
-    """
+    """What is kept for a stream that is closed goes nowhere, whatever its descriptor is used for."""
     reader, writer = os.pipe()
     stream = PatientStream(os.open(os.devnull, os.O_RDONLY), writer)
     stream.begin(b"x" * (1 << 20))
@@ -127,9 +117,7 @@ def test_nothing_is_written_to_another_file(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_keeps_no_stream_open() -> None:
-    """
-    Where it has abandoned the stream, the other end finds out that this one has closed it.
-    """
+    """Where it has abandoned the stream, the other end finds out that this one has closed it."""
     reader, writer = os.pipe()
     stream = PatientStream(os.open(os.devnull, os.O_RDONLY), writer)
     stream.begin(b"x" * (1 << 20))
@@ -155,9 +143,7 @@ def test_a_forked_child_keeps_no_stream_open() -> None:
 
 
 def make_stream(kind: str) -> tuple[PatientStream, FrameStream]:
-    """
-    Return a stream, and that of its other end.
-    """
+    """Return a stream, and that of its other end."""
     if kind == "pipes":
         there, writer = os.pipe()
         reader = os.open(os.devnull, os.O_RDONLY)
@@ -172,9 +158,7 @@ def make_stream(kind: str) -> tuple[PatientStream, FrameStream]:
 @pytest.mark.parametrize("kind", ["pipes", "sockets"])
 @pytest.mark.parametrize("size", [100, 5_000, 30_000, 65_000])
 def test_no_frame_of_any_size_waits_for_an_end_that_reads_no_more(kind: str, size: int) -> None:
-    """
-    Also where there is room for a part of it.
-    """
+    """Also where there is room for a part of it."""
     stream, other = make_stream(kind)
     count = 3_000_000 // size
 

@@ -1,6 +1,4 @@
-"""
-Payloads: what comes back is what was packed, and nothing else is taken for it.
-"""
+"""Payloads: what comes back is what was packed, and nothing else is taken for it."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ lines = st.lists(st.tuples(levels, st.floats(0, 1e10), numbers, numbers | text, 
 
 @given(lines)
 def test_lines_come_back(printed: list[payloads.Line]) -> None:
-    """
-    Lines keep their level, time, call, request and text, whatever they consist of.
-    """
+    """Lines keep their level, time, call, request and text, whatever they consist of."""
     read = [line for payload in pack_lines(printed) for line in unpack_lines(payload)]
     assert read == printed
 
@@ -52,24 +48,18 @@ def test_more_lines_than_a_frame_may_hold_are_several_payloads(
 
 
 def test_the_longest_line_fits_in_a_frame() -> None:
-    """
-    The constants fit together: a line is cut before its frame would be refused.
-    """
+    """The constants fit together: a line is cut before its frame would be refused."""
     assert payloads._ENOUGH + 4 * payloads._LONGEST + (1 << 20) < LARGEST_LOG
 
 
 @given(st.dictionaries(text, text))
 def test_texts_come_back(texts: dict[str, str]) -> None:
-    """
-    A mapping of texts comes back as it was.
-    """
+    """A mapping of texts comes back as it was."""
     assert unpack_texts(pack_texts(texts)) == texts
 
 
 def test_the_description_of_a_worker_comes_back() -> None:
-    """
-    It has the names that hosts read.
-    """
+    """It has the names that hosts read."""
     version = sys.version_info[:3]
     assert unpack_hello(pack_hello(7, version, "/bin/pythön", 1.5)) == {
         "pid": 7,
@@ -121,8 +111,6 @@ def test_whatever_comes_is_read_or_refused(unpack, data: st.DataObject) -> None:
     ],
 )
 def test_a_refusal_says_what_is_wrong(unpack, payload: bytes, what: str) -> None:
-    """
-    The error names the part that cannot be read.
-    """
+    """The error names the part that cannot be read."""
     with pytest.raises(UnreadableFrame, match=what):
         list(unpack(payload))

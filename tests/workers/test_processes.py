@@ -1,6 +1,4 @@
-"""
-Workers in processes that a host has started.
-"""
+"""Workers in processes that a host has started."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ PYTHON = (sys.executable, *ARGUMENTS)
 
 
 class Recorded:
-    """
-    A sink that keeps the events of a call.
-    """
+    """A sink that keeps the events of a call."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -47,9 +43,7 @@ class Recorded:
             self._ended.set()
 
     def wait(self) -> Exited:
-        """
-        Wait for the end of the call and return it.
-        """
+        """Wait for the end of the call and return it."""
         assert self._ended.wait(PATIENCE)
         exited = self.events[-1]
         assert isinstance(exited, Exited)
@@ -57,26 +51,20 @@ class Recorded:
 
     @property
     def lines(self) -> list[str]:
-        """
-        The lines of the host.
-        """
+        """The lines of the host."""
         logs = (event for event in self.events if isinstance(event, Log))
         return [log.message for log in logs if log.source == "BRIDGE"]
 
 
 def make_call(target: Any = os.getpid, *arguments: Any) -> Any:
-    """
-    Return a call, which any worker of this Python runs.
-    """
+    """Return a call, which any worker of this Python runs."""
     isolated = function("current", host=InProcessHost())(target)
     return isolated.make_launcher().call((arguments, {}))
 
 
 @pytest.fixture
 def workers() -> Iterator[list[Worker]]:
-    """
-    Workers that are ended after the test.
-    """
+    """Workers that are ended after the test."""
     workers: list[Worker] = []
     yield workers
     for worker in workers:
@@ -84,9 +72,7 @@ def workers() -> Iterator[list[Worker]]:
 
 
 def test_a_command_becomes_a_worker(workers: list[Worker]) -> None:
-    """
-    A command line is all it takes; the process ends when the worker is stopped.
-    """
+    """A command line is all it takes; the process ends when the worker is stopped."""
     worker = Worker.start(PYTHON)
     workers.append(worker)
     sink = Recorded()
@@ -103,9 +89,7 @@ def test_a_command_becomes_a_worker(workers: list[Worker]) -> None:
 
 
 def test_a_command_has_its_variables(workers: list[Worker]) -> None:
-    """
-    The variables of a command are added to those of this process.
-    """
+    """The variables of a command are added to those of this process."""
     worker = Worker.start(Command(argv=PYTHON, variables={"FAL_CORE_TESTED": "yes"}))
     workers.append(worker)
     sink = Recorded()
@@ -122,17 +106,13 @@ def test_a_command_has_its_variables(workers: list[Worker]) -> None:
 
 
 def test_a_program_that_is_not_there_is_named() -> None:
-    """
-    A command that cannot be started is an error that names it.
-    """
+    """A command that cannot be started is an error that names it."""
     with pytest.raises(HostError, match=r"'/no/such/program' cannot be started"):
         Worker.start(("/no/such/program",))
 
 
 def test_a_process_without_pipes_is_refused() -> None:
-    """
-    The error says how the process is to be started.
-    """
+    """The error says how the process is to be started."""
     process = subprocess.Popen(["true"])
     with pytest.raises(ValueError, match=r"stdin=subprocess\.PIPE"):
         Worker.of(process)
@@ -204,9 +184,7 @@ def test_lines_before_the_worker_is_up_go_to_the_call(workers: list[Worker]) -> 
 
 @attrs.define(eq=False, slots=False)
 class ShellHost(WorkerHost[..., Any]):
-    """
-    Starts a worker by a script.
-    """
+    """Starts a worker by a script."""
 
     name: ClassVar[str] = "shell"
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None)
@@ -220,9 +198,7 @@ class ShellHost(WorkerHost[..., Any]):
 
 @pytest.fixture
 def start_by() -> Iterator[Callable[..., Any]]:
-    """
-    Runs a call in a worker that a script starts, and returns its error.
-    """
+    """Runs a call in a worker that a script starts, and returns its error."""
     hosts: list[ShellHost] = []
 
     def start_by(script: str, why: Any = None) -> BaseException:
@@ -251,9 +227,7 @@ def test_the_reason_has_what_the_process_said_last(start_by: Callable[..., Any])
 
 
 def test_a_host_explains_the_end_of_its_process(start_by: Callable[..., Any]) -> None:
-    """
-    The host gets the exit code and the last words, and returns the reason.
-    """
+    """The host gets the exit code and the last words, and returns the reason."""
     seen: list[tuple[int, str]] = []
 
     def explain(code: int, said: str) -> HostError | None:
@@ -268,9 +242,7 @@ def test_a_host_explains_the_end_of_its_process(start_by: Callable[..., Any]) ->
 
 
 def test_a_host_that_cannot_explain_is_told_of(start_by: Callable[..., Any]) -> None:
-    """
-    What the host raises there is the reason.
-    """
+    """What the host raises there is the reason."""
 
     def explain(code: int, said: str) -> HostError | None:
         raise LookupError("no such job")
@@ -282,9 +254,7 @@ def test_a_host_that_cannot_explain_is_told_of(start_by: Callable[..., Any]) -> 
 
 
 def test_a_signal_is_told(start_by: Callable[..., Any]) -> None:
-    """
-    A process that was killed tells the signal.
-    """
+    """A process that was killed tells the signal."""
     error = start_by("kill -KILL $$")
 
     assert isinstance(error, WorkerLost)
@@ -292,9 +262,7 @@ def test_a_signal_is_told(start_by: Callable[..., Any]) -> None:
 
 
 def test_a_command_ends_what_no_signal_reaches(tmp_path: Path) -> None:
-    """
-    The command that ends the process is run where there is one.
-    """
+    """The command that ends the process is run where there is one."""
     pid = tmp_path / "pid"
     ignoring = f'trap "" TERM; echo $$ >{pid}; while :; do sleep 0.05; done'
     stop = ("sh", "-c", f"kill -KILL $(cat {pid})")
@@ -333,9 +301,7 @@ def test_the_thread_that_starts_a_process_stays() -> None:
 def test_children_that_keep_standard_error_are_not_waited_for(
     start_by: Callable[..., Any],
 ) -> None:
-    """
-    The end of the process is the end, though others may go on writing to its pipe.
-    """
+    """The end of the process is the end, though others may go on writing to its pipe."""
     error = start_by("sleep 600 >/dev/null <&- & echo $! >&2; exit 4")
 
     assert isinstance(error, WorkerLost)
@@ -347,9 +313,7 @@ def test_children_that_keep_standard_error_are_not_waited_for(
 def test_a_command_around_the_worker_ends_with_it(
     workers: list[Worker], monkeypatch: pytest.MonkeyPatch, wrapper: str
 ) -> None:
-    """
-    A command that passes no signal on, and one that ignores them, keeps no worker.
-    """
+    """A command that passes no signal on, and one that ignores them, keeps no worker."""
     monkeypatch.setattr("fal_core.workers.processes._PATIENCE", 600.0)
     worker = Worker.start(("sh", "-c", wrapper, "sh", *PYTHON))
     workers.append(worker)
@@ -384,9 +348,7 @@ def test_a_command_around_the_worker_ends_with_it(
 def test_whatever_explaining_does_ends_the_call(
     start_by: Callable[..., Any], why: Any, sentence: str
 ) -> None:
-    """
-    The error says what the host did instead.
-    """
+    """The error says what the host did instead."""
     error = start_by("exit 7", why)
 
     assert isinstance(error, HostError)
@@ -394,9 +356,7 @@ def test_whatever_explaining_does_ends_the_call(
 
 
 def test_a_long_line_is_cut_once(workers: list[Worker]) -> None:
-    """
-    A line that does not end takes no memory without bound, and says that it was cut.
-    """
+    """A line that does not end takes no memory without bound, and says that it was cut."""
     script = 'head -c 2000000 /dev/zero | tr "\\0" x >&2; echo >&2; echo after >&2; exec "$@"'
     worker = Worker.start(("sh", "-c", script, "sh", *PYTHON))
     workers.append(worker)

@@ -1,6 +1,4 @@
-"""
-How workers end whose host fails to say why, to end them or to wait for them.
-"""
+"""How workers end whose host fails to say why, to end them or to wait for them."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_core_worker.running.guards import OUT_OF_MEMORY
 
 @pytest.fixture
 def start_host() -> Iterator[Callable[..., PipeHost]]:
-    """
-    Makes hosts whose workers have other callbacks, and ends their workers.
-    """
+    """Makes hosts whose workers have other callbacks, and ends their workers."""
     hosts: list[PipeHost] = []
 
     def start_host(**callbacks: Any) -> PipeHost:
@@ -37,9 +33,7 @@ def start_host() -> Iterator[Callable[..., PipeHost]]:
 
 
 def fail(*_: object) -> Any:
-    """
-    Fail as a host does whose scheduler is not reached.
-    """
+    """Fail as a host does whose scheduler is not reached."""
     raise LookupError("no such job")
 
 
@@ -51,9 +45,7 @@ def fail(*_: object) -> Any:
 def test_whatever_telling_why_does_ends_the_call(
     start_host: Callable[..., PipeHost], lost: Any, sentence: str
 ) -> None:
-    """
-    The error of the call says what the host did instead of telling why.
-    """
+    """The error of the call says what the host did instead of telling why."""
     host = start_host(lost=lost)
 
     error = function("current", host=host)(os._exit).submit(3).exception(PATIENCE)
@@ -66,9 +58,7 @@ def test_whatever_telling_why_does_ends_the_call(
 def test_a_worker_that_its_host_cannot_kill_loses_its_stream(
     start_host: Callable[..., PipeHost], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """
-    The worker ends by that, so does its call, and the failure is logged.
-    """
+    """The worker ends by that, so does its call, and the failure is logged."""
     host = start_host(kill=fail)
 
     @function("current", host=host)
@@ -92,9 +82,7 @@ def test_a_worker_that_its_host_cannot_kill_loses_its_stream(
 def test_a_worker_that_its_host_cannot_wait_for_is_killed(
     start_host: Callable[..., PipeHost], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """
-    Nobody knows whether it is gone; it is ended, and what is open for it is closed.
-    """
+    """Nobody knows whether it is gone; it is ended, and what is open for it is closed."""
     host = start_host(wait=fail)
     assert function("current", host=host)(os.getppid)()
 

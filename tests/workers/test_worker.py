@@ -1,6 +1,4 @@
-"""
-Workers that one thread closes while another reads what they write.
-"""
+"""Workers that one thread closes while another reads what they write."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ PATIENCE = 60
 
 @attrs.define(eq=False, slots=False)
 class EachHost(Host[..., Any]):
-    """
-    Runs each call in a process of its own, and closes what that has left behind.
-    """
+    """Runs each call in a process of its own, and closes what that has left behind."""
 
     name: ClassVar[str] = "each"
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(kinds=None)
@@ -112,9 +108,7 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_worker_is_closed_once_its_process_has_ended(host: EachHost, failures: list[str]):
-    """
-    A thread that waits for the process may close the worker: what is read ends well.
-    """
+    """A thread that waits for the process may close the worker: what is read ends well."""
 
     @function("current", host=host)
     def inc(x: int) -> int:
@@ -153,9 +147,7 @@ def test_a_call_whose_worker_is_closed_is_lost(host: EachHost, failures: list[st
 
 
 def test_a_worker_is_closed_by_its_idle_callback(host: EachHost, failures: list[str]):
-    """
-    A host may close a worker where it hears that the worker is idle; the call returns.
-    """
+    """A host may close a worker where it hears that the worker is idle; the call returns."""
     host.idle = Worker.close
 
     @function("current", host=host)
@@ -201,9 +193,7 @@ def test_a_descriptor_stays_open_while_it_is_used(host: EachHost, failures: list
 
 
 def test_a_worker_can_be_waited_for(failures: list[str]) -> None:
-    """
-    A worker that is up says so before its first call, and one that is not wanted is ended.
-    """
+    """A worker that is up says so before its first call, and one that is not wanted is ended."""
     worker = Worker.start([sys.executable, *ARGUMENTS], idle=Worker.stop)
     worker.wait_until_up(threading.Event())
     assert worker.hello is not None
@@ -218,9 +208,7 @@ def test_a_worker_can_be_waited_for(failures: list[str]) -> None:
 
 
 def test_a_worker_that_never_comes_up_says_why(failures: list[str]) -> None:
-    """
-    Whoever waits for a worker is told why it has ended.
-    """
+    """Whoever waits for a worker is told why it has ended."""
     worker = Worker.start([sys.executable, "-c", "print('broken'); raise SystemExit(3)"])
     with pytest.raises(WorkerLost) as caught:
         worker.wait_until_up(threading.Event())

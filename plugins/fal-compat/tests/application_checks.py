@@ -1,6 +1,4 @@
-"""
-What the applications of ``examples/from_fal`` answer, wherever they are served.
-"""
+"""What the applications of ``examples/from_fal`` answer, wherever they are served."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ class Served:
     end: Callable[[], None]
 
     def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        """
-        Send a request.
-        """
+        """Send a request."""
         headers = {**self.headers, **options.pop("headers", {})}
         url = self.url.rstrip("/") + path
         return httpx.post(
@@ -77,27 +73,21 @@ class Served:
         )
 
     def ask(self, path: str, body: Any = None, **options: Any) -> Any:
-        """
-        Send a request, and return its answer.
-        """
+        """Send a request, and return its answer."""
         answer = self.post(path, body, **options)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     @contextmanager
     def open(self, path: str) -> Iterator[Any]:
-        """
-        Open a websocket.
-        """
+        """Open a websocket."""
         url = self.url.rstrip("/").replace("http", "ws", 1) + path
         with connect(url, additional_headers=dict(self.headers), proxy=None) as socket:
             yield socket
 
 
 def read(url: str) -> bytes:
-    """
-    Return the file at a URL of an answer, which anybody may read.
-    """
+    """Return the file at a URL of an answer, which anybody may read."""
     if url.startswith("data:"):
         return base64.b64decode(url.partition(",")[2])
     answer = httpx.get(url, timeout=PATIENCE, trust_env=False)
@@ -106,9 +96,7 @@ def read(url: str) -> bytes:
 
 
 def picture_url(size: tuple[int, int] = (8, 4)) -> str:
-    """
-    Return the data URL of an image.
-    """
+    """Return the data URL of an image."""
     from PIL import Image
 
     with io.BytesIO() as file:
@@ -117,9 +105,7 @@ def picture_url(size: tuple[int, int] = (8, 4)) -> str:
 
 
 def check_text_to_image(served: Served) -> None:
-    """
-    The same seed gives the same image at the same URL; one that was asked for is in its URL.
-    """
+    """The same seed gives the same image at the same URL; one that was asked for is in its URL."""
     asked = {"prompt": "a square", "seed": 7, "image_size": {"width": 16, "height": 8}}
     one, two = served.ask("/", asked), served.ask("/", {**asked, "num_images": 2})
     [image], [same, other] = one["images"], two["images"]
@@ -170,9 +156,7 @@ def check_image_to_image(served: Served) -> None:
 
 
 def check_voices(served: Served) -> None:
-    """
-    Sounds and texts are kept, and an archive and a file are read.
-    """
+    """Sounds and texts are kept, and an archive and a file are read."""
     told = served.ask("/speak?text=hello", None)
     audio, transcript = told["audio"], told["transcript"]
     assert read(audio["url"])[:4] == b"RIFF"
@@ -189,16 +173,12 @@ def check_voices(served: Served) -> None:
 
 
 def check_own_image(served: Served) -> None:
-    """
-    An application with an image answers.
-    """
+    """An application with an image answers."""
     assert served.ask("/?name=you")["greeting"].endswith(", you")
 
 
 def check_live_drawing(served: Served) -> None:
-    """
-    Each message of a websocket is answered, and a stream of them.
-    """
+    """Each message of a websocket is answered, and a stream of them."""
     with served.open("/realtime") as socket:
         for count in (1, 2):
             socket.send(msgpack.packb({"x": 3.0, "y": 4.0, "picture": b"ab"}))
@@ -211,9 +191,7 @@ def check_live_drawing(served: Served) -> None:
 
 
 def check_chat(served: Served) -> None:
-    """
-    An answer comes whole, and in pieces.
-    """
+    """An answer comes whole, and in pieces."""
     question = {"prompt": "one two three", "max_tokens": 2}
     assert served.ask("/", question) == {"output": "ONE TWO"}
     lines = served.post("/stream", question).text.split("\n\n")
@@ -222,9 +200,7 @@ def check_chat(served: Served) -> None:
 
 
 def check_lifecycle(served: Served) -> None:
-    """
-    The setup comes before the first request, and the teardown after the last one.
-    """
+    """The setup comes before the first request, and the teardown after the last one."""
     journal = served.folder / "journal"
     assert served.ask(f"/?path={journal}") == {"states": ["SETUP", "RUNNING"]}
     served.end()
@@ -232,9 +208,7 @@ def check_lifecycle(served: Served) -> None:
 
 
 def check_crowd(served: Served) -> None:
-    """
-    One runner answers several requests at the same time.
-    """
+    """One runner answers several requests at the same time."""
     with ThreadPoolExecutor(3) as threads:
         answers = [*threads.map(lambda _: served.post("/meet?others=3"), range(3))]
     assert [each.status_code for each in answers] == [200] * 3
@@ -242,9 +216,7 @@ def check_crowd(served: Served) -> None:
 
 
 def check_well_being(served: Served) -> None:
-    """
-    The health is answered, and errors have the status and the words that they were given.
-    """
+    """The health is answered, and errors have the status and the words that they were given."""
     assert served.ask("/is-well") == {"well": True}
     assert served.ask("/fail", {}) == {"cause": "none"}
     told = {}
@@ -258,17 +230,13 @@ def check_well_being(served: Served) -> None:
 
 
 def check_confidential(served: Served) -> None:
-    """
-    The application has its secret.
-    """
+    """The application has its secret."""
     digest = hashlib.sha256(SECRET.encode()).hexdigest()
     assert served.ask("/") == {"digest": digest}
 
 
 def check_studio(served: Served) -> None:
-    """
-    Endpoints of a class and its base are answered, and know their requests.
-    """
+    """Endpoints of a class and its base are answered, and know their requests."""
     word = {"text": "word"}
     assert served.ask("/", word) == word
     assert served.ask("/describe", word) == {"text": "studio: word"}
@@ -295,9 +263,7 @@ def check_weights(served: Served) -> None:
 
 
 def check_store(served: Served) -> None:
-    """
-    The key-value store has a value until it is removed.
-    """
+    """The key-value store has a value until it is removed."""
     assert served.ask("/remember?key=a&value=b") == {"found": "b", "then": None}
 
 
@@ -308,9 +274,7 @@ CHECKS: dict[str, Callable[[Served], None]] = {
 
 @contextmanager
 def serve_weights(folder: Path) -> Iterator[dict[str, str]]:
-    """
-    Serve weights and a repository, and yield the variables that lead to them.
-    """
+    """Serve weights and a repository, and yield the variables that lead to them."""
     site = folder / "site"
     site.mkdir()
     (site / "model.txt").write_text("heavy")

@@ -1,6 +1,4 @@
-"""
-Fixtures of the tests of fal_compat.
-"""
+"""Fixtures of the tests of fal_compat."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Workers of distributed models, which the processes of tests import.
-"""
+"""Workers of distributed models, which the processes of tests import."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ from fal_compat.distributed import DistributedWorker
 
 
 class Summing(DistributedWorker):
-    """
-    Sums a number over all processes.
-    """
+    """Sums a number over all processes."""
 
     def setup(self, factor: int = 1, **kwargs: Any) -> None:
         if factor == 0 and self.rank == 1:
@@ -37,9 +33,7 @@ class Summing(DistributedWorker):
 
 
 class Later(DistributedWorker):
-    """
-    Answers in its event loop.
-    """
+    """Answers in its event loop."""
 
     async def __call__(self, streaming: bool = False, **kwargs: Any) -> int:
         return self.world_size

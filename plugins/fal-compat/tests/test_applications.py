@@ -1,6 +1,4 @@
-"""
-Applications written for fal run on this machine, with one line changed.
-"""
+"""Applications written for fal run on this machine, with one line changed."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ pytest.importorskip("PIL")
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """
-    What applications find in their environment.
-    """
+    """What applications find in their environment."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
     folder = tmp_path_factory.mktemp("weights")
@@ -42,9 +38,7 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
 
 
 def load(name: str) -> Any:
-    """
-    Return the class of an application, of a module that is imported anew.
-    """
+    """Return the class of an application, of a module that is imported anew."""
     spec = importlib.util.spec_from_file_location(f"from_fal_{name}", EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -55,9 +49,7 @@ def load(name: str) -> Any:
 
 @pytest.fixture(scope="module")
 def started(variables: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """
-    All applications, which start at once.
-    """
+    """All applications, which start at once."""
     classes = {name: load(name) for name in APPLICATIONS}
     # This machine may have no engine that builds images.
     assert classes["own_image"].host_kwargs.pop("image").build_args == {"GREETING": "good day"}
@@ -71,9 +63,7 @@ def started(variables: dict[str, str]) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_application(name: str, started: dict[str, Any], tmp_path: Path):
-    """
-    An application answers as it does on fal.
-    """
+    """An application answers as it does on fal."""
     info = started[name]
 
     def end() -> None:
@@ -88,9 +78,7 @@ def test_application(name: str, started: dict[str, Any], tmp_path: Path):
 
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_one_line_differs(name: str):
-    """
-    One line of an application names this package.
-    """
+    """One line of an application names this package."""
     lines = (EXAMPLES / f"{name}.py").read_text().splitlines()
     assert [line for line in lines if "fal_compat" in line] == ["import fal_compat as fal"]
     assert not [line for line in lines if "fal_serve" in line or "fal_core" in line]

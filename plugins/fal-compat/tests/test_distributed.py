@@ -1,6 +1,4 @@
-"""
-Distributed models: processes that answer together.
-"""
+"""Distributed models: processes that answer together."""
 
 from __future__ import annotations
 
@@ -56,9 +54,7 @@ def test_processes_answer_together(tmp_path: Path):
 
 
 def test_start_that_fails():
-    """
-    The error of a setup is raised where the model is started, and no process is left.
-    """
+    """The error of a setup is raised where the model is started, and no process is left."""
 
     async def use() -> None:
         runner = DistributedRunner(Summing, world_size=2)
@@ -74,9 +70,7 @@ def test_start_that_fails():
 
 
 def test_worker_with_an_event_loop():
-    """
-    A worker may answer in its event loop, and is kept alive by calls.
-    """
+    """A worker may answer in its event loop, and is kept alive by calls."""
 
     async def use() -> None:
         runner = DistributedRunner(Later, keepalive_interval=0.05)

@@ -1,6 +1,4 @@
-"""
-Functions written for fal, and names that do not run anything.
-"""
+"""Functions written for fal, and names that do not run anything."""
 
 from __future__ import annotations
 
@@ -94,9 +92,7 @@ def test_function_is_called_again():
 
 
 def test_import_is_light():
-    """
-    Importing this package imports neither a web framework nor gRPC.
-    """
+    """Importing this package imports neither a web framework nor gRPC."""
     program = (
         "import sys, fal_compat as fal; fal.function, fal.toolkit.download_file\n"
         "print(sorted({'fastapi', 'pydantic', 'grpc', 'httpx'} & {*sys.modules}))"
@@ -106,9 +102,7 @@ def test_import_is_light():
 
 
 class Guarded(fal.App, kind="current"):
-    """
-    An application of constructs that programs for the SDK are made of.
-    """
+    """An application of constructs that programs for the SDK are made of."""
 
     retry_config = fal.sdk.RetryConfig(server_error=3, timeout=-1)
 
@@ -158,9 +152,7 @@ class Declared(
 
 
 def test_declarations_of_applications():
-    """
-    What a class declares, by keywords and by attributes, is what its function asks for.
-    """
+    """What a class declares, by keywords and by attributes, is what its function asks for."""
     options = Declared.to_function().options
     asked = {
         **{"keep_alive": 60, "min_concurrency": 0, "max_concurrency": 2},
@@ -184,9 +176,7 @@ def test_declarations_of_applications():
 
 
 class Bill:
-    """
-    Declares the bill of an endpoint.
-    """
+    """Declares the bill of an endpoint."""
 
     def declaration(self) -> dict[str, object]:
         return {"version": 1, "schema_id": "images", "app": {"type": "object"}}
@@ -199,9 +189,7 @@ class Billed(fal.App):
 
 
 def test_bills_and_health():
-    """
-    What an endpoint declares of its bill is published with the application, and is checked.
-    """
+    """What an endpoint declares of its bill is published with the application, and is checked."""
     assert Billed.build_metadata()["billing_components"] == {"/": Bill().declaration()}
     config = Billed.get_health_check_config()
     assert config is not None
@@ -249,9 +237,7 @@ def test_client_of_one_endpoint():
 
 
 def test_container_without_an_image():
-    """
-    As with the SDK, the image may be left out: it is one with the Python that is asked for.
-    """
+    """As with the SDK, the image may be left out: it is one with the Python that is asked for."""
     pytest.importorskip("fal_env_container", reason="fal-env-container is not installed")
     declare: Any = fal.function
     for options, version in (
@@ -332,9 +318,7 @@ def test_pydantic_is_in_each_environment():
 
 
 def test_files_of_an_image(tmp_path: Path):
-    """
-    What a Dockerfile copies of its context, and what is left out of it.
-    """
+    """What a Dockerfile copies of its context, and what is left out of it."""
     text = "FROM a AS b\nCOPY one \\\n  two /there/\nCOPY --from=b c d\nADD https://e/f g\n"
     parsed = fal.container.DockerfileParser(text)
     assert parsed.parse_copy_add_sources() == ["one", "two"]
@@ -351,9 +335,7 @@ def test_files_of_an_image(tmp_path: Path):
 
 
 def test_names_of_fal(monkeypatch: pytest.MonkeyPatch):
-    """
-    Names that programs read are there; one that is not is an error as of any module.
-    """
+    """Names that programs read are there; one that is not is an error as of any module."""
     assert fal.version_tuple == tuple(int(each) for each in fal.__version__.split("."))
     assert fal.serverless is fal.cloud
     assert "toolkit" in dir(fal)
@@ -371,9 +353,7 @@ def test_names_of_fal(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_requests_that_fail(monkeypatch: pytest.MonkeyPatch):
-    """
-    A request for an application that cannot be reached is an error of httpx.
-    """
+    """A request for an application that cannot be reached is an error of httpx."""
     monkeypatch.setenv("FAL_KEY", "id:hidden")
     monkeypatch.setenv("FAL_QUEUE_RUN_HOST", "127.0.0.1:1")
     with pytest.raises(httpx.ConnectError):
@@ -417,9 +397,7 @@ def test_realtime_is_a_module_and_a_decorator():
 
 
 def test_key_signs_requests_of_grpc(monkeypatch: pytest.MonkeyPatch):
-    """
-    A channel with a key sends it with each request.
-    """
+    """A channel with a key sends it with each request."""
     grpc = pytest.importorskip("grpc")
     monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
     asked = []
@@ -452,9 +430,7 @@ def test_key_signs_requests_of_grpc(monkeypatch: pytest.MonkeyPatch):
 def test_wrong_answer_over_a_websocket(
     messages: list[str | bytes], said: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    What is no answer, or the end of another one, is an error.
-    """
+    """What is no answer, or the end of another one, is an error."""
     monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
     monkeypatch.setenv("FAL_KEY", "id:hidden")
     asked = []

@@ -1,6 +1,4 @@
-"""
-Names: those of the released SDK are here, with the parameters that they have there.
-"""
+"""Names: those of the released SDK are here, with the parameters that they have there."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ PAGE = (ROOT / "docs" / "from-fal.md").read_text()
 
 
 def read_table(title: str) -> dict[str, str]:
-    """
-    Return the rows of the table of the page below *title*, by the names in their first cells.
-    """
+    """Return the rows of the table of the page below *title*, by the names in their first cells."""
     part = PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
     rows = {}
     for line in part.splitlines():
@@ -47,17 +43,13 @@ MISSING = read_table("Names that are not there")
 
 
 def is_missing(name: str) -> bool:
-    """
-    Tell whether the page says that *name*, or what it belongs to, is not there.
-    """
+    """Tell whether the page says that *name*, or what it belongs to, is not there."""
     parts = name.split(".")
     return any(".".join(parts[: count + 1]) in MISSING for count in range(len(parts)))
 
 
 def released_names() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """
-    Yield the module, the name and the facts of all that the released SDK has.
-    """
+    """Yield the module, the name and the facts of all that the released SDK has."""
     for module, names in RELEASED.items():
         for name, facts in names.items():
             yield module, name, facts
@@ -67,16 +59,12 @@ NAMES = [each for each in released_names() if not is_missing(f"{each[0]}.{each[1
 
 
 def find(module: str, name: str) -> Any:
-    """
-    Import what stands here for a name of the SDK.
-    """
+    """Import what stands here for a name of the SDK."""
     return getattr(importlib.import_module(module.replace("fal", "fal_compat", 1)), name)
 
 
 def parameters_of(function: Any) -> list[inspect.Parameter]:
-    """
-    Return the parameters of a function, those of an instance and a class left out.
-    """
+    """Return the parameters of a function, those of an instance and a class left out."""
     inner = getattr(function, "__func__", function)
     found = list(inspect.signature(inner, follow_wrapped=False).parameters.values())
     return found[1:] if found and found[0].name in ("self", "cls") else found
@@ -147,9 +135,7 @@ def test_names_of_modules():
 
 
 def has_member(found: Any, name: str) -> bool:
-    """
-    Tell whether a class has a field, a property or a method of that *name*.
-    """
+    """Tell whether a class has a field, a property or a method of that *name*."""
     if hasattr(found, name) or name in getattr(found, "model_fields", {}):
         return True
     if dataclasses.is_dataclass(found):
@@ -160,9 +146,7 @@ def has_member(found: Any, name: str) -> bool:
 
 
 def test_modules():
-    """
-    Each module of the release is here, unless the page says that it is not there.
-    """
+    """Each module of the release is here, unless the page says that it is not there."""
     missing = []
     for name in MODULES:
         try:
@@ -198,24 +182,18 @@ def test_missing_names_are_missing():
 
 
 def plain(text: str) -> str:
-    """
-    Return the text of a cell of the page without its marks.
-    """
+    """Return the text of a cell of the page without its marks."""
     return re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", text).replace("`", "")
 
 
 def import_name(name: str) -> None:
-    """
-    Import what stands here for a name of the SDK, as a program does it.
-    """
+    """Import what stands here for a name of the SDK, as a program does it."""
     module, _, last = name.replace("fal", "fal_compat", 1).rpartition(".")
     exec(f"from {module} import {last}", {})
 
 
 def test_private_names():
-    """
-    Names that programs use although they are private are here too.
-    """
+    """Names that programs use although they are private are here too."""
     from fal_compat.toolkit import File, Image
     from fal_compat.toolkit.utils import download_utils
 
@@ -225,9 +203,7 @@ def test_private_names():
 
 
 def test_documented_names():
-    """
-    A name that the API documents is here at its path, and is the one that fal-core has.
-    """
+    """A name that the API documents is here at its path, and is the one that fal-core has."""
     with (ROOT / "docs" / "documented-names.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     modules = ("api.api", *(f"api.{each}" for each in API_MODULES), "api")
@@ -250,7 +226,5 @@ API_MODULES = ("apps", "client", "deploy", "environments", "keys", "runners", "s
 
 
 def test_version_of_the_page():
-    """
-    The page names the release whose names were recorded.
-    """
+    """The page names the release whose names were recorded."""
     assert f"`fal` {VERSION}" in PAGE

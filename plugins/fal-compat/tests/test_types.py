@@ -1,6 +1,4 @@
-"""
-Texts that are URLs of files, and images of Pillow.
-"""
+"""Texts that are URLs of files, and images of Pillow."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ def test_urls():
 
 
 def test_image():
-    """
-    An image of a data URL becomes one of Pillow.
-    """
+    """An image of a data URL becomes one of Pillow."""
     pictures = pytest.importorskip("PIL.Image")
     with io.BytesIO() as file:
         pictures.new("RGB", (3, 2)).save(file, "PNG")
@@ -52,9 +48,7 @@ def test_image():
 
 
 def test_images_before_and_after_a_model():
-    """
-    An image is turned upright and loses its transparency; those that are marked become black.
-    """
+    """An image is turned upright and loses its transparency; those that are marked become black."""
     pictures = pytest.importorskip("PIL.Image")
     from fal_compat.toolkit.image import filter_by, preprocess_image
 

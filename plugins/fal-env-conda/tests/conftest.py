@@ -1,6 +1,4 @@
-"""
-Real parts: a channel with two Pythons and packages for any Python, and a cache.
-"""
+"""Real parts: a channel with two Pythons and packages for any Python, and a cache."""
 
 from __future__ import annotations
 
@@ -35,16 +33,12 @@ _ACTIVATION = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """
-    Declare the marker, so that these tests also run without the repository's settings.
-    """
+    """Declare the marker, so that these tests also run without the repository's settings."""
     config.addinivalue_line("markers", "faults: a fault is caused on purpose")
 
 
 def _once(place: Path, make: Callable[[Path], None]) -> Path:
-    """
-    Have one of the processes that share the tests make *place*, and return it.
-    """
+    """Have one of the processes that share the tests make *place*, and return it."""
     with open(f"{place}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
@@ -57,18 +51,14 @@ def _once(place: Path, make: Callable[[Path], None]) -> Path:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A directory of this run of the tests, in all processes that share it.
-    """
+    """A directory of this run of the tests, in all processes that share it."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
 def wheels(shared: Path) -> Path:
-    """
-    A directory of wheels: alpha-one 1 and 2, beta that needs alpha-one 1, gamma.
-    """
+    """A directory of wheels: alpha-one 1 and 2, beta that needs alpha-one 1, gamma."""
 
     def make(directory: Path) -> None:
         directory.mkdir()
@@ -81,9 +71,7 @@ def wheels(shared: Path) -> Path:
 
 
 def _find_other_python() -> CondaPackage | None:
-    """
-    Return the package of an installed Python that is not the running one.
-    """
+    """Return the package of an installed Python that is not the running one."""
     installed = {name: path for name, path in managed_pythons() if not name.endswith("t")}
     for version in sorted(installed, reverse=True):
         minor = ".".join(version.split(".")[:2])
@@ -96,9 +84,7 @@ def _find_other_python() -> CondaPackage | None:
 
 @pytest.fixture(scope="session")
 def channel_folder(shared: Path, wheels: Path) -> Path:
-    """
-    A channel: the running Python, another one, and packages for any Python.
-    """
+    """A channel: the running Python, another one, and packages for any Python."""
 
     def make(directory: Path) -> None:
         directory.mkdir()
@@ -151,17 +137,13 @@ def channel_folder(shared: Path, wheels: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def channel(channel_folder: Path) -> str:
-    """
-    The URL of the channel.
-    """
+    """The URL of the channel."""
     return channel_folder.as_uri()
 
 
 @pytest.fixture(scope="session")
 def other_python(channel_folder: Path) -> str:
-    """
-    The minor version of the other Python that the channel has.
-    """
+    """The minor version of the other Python that the channel has."""
     names = (channel_folder / subdir()).glob("python-*.tar.bz2")
     versions = {".".join(path.name.split("-")[1].split(".")[:2]) for path in names}
     versions.discard(THIS_PYTHON)
@@ -174,9 +156,7 @@ def other_python(channel_folder: Path) -> str:
 def cache(
     tmp_path: Path, shared: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """
-    An empty cache of environments, rattler's own of these tests, and no index but wheels.
-    """
+    """An empty cache of environments, rattler's own of these tests, and no index but wheels."""
     for name in list(os.environ):
         if name.startswith(("UV_", "PIP_INDEX", "PIP_EXTRA", "PIP_FIND", "CONDA_", "RATTLER_")):
             monkeypatch.delenv(name)
@@ -195,9 +175,7 @@ def cache(
 
 @pytest.fixture(scope="session")
 def unpacked(shared: Path, channel: str) -> Path:
-    """
-    The directory of a cache of rattler's that has the running Python and nothing else.
-    """
+    """The directory of a cache of rattler's that has the running Python and nothing else."""
 
     def make(directory: Path) -> None:
         common = {"platform": subdir(), "offline": False, "credentials": []}
@@ -223,9 +201,7 @@ def unpacked(shared: Path, channel: str) -> Path:
 
 @pytest.fixture
 def own_cache(tmp_path: Path, unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    A cache of rattler's that has no package but the running Python.
-    """
+    """A cache of rattler's that has no package but the running Python."""
     path = tmp_path / "rattler"
     monkeypatch.setenv("RATTLER_CACHE_DIR", str(path))
     shutil.copytree(unpacked, path / "pkgs", symlinks=True, copy_function=_link)
@@ -245,9 +221,7 @@ def build() -> Builder:
 
 @pytest.fixture
 def evaluate() -> Evaluate:
-    """
-    Return the text of an expression, its modules imported, in an environment that was built.
-    """
+    """Return the text of an expression, its modules imported, in an environment that was built."""
 
     def run(interpreter: LocalInterpreter, expression: str, modules: str = "sys os") -> str:
         code = "".join(f"import {module}\n" for module in modules.split())
@@ -267,9 +241,7 @@ def evaluate() -> Evaluate:
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """
-    Serves a directory; the server says who may read it, and what breaks off.
-    """
+    """Serves a directory; the server says who may read it, and what breaks off."""
 
     server: ChannelServer
 
@@ -316,9 +288,7 @@ class ChannelServer(ThreadingHTTPServer):
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], ChannelServer]]:
-    """
-    Return a function that serves a directory on loopback.
-    """
+    """Return a function that serves a directory on loopback."""
     servers: list[ChannelServer] = []
 
     def start(directory: Path) -> ChannelServer:

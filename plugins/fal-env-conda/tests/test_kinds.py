@@ -1,6 +1,4 @@
-"""
-The options of the kind ``conda``.
-"""
+"""The options of the kind ``conda``."""
 
 from __future__ import annotations
 
@@ -97,18 +95,14 @@ def test_names_and_defaults_are_those_of_the_documented_api() -> None:
 def test_wrong_options_are_refused_at_the_declaration(
     options: dict[str, Any], says: str
 ) -> None:
-    """
-    An error names the option or quotes the value, with credentials masked.
-    """
+    """An error names the option or quotes the value, with credentials masked."""
     with pytest.raises(OptionError, match=says) as caught:
         Conda(**options)
     assert "hunter2" not in str(caught.value)
 
 
 def test_python_version_is_what_the_packages_ask_for() -> None:
-    """
-    A minor version among the packages is known before anything is built.
-    """
+    """A minor version among the packages is known before anything is built."""
     assert Conda(packages=["python=3.12", "numpy"]).python_version == "3.12"
     assert Conda(packages=["python 3.13.*"]).python_version == "3.13"
     assert Conda(packages=["python-dateutil=3.12"]).python_version is None
@@ -121,9 +115,7 @@ def test_python_version_is_what_the_packages_ask_for() -> None:
 
 
 def test_repr_holds_no_credentials() -> None:
-    """
-    The representation of a declaration masks credentials.
-    """
+    """The representation of a declaration masks credentials."""
     environment = Conda(
         channels=["https://me:hunter2@host/channel", "https://host2/t/tk-secret/channel"],
         pip=["tool @ git+https://ghp_secret@host/tool.git"],
@@ -135,9 +127,7 @@ def test_repr_holds_no_credentials() -> None:
 
 
 def test_extending_adds_pip_requirements() -> None:
-    """
-    What a host adds is installed with pip's requirements, for the same machine.
-    """
+    """What a host adds is installed with pip's requirements, for the same machine."""
     machine = Machine(name="GPU-A100", gpus=1)
     extended = Conda(packages=["numpy"], pip=["six"]).for_machine(machine).extend(["attrs"])
     assert extended.pip == ("six", "attrs")
@@ -145,9 +135,7 @@ def test_extending_adds_pip_requirements() -> None:
 
 
 def test_declaring_starts_no_process_and_imports_little() -> None:
-    """
-    A declaration imports neither rattler nor a YAML parser, unless it has YAML.
-    """
+    """A declaration imports neither rattler nor a YAML parser, unless it has YAML."""
     script = (
         "import sys, fal_core.environments\n"
         "before = set(sys.modules)\n"
@@ -163,9 +151,7 @@ def test_declaring_starts_no_process_and_imports_little() -> None:
 
 
 def test_environment_file_is_read_at_the_declaration(tmp_path: Path) -> None:
-    """
-    A declaration keeps what the file said, whatever happens to the file.
-    """
+    """A declaration keeps what the file said, whatever happens to the file."""
     path = tmp_path / "environment.yml"
     path.write_text("dependencies: [python=3.12, numpy]\n")
     environment = Conda(env_yml=path)
@@ -175,9 +161,7 @@ def test_environment_file_is_read_at_the_declaration(tmp_path: Path) -> None:
 
 
 def test_dict_that_is_changed_afterwards_does_not_count() -> None:
-    """
-    A declaration keeps what the dict said.
-    """
+    """A declaration keeps what the dict said."""
     values: dict[str, Any] = {
         "channels": ["conda-forge"],
         "dependencies": ["numpy", {"pip": ["six"]}],
@@ -192,9 +176,7 @@ def test_dict_that_is_changed_afterwards_does_not_count() -> None:
 
 
 def test_files_travel_as_values(tmp_path: Path) -> None:
-    """
-    A declaration that is sent elsewhere names no file, and has its Python as an option.
-    """
+    """A declaration that is sent elsewhere names no file, and has its Python as an option."""
     path = tmp_path / "environment.yml"
     path.write_text("dependencies: [python=3.12, numpy, {pip: [six]}]\n")
     values = {"dependencies": ["numpy", {"pip": ["six"]}]}
@@ -207,9 +189,7 @@ def test_files_travel_as_values(tmp_path: Path) -> None:
 
 
 def test_definition_is_what_a_service_takes(tmp_path: Path) -> None:
-    """
-    It has the options that say something, with the version of Python in one place.
-    """
+    """It has the options that say something, with the version of Python in one place."""
     path = tmp_path / "environment.yml"
     path.write_text(
         "channels: [conda-forge]\ndependencies: [python=3.12, numpy, {pip: [six]}]\n"
@@ -242,9 +222,7 @@ def test_definition_is_what_a_service_takes(tmp_path: Path) -> None:
 def test_definition_has_nothing_of_this_machine(
     options: dict[str, Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    What a service cannot see is refused by name.
-    """
+    """What a service cannot see is refused by name."""
     monkeypatch.chdir(tmp_path)
     write_project(tmp_path / "project")
     (tmp_path / "pins.txt").write_text("six\n")
@@ -253,9 +231,7 @@ def test_definition_has_nothing_of_this_machine(
 
 
 def test_class_is_found_at_the_package() -> None:
-    """
-    The class is imported from the package, which registers it.
-    """
+    """The class is imported from the package, which registers it."""
     assert fal_env_conda.Conda is Conda
     assert list(fal_env_conda.fal_register_environments()) == [Conda]
 
@@ -263,9 +239,7 @@ def test_class_is_found_at_the_package() -> None:
 def test_packages_may_be_the_name_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    An environment file is read by its name; beside packages it is refused.
-    """
+    """An environment file is read by its name; beside packages it is refused."""
     monkeypatch.chdir(tmp_path)
     Path("environment.yml").write_text("dependencies: [words]\n")
     assert Conda(packages=["environment.yml"]) == Conda(env_yml="environment.yml")
@@ -280,9 +254,7 @@ def test_packages_may_be_the_name_of_a_file(
 
 
 def test_locks_of_uv_are_not_for_pip(tmp_path: Path) -> None:
-    """
-    A lock cannot be followed beside what conda chooses.
-    """
+    """A lock cannot be followed beside what conda chooses."""
     path = tmp_path / "pylock.toml"
     path.write_text('lock-version = "1.0"\n')
     with pytest.raises(OptionError, match="conda chooses its own"):

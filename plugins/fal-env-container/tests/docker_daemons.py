@@ -1,6 +1,4 @@
-"""
-A Docker daemon of the tests' own, which they may kill.
-"""
+"""A Docker daemon of the tests' own, which they may kill."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ _PATIENCE = 60.0
 
 
 class DockerDaemon:
-    """
-    ``dockerd`` with directories of its own.
-    """
+    """``dockerd`` with directories of its own."""
 
     def __init__(self) -> None:
         # The path of a socket is short.
@@ -33,9 +29,7 @@ class DockerDaemon:
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """
-        The environment variables that lead to it.
-        """
+        """The environment variables that lead to it."""
         return {
             "DOCKER_HOST": f"unix://{self.folder}/s",
             "DOCKER_CONFIG": str(self.folder / "config"),
@@ -43,9 +37,7 @@ class DockerDaemon:
         }
 
     def start(self) -> bool:
-        """
-        Start the daemon, and return whether it answers.
-        """
+        """Start the daemon, and return whether it answers."""
         programs = ("dockerd", "docker", "containerd", "runc")
         if os.geteuid() or not all(map(shutil.which, programs)):
             return False
@@ -74,17 +66,13 @@ class DockerDaemon:
         return self.run("ps", check=False).returncode == 0
 
     def end(self, number: signal.Signals) -> None:
-        """
-        End the daemon with a signal.
-        """
+        """End the daemon with a signal."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait()
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """
-        Run the client.
-        """
+        """Run the client."""
         done = subprocess.run(
             ["docker", *arguments],
             env={**os.environ, **self.variables},
@@ -108,17 +96,13 @@ class DockerDaemon:
         return PYTHON
 
     def left(self) -> list[str]:
-        """
-        Return the containers that there are, and the mounts of containers.
-        """
+        """Return the containers that there are, and the mounts of containers."""
         mounts = Path("/proc/self/mounts").read_text().splitlines()
         found = [line for line in mounts if str(self.folder) in line and "/merged" in line]
         return [*self.run("ps", "--all", "--quiet").stdout.split(), *found]
 
     def remove(self) -> None:
-        """
-        End the daemon, and remove all that it has.
-        """
+        """End the daemon, and remove all that it has."""
         if self._process is not None and self._process.poll() is None:
             if self.run("ps", "--all", "--quiet", check=False).stdout.split():
                 listed = self.run("ps", "--all", "--quiet").stdout.split()

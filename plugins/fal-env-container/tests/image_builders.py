@@ -1,6 +1,4 @@
-"""
-What builds images in tests, and reads them.
-"""
+"""What builds images in tests, and reads them."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ class ImageBuilder:
         return image
 
     def read(self, image: BuiltImage, *command: str) -> str:
-        """
-        Return what *command* prints in a container of *image*.
-        """
+        """Return what *command* prints in a container of *image*."""
         alone = ("--rm", "--pull=never", "--network=none")
         return self.engine.run("run", *alone, image.id, *command)
 
@@ -56,8 +52,6 @@ class ImageBuilder:
 
     @property
     def state(self) -> tuple[set[str], set[str], list[str]]:
-        """
-        All images and containers of the engine, and the directories of builds.
-        """
+        """All images and containers of the engine, and the directories of builds."""
         places = sorted(self.folder.parent.glob("cache/containers/building/*.????????"))
         return self.engine.images(), self.engine.containers(), [each.name for each in places]

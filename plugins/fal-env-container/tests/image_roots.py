@@ -1,6 +1,4 @@
-"""
-Roots of images, made of programs of this machine, once for all processes of a run of the tests.
-"""
+"""Roots of images, made of programs of this machine, once for all processes of a run of the tests."""
 
 from __future__ import annotations
 
@@ -28,17 +26,13 @@ _AARCH64 = b"\x7fELF\2\1\1" + bytes(9) + bytes([2, 0, 183, 0, 1]) + bytes(43)
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:
-    """
-    Return a directory of this run of the tests, in all processes that share it.
-    """
+    """Return a directory of this run of the tests, in all processes that share it."""
     base = factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 def once(place: Path, write: Callable[[Path], None]) -> Path:
-    """
-    Have one of the processes that share *place* write it, and return it.
-    """
+    """Have one of the processes that share *place* write it, and return it."""
     with open(f"{place}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
@@ -49,9 +43,7 @@ def once(place: Path, write: Callable[[Path], None]) -> Path:
 
 
 def python_archive(folder: Path) -> Path:
-    """
-    Return the archive, in *folder*, of the root of an image that has the system's Python.
-    """
+    """Return the archive, in *folder*, of the root of an image that has the system's Python."""
     folders = [standard_library()]
     return once(
         folder / "python.tar", lambda place: write_root(place, PROGRAMS, folders=folders)
@@ -61,9 +53,7 @@ def python_archive(folder: Path) -> Path:
 def write_root(
     archive: Path, programs: Sequence[str], *, folders: Iterable[str] = (), prefix: str = ""
 ) -> None:
-    """
-    Write an archive of the root of an image with *programs*, and what they load.
-    """
+    """Write an archive of the root of an image with *programs*, and what they load."""
     files: dict[str, str] = {}
     for name in programs:
         found = find_program(name)
@@ -88,9 +78,7 @@ def write_root(
 
 
 def write_foreign_root(archive: Path) -> None:
-    """
-    Write an archive of the root of an image for another processor.
-    """
+    """Write an archive of the root of an image for another processor."""
     with tarfile.open(archive, "w") as stream:
         for name in ("usr", "usr/bin"):
             _add_directory(stream, name)
@@ -110,9 +98,7 @@ def _add_directory(stream: tarfile.TarFile, name: str, *, mode: int = 0o755) -> 
 
 
 def find_program(name: str) -> str:
-    """
-    Return the path of a program of the system.
-    """
+    """Return the path of a program of the system."""
     found = shutil.which(name, path="/usr/bin:/bin")
     assert found is not None, f"this machine has no {name}"
     return found
@@ -125,9 +111,7 @@ def _libraries(*programs: str) -> list[str]:
 
 
 def standard_library() -> str:
-    """
-    Return the directory of the standard library of the system's Python.
-    """
+    """Return the directory of the standard library of the system's Python."""
     ask = "import sysconfig; print(sysconfig.get_path('stdlib'))"
     command = [find_program("python3"), "-I", "-c", ask]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -1,6 +1,4 @@
-"""
-Real engines for tests: Podman with a store of its own, and images made of this machine.
-"""
+"""Real engines for tests: Podman with a store of its own, and images made of this machine."""
 
 from __future__ import annotations
 
@@ -80,9 +78,7 @@ def make_folder(prefix: str) -> Path:
 
 
 def missing() -> str | None:
-    """
-    Return why no test with an engine can run here; None if they can.
-    """
+    """Return why no test with an engine can run here; None if they can."""
     if shutil.which("podman") is None:
         return "podman is not installed"
     if os.geteuid() != 0:
@@ -114,9 +110,7 @@ class LocalEngine:
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """
-        The environment variables that lead to the store.
-        """
+        """The environment variables that lead to the store."""
         return {
             "CONTAINERS_STORAGE_CONF": str(self.folder / "storage.conf"),
             "CONTAINERS_CONF_OVERRIDE": str(self.folder / "containers.conf"),
@@ -125,18 +119,14 @@ class LocalEngine:
         }
 
     def create(self) -> None:
-        """
-        Write the settings of the store.
-        """
+        """Write the settings of the store."""
         (self.folder / "tmp").mkdir(parents=True)
         content = _CONF.format(runtime=_runtime(), folder=self.folder)
         (self.folder / "containers.conf").write_text(content.replace("'", '"'))
         (self.folder / "storage.conf").write_text(_STORAGE.format(folder=self.folder))
 
     def run(self, *arguments: str, check: bool = True) -> str:
-        """
-        Run podman, and return what it printed.
-        """
+        """Run podman, and return what it printed."""
         done = subprocess.run(
             ["podman", *arguments],
             env={**os.environ, **self.variables},
@@ -151,56 +141,42 @@ class LocalEngine:
     def import_image(
         self, name: str, programs: Sequence[str], *, folders: Iterable[str] = ()
     ) -> None:
-        """
-        Make the image *name* of programs of this machine, what they load, and *folders*.
-        """
+        """Make the image *name* of programs of this machine, what they load, and *folders*."""
         write = partial(write_root, programs=programs, folders=folders)
         # An engine takes no path with a colon.
         file = name.replace("/", "_").replace(":", "_")
         self.import_archive(name, once(self.archives / f"{file}.tar", write))
 
     def import_archive(self, name: str, archive: Path, *options: str) -> None:
-        """
-        Make the image *name* of the archive of its root.
-        """
+        """Make the image *name* of the archive of its root."""
         change = ("--change", "ENV PATH=/usr/bin:/bin")
         self.run("import", "--quiet", *change, *options, str(archive), name)
 
     def has(self, name: str) -> bool:
-        """
-        Tell whether there is an image *name*.
-        """
+        """Tell whether there is an image *name*."""
         command = ["podman", "image", "exists", name]
         return subprocess.run(command, env={**os.environ, **self.variables}).returncode == 0
 
     def import_tiny(self) -> str:
-        """
-        Return an image that has a shell and few programs.
-        """
+        """Return an image that has a shell and few programs."""
         if not self.has(TINY):
             self.import_image(TINY, ["sh", "cat", "ls", "sleep", "env", "dd", "mkdir"])
         return TINY
 
     def import_python(self) -> str:
-        """
-        Return an image that has the system's Python, and a shell.
-        """
+        """Return an image that has the system's Python, and a shell."""
         if not self.has(PYTHON):
             self.import_archive(PYTHON, python_archive(self.archives))
         return PYTHON
 
     def import_bare_python(self) -> str:
-        """
-        Return an image that has the system's Python, and no other program.
-        """
+        """Return an image that has the system's Python, and no other program."""
         if not self.has(BARE):
             self.import_image(BARE, ["python3"], folders=[standard_library()])
         return BARE
 
     def import_foreign(self) -> str:
-        """
-        Return an image for another processor, whose programs this machine cannot run.
-        """
+        """Return an image for another processor, whose programs this machine cannot run."""
         if not self.has(FOREIGN):
             archive = once(self.archives / "foreign.tar", write_foreign_root)
             self.import_archive(FOREIGN, archive, "--arch=arm64")
@@ -225,29 +201,21 @@ class LocalEngine:
         return name
 
     def images(self, *arguments: str) -> set[str]:
-        """
-        Return the ids of all images, those of layers included.
-        """
+        """Return the ids of all images, those of layers included."""
         return set(self.run("images", "--all", "--quiet", "--no-trunc", *arguments).split())
 
     def containers(self) -> set[str]:
-        """
-        Return the ids of all containers, those of builds included.
-        """
+        """Return the ids of all containers, those of builds included."""
         return set(self.run("ps", "--all", "--external", "--quiet", "--no-trunc").split())
 
     def have_file(self, path: str) -> bool:
-        """
-        Tell whether one of the containers that run has the file *path*.
-        """
+        """Tell whether one of the containers that run has the file *path*."""
         here = "--remote=false"
         running = self.run(here, "ps", "--quiet").split()
         return any(self.run(here, "exec", each, "ls", path, check=False) for each in running)
 
     def remove(self) -> None:
-        """
-        Remove all containers, all images and the store.
-        """
+        """Remove all containers, all images and the store."""
         self.run("rm", "--all", "--force", "--time", "0", check=False)
         left = self.run("ps", "--all", "--external", "--quiet", check=False).split()
         if left:
@@ -259,17 +227,13 @@ class LocalEngine:
 
 @attrs.frozen
 class RootlessEngine:
-    """
-    Podman as a user without rights, with a store in *folder*, which that user can reach.
-    """
+    """Podman as a user without rights, with a store in *folder*, which that user can reach."""
 
     folder: Path = attrs.field(factory=partial(make_folder, "fal-podman-"))
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """
-        The environment variables that lead to the store, and to nothing of root's.
-        """
+        """The environment variables that lead to the store, and to nothing of root's."""
         return {
             "HOME": str(self.folder / "home"),
             "XDG_RUNTIME_DIR": str(self.folder / "run"),
@@ -282,15 +246,11 @@ class RootlessEngine:
 
     @property
     def program(self) -> Path:
-        """
-        A program that is this engine, also for root.
-        """
+        """A program that is this engine, also for root."""
         return self.folder / "podman"
 
     def create(self) -> str:
-        """
-        Write the settings of the store; return why no such engine runs here, or nothing.
-        """
+        """Write the settings of the store; return why no such engine runs here, or nothing."""
         for name in ("run", "home", "tmp", "cache"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         content = _CONF.format(runtime=_runtime(), folder=self.folder).replace("'", '"')
@@ -313,9 +273,7 @@ class RootlessEngine:
         return ""
 
     def remove(self) -> None:
-        """
-        End what such an engine leaves running, and remove the store.
-        """
+        """End what such an engine leaves running, and remove the store."""
         for record in self.folder.rglob("pause.pid"):
             pid = int(record.read_text())
             with suppress(OSError):
@@ -324,15 +282,11 @@ class RootlessEngine:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def run_python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """
-        Run the system's Python, which others can run too, with the packages of this one.
-        """
+        """Run the system's Python, which others can run too, with the packages of this one."""
         return self.run(find_program("python3"), *arguments)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """
-        Run *command* as the user of the engine.
-        """
+        """Run *command* as the user of the engine."""
         packages = [path for path in sys.path if not path.startswith(sys.base_prefix)]
         return subprocess.run(
             [*_AS_NOBODY, *command],

@@ -1,6 +1,4 @@
-"""
-A registry of the tests' own, which asks for a password.
-"""
+"""A registry of the tests' own, which asks for a password."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ auth: {{htpasswd: {{realm: tests, path: {folder}/htpasswd}}}}
 
 @attrs.frozen
 class PrivateRegistry:
-    """
-    A registry on this machine, with its settings in *folder*.
-    """
+    """A registry on this machine, with its settings in *folder*."""
 
     address: str
     folder: Path
@@ -50,9 +46,7 @@ class PrivateRegistry:
         }
 
     def take(self, engine: Any, image: str) -> str:
-        """
-        Take *image* of *engine*, and return the name under which the registry alone has it.
-        """
+        """Take *image* of *engine*, and return the name under which the registry alone has it."""
         name = f"{self.address}/tests/private:1"
         engine.run("tag", image, name)
         engine.run("push", "--quiet", "--creds", f"{USER}:{PASSWORD}", name)

@@ -1,6 +1,4 @@
-"""
-What ``fal-core doctor`` says about the container engine.
-"""
+"""What ``fal-core doctor`` says about the container engine."""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ def test_engine_that_starts_no_container_is_a_finding(
 
 
 def test_missing_engine_is_a_finding(cache: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Where no engine answers, the finding says what to do.
-    """
+    """Where no engine answers, the finding says what to do."""
     monkeypatch.setenv("PATH", str(cache))
     monkeypatch.delenv("FAL_CORE_CONTAINER_ENGINE", raising=False)
     [check] = fal_health_checks()

@@ -1,6 +1,4 @@
-"""
-Which engine is found, and what is said where there is none.
-"""
+"""Which engine is found, and what is said where there is none."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ DOCKER = """{"ServerVersion": "27.1", "OSType": "linux", "Architecture": "aarch6
 
 
 def write_program(folder: Path, name: str, output: str = "", errors: str = "") -> Path:
-    """
-    Write a program that prints and, where it has errors, fails.
-    """
+    """Write a program that prints and, where it has errors, fails."""
     path = folder / name
     code = int(bool(errors))
     path.write_text(
@@ -37,9 +33,7 @@ def write_program(folder: Path, name: str, output: str = "", errors: str = "") -
 
 @pytest.fixture
 def programs(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    The only directory in which engines are looked for.
-    """
+    """The only directory in which engines are looked for."""
     folder = tmp_path / "programs"
     folder.mkdir()
     monkeypatch.delenv(ENGINE_VARIABLE, raising=False)
@@ -62,9 +56,7 @@ def say(environment: Container) -> str:
 
 
 def test_no_engine(programs: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Without an engine the error says what to install; keys are made without one.
-    """
+    """Without an engine the error says what to install; keys are made without one."""
     environment = Container(image=ContainerImage("FROM a"))
     assert say(environment).endswith(
         "no container engine is installed. Install Podman or Docker."
@@ -76,18 +68,14 @@ def test_no_engine(programs: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_engine_that_is_not_running(programs: Path):
-    """
-    An engine that does not answer is named with its reason, in one sentence.
-    """
+    """An engine that does not answer is named with its reason, in one sentence."""
     write_program(programs, "docker", errors="Cannot connect to the Docker daemon.")
     sentence = "docker is installed, but not running: Cannot connect to the Docker daemon."
     assert say(Container(image="a")).endswith(sentence)
 
 
 def test_first_engine_that_answers_is_taken(programs: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    One that does not answer is passed over, unless it is the one that is configured.
-    """
+    """One that does not answer is passed over, unless it is the one that is configured."""
     write_program(programs, "podman", errors="Error: cannot connect")
     write_program(programs, "docker", output=DOCKER)
     engine = find_engine()
@@ -106,17 +94,13 @@ def test_first_engine_that_answers_is_taken(programs: Path, monkeypatch: pytest.
 
 
 def test_what_is_no_engine_is_told(programs: Path):
-    """
-    A program that describes itself otherwise is named.
-    """
+    """A program that describes itself otherwise is named."""
     write_program(programs, "podman", output='{"version": {}}')
     assert "does not describe itself as podman does" in say(Container(image="a"))
 
 
 def test_descriptions_are_kept(programs: Path):
-    """
-    An engine is asked what it is once, by whatever process, until it changes.
-    """
+    """An engine is asked what it is once, by whatever process, until it changes."""
     program = write_program(programs, "docker", output=DOCKER)
     runs = programs / "docker.runs"
     first = find_engine()
@@ -130,9 +114,7 @@ def test_descriptions_are_kept(programs: Path):
 
 
 def test_engines_of_other_settings_are_others(programs: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    What is known of the images of one store is not taken for those of another.
-    """
+    """What is known of the images of one store is not taken for those of another."""
     write_program(programs, "docker", output=DOCKER)
     first = find_engine()
     monkeypatch.setenv("DOCKER_CONTEXT", "other")
@@ -144,9 +126,7 @@ def test_engines_of_other_settings_are_others(programs: Path, monkeypatch: pytes
 
 
 def test_podman_describes_itself(engine: LocalEngine):
-    """
-    The engine of these tests passes descriptors.
-    """
+    """The engine of these tests passes descriptors."""
     found = find_engine()
     assert (found.name, found.place, found.passes_descriptors) == ("podman", "here", True)
     assert found.platform.startswith("linux/")
@@ -155,9 +135,7 @@ def test_podman_describes_itself(engine: LocalEngine):
 def test_podman_may_be_called_docker(
     engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Some systems have a program ``docker`` that runs Podman; it is known by what it says.
-    """
+    """Some systems have a program ``docker`` that runs Podman; it is known by what it says."""
     program = tmp_path / "docker"
     program.write_text('#!/bin/sh\nexec podman "$@"\n')
     program.chmod(0o755)

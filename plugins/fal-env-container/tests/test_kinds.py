@@ -1,6 +1,4 @@
-"""
-The kind ``container`` and its options.
-"""
+"""The kind ``container`` and its options."""
 
 from __future__ import annotations
 
@@ -20,18 +18,14 @@ from fal_env_container import Container, ContainerImage
 
 
 def declare(**options: Any) -> Container:
-    """
-    Return the environment of a function that is declared so.
-    """
+    """Return the environment of a function that is declared so."""
     environment = structure_environment(function(host=ProcessHost(), **options)(len).options)
     assert isinstance(environment, Container)
     return environment
 
 
 def test_kind_is_found_by_its_name():
-    """
-    The plugin registers the kind, and an image alone implies it.
-    """
+    """The plugin registers the kind, and an image alone implies it."""
     assert find_environment("container") is Container
     assert declare(image="python:3.11").image == "python:3.11"
     image = ContainerImage.from_dockerfile_str("FROM a")
@@ -39,9 +33,7 @@ def test_kind_is_found_by_its_name():
 
 
 def test_image_is_what_was_written(tmp_path: Path):
-    """
-    A mapping, as settings files have it, names an image or has the fields of one.
-    """
+    """A mapping, as settings files have it, names an image or has the fields of one."""
     assert declare(image={"image": "a:1", "use_isolate": True}).image == "a:1"
     written = {"dockerfile_str": "FROM a", "build_args": {"A": "1"}, "context_dir": "/c"}
     assert declare(image=written).image == ContainerImage(**written)
@@ -66,17 +58,13 @@ def test_image_is_what_was_written(tmp_path: Path):
     ],
 )
 def test_wrong_images_are_refused(image: Any, message: str):
-    """
-    What is no image fails where it is declared.
-    """
+    """What is no image fails where it is declared."""
     with pytest.raises(OptionError, match=message):
         declare(image=image)
 
 
 def test_a_builder_of_its_own_may_know_more_instructions():
-    """
-    What the directive ``syntax`` of a Dockerfile names decides which instructions there are.
-    """
+    """What the directive ``syntax`` of a Dockerfile names decides which instructions there are."""
     text = "# syntax=example.org/builder\nFROM a\nINCLUDE b"
     assert declare(image={"dockerfile_str": text}).image == ContainerImage(text)
 
@@ -89,16 +77,12 @@ def test_a_builder_of_its_own_may_know_more_instructions():
     ],
 )
 def test_names_of_images_are_accepted(name: str):
-    """
-    What may be the name of an image is left to the engine.
-    """
+    """What may be the name of an image is left to the engine."""
     assert declare(image=name).image == name
 
 
 def test_images_travel(tmp_path: Path):
-    """
-    An environment that was sent to another process as JSON is the same there.
-    """
+    """An environment that was sent to another process as JSON is the same there."""
     image = ContainerImage("FROM a", build_args={"A": "1"}, context_dir=str(tmp_path))
     for environment in (
         Container(image="a:1", platform="linux/arm64"),
@@ -109,9 +93,7 @@ def test_images_travel(tmp_path: Path):
 
 
 def test_service_gets_a_dockerfile():
-    """
-    A service that builds the image is sent what it needs and no more; a name is a Dockerfile.
-    """
+    """A service that builds the image is sent what it needs and no more; a name is a Dockerfile."""
     environment = Container(
         image="python:3.11", requirements=[["a"], ["b"]], platform="linux/arm64"
     )
@@ -122,9 +104,7 @@ def test_service_gets_a_dockerfile():
 
 
 def test_images_have_keys_of_their_own(cache: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    The key of an environment tells images, platforms and requirements apart.
-    """
+    """The key of an environment tells images, platforms and requirements apart."""
     monkeypatch.setenv("FAL_CORE_CONTAINER_ENGINE", "none-on-this-machine")
     environments = [
         Container(image="a"),
@@ -144,17 +124,13 @@ def test_images_have_keys_of_their_own(cache: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_requirements_are_added_as_a_layer():
-    """
-    An environment is extended by a layer after those that it has.
-    """
+    """An environment is extended by a layer after those that it has."""
     environment = Container(image="a", requirements=["x"]).extend(["y", "z"])
     assert environment.layers == (("x",), ("y", "z"))
 
 
 def test_a_name_of_an_image_is_no_option_of_the_engine():
-    """
-    An engine would take it for one.
-    """
+    """An engine would take it for one."""
     with pytest.raises(OptionError, match="no name of an image"):
         Container(image="--tls-verify=false")
 
@@ -168,9 +144,7 @@ def test_a_name_of_an_image_is_no_option_of_the_engine():
     ],
 )
 def test_what_a_service_would_not_do_is_refused(options: dict[str, Any], named: str) -> None:
-    """
-    A service that runs a container elsewhere is not asked for what it would leave out.
-    """
+    """A service that runs a container elsewhere is not asked for what it would leave out."""
     container = Container(image="python:3.11", **options)
     with pytest.raises(OptionError, match=f"Option {named} is for a container engine"):
         container.definition()
@@ -187,17 +161,13 @@ def test_what_a_service_would_not_do_is_refused(options: dict[str, Any], named: 
     ],
 )
 def test_wrong_options_of_packages_are_refused(options: dict[str, Any], says: str) -> None:
-    """
-    They are checked where they are written, as those of a virtual environment are.
-    """
+    """They are checked where they are written, as those of a virtual environment are."""
     with pytest.raises(OptionError, match=says):
         declare(image="a", **options)
 
 
 def test_a_service_is_not_given_options_that_it_does_not_follow(tmp_path: Path) -> None:
-    """
-    A service that builds the image itself is refused what it would leave out.
-    """
+    """A service that builds the image itself is refused what it would leave out."""
     constraints = tmp_path / "constraints.txt"
     constraints.touch()
     refused: tuple[dict[str, Any], ...] = (

@@ -1,6 +1,4 @@
-"""
-Limits that engines ignore, as they say it, and as it is found by trying.
-"""
+"""Limits that engines ignore, as they say it, and as it is found by trying."""
 
 from __future__ import annotations
 
@@ -65,9 +63,7 @@ def test_ignored_limits_are_read(code: int, line: str, limits: set[str]):
 
 
 def test_limits_that_hold_are_found(engine: LocalEngine):
-    """
-    An engine with the rights of root holds containers to all limits; trying leaves nothing.
-    """
+    """An engine with the rights of root holds containers to all limits; trying leaves nothing."""
     before = engine.images()
     assert find_held_limits(find_engine(), anew=True).ignored == {}
     assert len(list(limit_options(find_engine(), MACHINE))) == 4

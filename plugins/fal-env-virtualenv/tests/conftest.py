@@ -1,6 +1,4 @@
-"""
-Real parts: wheels in a directory, a project with its own build backend, a cache.
-"""
+"""Real parts: wheels in a directory, a project with its own build backend, a cache."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ ProcessesBelow = Callable[[Path], list[int]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """
-    Declare the marker, so that these tests also run without the repository's settings.
-    """
+    """Declare the marker, so that these tests also run without the repository's settings."""
     config.addinivalue_line("markers", "faults: a fault is caused on purpose")
 
 
@@ -47,9 +43,7 @@ def make_wheel() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A directory of wheels: alpha-one 1 and 2, beta that needs alpha-one 1, gamma, heavy.
-    """
+    """A directory of wheels: alpha-one 1 and 2, beta that needs alpha-one 1, gamma, heavy."""
     directory = tmp_path_factory.mktemp("wheels")
     write_wheel(directory, "alpha-one", "1.0")
     write_wheel(directory, "alpha-one", "2.0", scripts={"alpha": "alpha_one:main"})
@@ -61,9 +55,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """
-    An empty cache, and no index but the directory of wheels.
-    """
+    """An empty cache, and no index but the directory of wheels."""
     for name in list(os.environ):
         if name.startswith(("UV_", "PIP_INDEX", "PIP_EXTRA", "PIP_FIND")):
             monkeypatch.delenv(name)
@@ -82,9 +74,7 @@ def build(cache: Path) -> Builder:
 
 @pytest.fixture
 def evaluate() -> Evaluate:
-    """
-    Return the text of an expression, its modules imported, in an environment that was built.
-    """
+    """Return the text of an expression, its modules imported, in an environment that was built."""
 
     def run(interpreter: LocalInterpreter, expression: str, modules: str = "") -> str:
         code = "".join(f"import {module}\n" for module in modules.split())
@@ -105,9 +95,7 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def run_python() -> Callable[..., subprocess.Popen[str]]:
-    """
-    Return a function that starts this Python with a script.
-    """
+    """Return a function that starts this Python with a script."""
 
     def start(script: str, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -122,9 +110,7 @@ def run_python() -> Callable[..., subprocess.Popen[str]]:
 
 @pytest.fixture
 def started(project: Project) -> Path:
-    """
-    Have the build of the project take minutes, and return a file that exists once it runs.
-    """
+    """Have the build of the project take minutes, and return a file that exists once it runs."""
     path = project.path.parent / "started"
     # A build that ends by being cancelled or killed.
     backend = f"open({str(path)!r}, 'w').close()\nimport time\ntime.sleep(600)\n"
@@ -134,9 +120,7 @@ def started(project: Project) -> Path:
 
 @pytest.fixture
 def other_python(cache: Path) -> str:
-    """
-    The minor version of an installed Python that is not the running one.
-    """
+    """The minor version of an installed Python that is not the running one."""
     usual = [version for version in installed_versions() if not version.endswith("t")]
     minors = {".".join(version.split(".")[:2]) for version in usual}
     minors.discard(running_python().minor_version)
@@ -157,9 +141,7 @@ def let_go() -> LetGo:
 
 @pytest.fixture
 def three(build: Builder, let_go: LetGo) -> list[Built]:
-    """
-    Three environments that nothing uses, the least recently used first.
-    """
+    """Three environments that nothing uses, the least recently used first."""
     built = []
     for age, name in ((300, "gamma"), (200, "alpha-one"), (100, "beta")):
         environment = Virtualenv(requirements=[name])

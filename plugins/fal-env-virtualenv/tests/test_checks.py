@@ -1,6 +1,4 @@
-"""
-The checks of ``fal-core doctor`` for virtual environments.
-"""
+"""The checks of ``fal-core doctor`` for virtual environments."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_env_virtualenv.checks import check_uv
 
 
 def test_checks_of_a_sound_machine(cache: Path) -> None:
-    """
-    Each check passes on this machine, and leaves nothing behind.
-    """
+    """Each check passes on this machine, and leaves nothing behind."""
     findings = {check.name: check.run() for check in fal_health_checks()}
     assert [name for name, finding in findings.items() if not finding.ok] == []
     assert list(cache.iterdir()) == []
@@ -26,9 +22,7 @@ def test_checks_of_a_sound_machine(cache: Path) -> None:
 def test_checks_say_what_to_do(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A check that fails says what to do.
-    """
+    """A check that fails says what to do."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "file" / "x"))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -42,9 +36,7 @@ def test_checks_say_what_to_do(
 def test_an_old_uv_is_told(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A uv that does not know locks starts, and is no use for all that.
-    """
+    """A uv that does not know locks starts, and is no use for all that."""
     program = tmp_path / "uv"
     program.write_text("#!/bin/sh\necho uv 0.6.17\n")
     program.chmod(0o755)

@@ -1,6 +1,4 @@
-"""
-The commands ``fal-core env …``.
-"""
+"""The commands ``fal-core env …``."""
 
 from __future__ import annotations
 
@@ -26,18 +24,14 @@ OURS = ("--kind", "virtualenv", "--kind", "uv")
 
 @pytest.fixture
 def command(cache: Path) -> Callable[..., Result]:
-    """
-    Return a function that runs ``fal-core env …``.
-    """
+    """Return a function that runs ``fal-core env …``."""
     return lambda *arguments: CliRunner().invoke(cli, ["env", *arguments])
 
 
 def test_list_has_virtual_environments(
     command: Callable[..., Result], three: list[Built]
 ) -> None:
-    """
-    Virtual environments are listed with their requirements and their Python.
-    """
+    """Virtual environments are listed with their requirements and their Python."""
     lines = command("list", *OURS).output.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [
         ["virtualenv", environment.key[:12]] for environment, _ in three[::-1]
@@ -53,9 +47,7 @@ def test_list_has_virtual_environments(
 
 
 def test_prune_keeps_to_the_size(command: Callable[..., Result], three: list[Built]) -> None:
-    """
-    A dry run prints what a run would remove, and removes nothing.
-    """
+    """A dry run prints what a run would remove, and removes nothing."""
     dry = command("prune", *OURS, "--max-size", "0", "--dry-run")
     assert dry.output.count("Would remove virtualenv") == 3
     assert len(list_environments()) == 3
@@ -75,9 +67,7 @@ def test_prune_keeps_to_the_size(command: Callable[..., Result], three: list[Bui
 def test_prune_without_a_limit_removes_damaged_environments_and_leftovers(
     command: Callable[..., Result], three: list[Built], cache: Path
 ) -> None:
-    """
-    Without a limit, only damaged environments and leftovers of builds are removed.
-    """
+    """Without a limit, only damaged environments and leftovers of builds are removed."""
     left = cache / "building" / "left"
     left.mkdir(parents=True)
     (left / "file").write_text("left")
@@ -93,9 +83,7 @@ def test_sizes_have_the_cache_of_uv(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    The cache of uv has a line of its own, and only its leftovers are ever removed.
-    """
+    """The cache of uv has a line of its own, and only its leftovers are ever removed."""
     place = tmp_path / "uv" / "wheels-v5"
     place.mkdir(parents=True)
     (place / "file").write_bytes(bytes(10_000))
@@ -111,9 +99,7 @@ def test_sizes_have_the_cache_of_uv(
 
 
 def test_verify_and_rebuild(command: Callable[..., Result], three: list[Built]) -> None:
-    """
-    Damage leads to exit code 1, and to a hint at the command that repairs it.
-    """
+    """Damage leads to exit code 1, and to a hint at the command that repairs it."""
     before = command("verify")
     assert before.exit_code == 0, before.output
     key = three[1][0].key
@@ -130,9 +116,7 @@ def test_verify_and_rebuild(command: Callable[..., Result], three: list[Built]) 
 def test_errors_are_one_sentence(
     command: Callable[..., Result], three: list[Built], build: Builder
 ) -> None:
-    """
-    An error is a sentence on standard error, and exit code 1.
-    """
+    """An error is a sentence on standard error, and exit code 1."""
     result = command("rebuild", "nothing")
     assert result.exit_code == 1
     assert result.output.startswith(

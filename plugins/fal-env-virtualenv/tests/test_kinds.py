@@ -1,6 +1,4 @@
-"""
-The options of the kind ``virtualenv``.
-"""
+"""The options of the kind ``virtualenv``."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ if TYPE_CHECKING:
 
 
 def test_repr_holds_no_credentials() -> None:
-    """
-    The representation of a declaration masks credentials.
-    """
+    """The representation of a declaration masks credentials."""
     environment = Virtualenv(
         requirements=["tool @ git+https://ghp_secret@host/tool.git"],
         extra_index_urls=["https://user:hunter2@host/simple"],
@@ -36,9 +32,7 @@ def test_repr_holds_no_credentials() -> None:
 
 
 def test_key_starts_no_process_and_imports_little() -> None:
-    """
-    Finding an environment that is built starts no process and imports no heavy module.
-    """
+    """Finding an environment that is built starts no process and imports no heavy module."""
     script = (
         "import sys, attrs, fal_core.environments\n"
         "before = set(sys.modules)\n"
@@ -67,25 +61,19 @@ def test_key_starts_no_process_and_imports_little() -> None:
 def test_wrong_options_are_refused_at_the_declaration(
     options: dict[str, Any], says: str
 ) -> None:
-    """
-    An error names the option or quotes the value, with credentials masked.
-    """
+    """An error names the option or quotes the value, with credentials masked."""
     with pytest.raises(OptionError, match=says):
         Virtualenv(**options)
 
 
 def test_class_is_found_at_the_package() -> None:
-    """
-    The class is imported from the package, which registers it.
-    """
+    """The class is imported from the package, which registers it."""
     assert fal_env_virtualenv.Virtualenv is Virtualenv
     assert list(fal_env_virtualenv.fal_register_environments()) == [Virtualenv]
 
 
 def test_layers_are_kept_as_written() -> None:
-    """
-    A list is one layer, a list of lists is several, and extending adds one.
-    """
+    """A list is one layer, a list of lists is several, and extending adds one."""
     assert Virtualenv().layers == ()
     assert Virtualenv(requirements=["a", "b"]).layers == (("a", "b"),)
     layered = Virtualenv(requirements=[["a"], ["b"]], tags=["x"])
@@ -96,9 +84,7 @@ def test_layers_are_kept_as_written() -> None:
 def test_files_of_requirements_are_read(
     build: Any, evaluate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A program with inline metadata and the files of a project list what they require.
-    """
+    """A program with inline metadata and the files of a project list what they require."""
     folder = tmp_path / "files"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -128,9 +114,7 @@ def test_files_of_requirements_are_read(
 def test_files_that_are_not_read(
     entry: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A file of another kind, or for another Python, is refused at the declaration.
-    """
+    """A file of another kind, or for another Python, is refused at the declaration."""
     monkeypatch.chdir(tmp_path)
     for name in ("environment.yml", "uv.lock", "bare.py", "deps.toml"):
         (tmp_path / name).touch()
@@ -146,9 +130,7 @@ def test_files_that_are_not_read(
 
 
 def test_other_python(build: Builder, evaluate: Evaluate, other_python: str) -> None:
-    """
-    ``python_version`` chooses another installed Python.
-    """
+    """``python_version`` chooses another installed Python."""
     environment = Virtualenv(requirements=["gamma"], python_version=other_python)
     interpreter = build(environment)
     assert interpreter.python_version == other_python

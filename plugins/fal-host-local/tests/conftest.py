@@ -1,6 +1,4 @@
-"""
-Fixtures of the local host's tests.
-"""
+"""Fixtures of the local host's tests."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_host_local import LocalHost
 
 @pytest.fixture
 def host() -> Iterator[LocalHost]:
-    """
-    A local host of the test's own.
-    """
+    """A local host of the test's own."""
     host = LocalHost()
     yield host
     host.close()
@@ -29,9 +25,7 @@ def host() -> Iterator[LocalHost]:
 
 @pytest.fixture
 def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """
-    Run source as a program of its own and return how it ended.
-    """
+    """Run source as a program of its own and return how it ended."""
 
     def run(source: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         path = tmp_path / "program.py"
@@ -49,8 +43,6 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="session", autouse=True)
 def close_local_host() -> Iterator[None]:
-    """
-    Leave no worker behind.
-    """
+    """Leave no worker behind."""
     yield
     find_host("local").close()

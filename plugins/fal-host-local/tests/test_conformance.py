@@ -1,6 +1,4 @@
-"""
-The conformance suite on the local host.
-"""
+"""The conformance suite on the local host."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ def law_timeout() -> float:
 
 @pytest.fixture
 def lose_place() -> Callable[[int, str], None]:
-    """
-    Of this machine a keeper can be lost, with all that it has started.
-    """
+    """Of this machine a keeper can be lost, with all that it has started."""
 
     def lose(pid: int, hostname: str) -> None:
         keepers = trees.children(os.getpid())

@@ -1,6 +1,4 @@
-"""
-The host ``local``.
-"""
+"""The host ``local``."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ def sleep(seconds: float) -> int:
 
 
 def test_a_worker_is_kept_for_the_next_call(host):
-    """
-    Calls of one environment and set of options share a warm worker.
-    """
+    """Calls of one environment and set of options share a warm worker."""
     first = function("current", host=host)(get_pid)
     second = function("current", host=host)(sleep)
 
@@ -50,18 +46,14 @@ def test_a_worker_is_kept_for_the_next_call(host):
 
 
 def test_other_options_have_other_workers(host):
-    """
-    Functions with different options of the host share no worker.
-    """
+    """Functions with different options of the host share no worker."""
     plain = function("current", host=host)(get_pid)
 
     assert plain() != plain.on(keep_alive=5)()
 
 
 def test_a_local_host_takes_no_address():
-    """
-    ``local://somewhere`` is refused where it is written.
-    """
+    """``local://somewhere`` is refused where it is written."""
     with pytest.raises(OptionError, match="takes no address"):
         function("current", host="local://elsewhere")
 
@@ -93,9 +85,7 @@ def test_a_call_is_refused_as_it_is_explained(host, monkeypatch, options):
 
 
 def test_a_closed_host_takes_no_calls(host):
-    """
-    Closing a host ends its workers and refuses calls.
-    """
+    """Closing a host ends its workers and refuses calls."""
     isolated = function("current", host=host)(get_pid)
     pid = isolated()
 
@@ -107,9 +97,7 @@ def test_a_closed_host_takes_no_calls(host):
 
 
 def test_a_closed_host_expects_nothing(host):
-    """
-    A call on a closed host raises an error that says so, and starts nothing.
-    """
+    """A call on a closed host raises an error that says so, and starts nothing."""
     host.close()
     host.expect(CurrentEnvironment(), HostOptions(), Gateway())
 
@@ -118,9 +106,7 @@ def test_a_closed_host_expects_nothing(host):
 
 
 def test_a_function_that_cannot_travel_costs_no_worker_for_long(host):
-    """
-    A worker whose call never comes ends as any other that is idle.
-    """
+    """A worker whose call never comes ends as any other that is idle."""
     isolated = function("current", host=host, keep_alive=0)(lambda: thread)
     thread = threading.current_thread()
 
@@ -133,9 +119,7 @@ def test_a_function_that_cannot_travel_costs_no_worker_for_long(host):
 def test_a_service_that_is_expected_runs_in_the_worker_that_was_started(
     host, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Its worker is started once, and is the service's alone.
-    """
+    """Its worker is started once, and is the service's alone."""
     # A busy machine takes longer for what is done meanwhile.
     monkeypatch.setattr("fal_core.pools.pool._EXPECTED", 60.0)
     gateway = Gateway(serve=True)
@@ -186,9 +170,7 @@ print(json.dumps([type(find_host("local")).__module__, described]))
 
 @pytest.mark.parametrize("denied", [False, True])
 def test_a_plugin_that_claims_the_name_of_this_host(tmp_path: Path, denied: bool):
-    """
-    It is broken, and this host works, unless this one is kept out.
-    """
+    """It is broken, and this host works, unless this one is kept out."""
     (tmp_path / "aaa_plugin.py").write_text(OTHER)
     info = tmp_path / "aaa_plugin-1.0.dist-info"
     info.mkdir()

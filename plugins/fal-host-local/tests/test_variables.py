@@ -1,6 +1,4 @@
-"""
-The environment variables and secrets of a worker.
-"""
+"""The environment variables and secrets of a worker."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ def get_pid() -> int:
 def test_secrets_come_from_the_environment_and_the_project(
     host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Only the secrets that are named are seen, under their names.
-    """
+    """Only the secrets that are named are seen, under their names."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAL_TEST_TOKEN", "from-environment")
     (tmp_path / "pyproject.toml").write_text("")
@@ -78,9 +74,7 @@ def test_secrets_lie_beside_the_function(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_worker_keeps_the_surroundings_of_its_start(
     host: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A worker has the variables and the directory of the caller as they were when it started.
-    """
+    """A worker has the variables and the directory of the caller as they were when it started."""
     first, second = tmp_path / "first", tmp_path / "second"
     for path in (first, second):
         path.mkdir()
@@ -102,9 +96,7 @@ def test_a_worker_keeps_the_surroundings_of_its_start(
 
 
 def test_values_are_read_as_other_tools_read_them(tmp_path: Path):
-    """
-    Quotes end a value before its comment, lines go on inside quotes, and ``$`` is kept.
-    """
+    """Quotes end a value before its comment, lines go on inside quotes, and ``$`` is kept."""
     file = tmp_path / ".env"
     file.write_text("A='x' # why\nB=\"y\nz\"\nC=${HOME}\nD\nE=\nexport F=a#b # why\n")
 
@@ -113,9 +105,7 @@ def test_values_are_read_as_other_tools_read_them(tmp_path: Path):
 
 
 def test_a_secret_is_nowhere_to_be_read(host, monkeypatch: pytest.MonkeyPatch):
-    """
-    The value of a secret is not in the worker's argv or initial environment.
-    """
+    """The value of a secret is not in the worker's argv or initial environment."""
     monkeypatch.setenv("FAL_TEST_TOKEN", "the-secret-value")
     isolated = function("current", host=host, secrets=["FAL_TEST_TOKEN"])(get_pid)
 
@@ -127,9 +117,7 @@ def test_a_secret_is_nowhere_to_be_read(host, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_missing_secret_is_named(host):
-    """
-    A secret that is set nowhere is an error that says where to set it.
-    """
+    """A secret that is set nowhere is an error that says where to set it."""
     isolated = function("current", host=host, secrets=["FAL_TEST_NOWHERE"])(get_pid)
 
     with pytest.raises(Exception, match=r"FAL_TEST_NOWHERE.*\.env"):

@@ -1,6 +1,4 @@
-"""
-Fixtures of the tests of the host ``ray``: a cluster of two nodes, and hosts on it.
-"""
+"""Fixtures of the tests of the host ``ray``: a cluster of two nodes, and hosts on it."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ SPARE = ("--num-cpus=0", "--num-gpus=0", '--resources={"spare": 4}')
 
 @pytest.fixture(scope="session")
 def ray_python() -> str:
-    """
-    A Python that has Ray.
-    """
+    """A Python that has Ray."""
     python = find_ray()
     if python is None:
         reason = "There is no Ray: name a Python that has it with FAL_RAY_PYTHON."
@@ -57,9 +53,7 @@ def cluster(
 
 @pytest.fixture(scope="session")
 def ray_host(cluster: Cluster) -> Iterator[RayHost]:
-    """
-    A host on the cluster, which tests share.
-    """
+    """A host on the cluster, which tests share."""
     host = RayHost(cluster.address)
     yield host
     host.close()
@@ -67,15 +61,11 @@ def ray_host(cluster: Cluster) -> Iterator[RayHost]:
 
 @pytest.fixture(scope="session")
 def host_program(cluster: Cluster) -> str:
-    """
-    What a program of the laws makes its host by.
-    """
+    """What a program of the laws makes its host by."""
     return f"from fal_host_ray import RayHost\nhost = RayHost({cluster.address!r})"
 
 
 @pytest.fixture(scope="session")
 def law_timeout() -> float:
-    """
-    Seconds that a law may take.
-    """
+    """Seconds that a law may take."""
     return 30.0

@@ -24,9 +24,7 @@ SHARE = 1
 
 
 def chosen_laws(group: str) -> set[str]:
-    """
-    Return the laws of a group that run.
-    """
+    """Return the laws of a group that run."""
     laws = [name for name in vars(GROUPS[group]) if name.startswith("test_")]
     if group in LEFT_OUT:
         return set()

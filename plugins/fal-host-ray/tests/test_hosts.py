@@ -1,6 +1,4 @@
-"""
-The host without a cluster: its addresses, what is asked of Ray, and what is refused.
-"""
+"""The host without a cluster: its addresses, what is asked of Ray, and what is refused."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from fal_host_ray.options import find_machines, resources_of
 
 
 class Machines:
-    """
-    Knows one machine type.
-    """
+    """Knows one machine type."""
 
     fal_core_api = 1
 
@@ -53,9 +49,7 @@ def call(host: RayHost) -> int:
 
 
 def test_a_url_names_the_cluster() -> None:
-    """
-    The whole URL is what Ray is told; one without an address is an error.
-    """
+    """The whole URL is what Ray is told; one without an address is an error."""
     host = make_host("ray://head:10001")
     assert isinstance(host, RayHost)
     assert host.address == "ray://head:10001"
@@ -90,9 +84,7 @@ def test_a_machine_is_what_ray_is_asked_for() -> None:
 
 
 def test_what_is_unknown_is_refused_before_anything_is_started() -> None:
-    """
-    A machine type that no plugin knows, and a secret that is not set, are errors at once.
-    """
+    """A machine type that no plugin knows, and a secret that is not set, are errors at once."""
     host = RayHost("127.0.0.1:1")
     with pytest.raises(OptionError, match="no-such-machine"):
         function("current", host=host, machine_type="no-such-machine")(one)()
@@ -103,9 +95,7 @@ def test_what_is_unknown_is_refused_before_anything_is_started() -> None:
 def test_secrets_are_found_in_the_project(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """
-    A secret that is no variable is read from the ``.env`` of the project.
-    """
+    """A secret that is no variable is read from the ``.env`` of the project."""
     from fal_host_ray.variables import resolve_secrets
 
     (tmp_path / "pyproject.toml").touch()
@@ -125,9 +115,7 @@ def test_secrets_are_found_in_the_project(
 def test_a_python_without_ray_is_named(
     python: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """
-    The error for a Python that has no Ray names that Python, and what to do.
-    """
+    """The error for a Python that has no Ray names that Python, and what to do."""
     if python == sys.executable:
         # One whose packages nobody has installed.
         import venv
@@ -140,9 +128,7 @@ def test_a_python_without_ray_is_named(
 
 
 def test_no_ray_at_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Where neither this Python nor another one has Ray, the error names the variable.
-    """
+    """Where neither this Python nor another one has Ray, the error names the variable."""
     import importlib.util
 
     if importlib.util.find_spec("ray") is not None:
@@ -153,9 +139,7 @@ def test_no_ray_at_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_address_where_nobody_listens_is_an_error_at_once(ray_python: str) -> None:
-    """
-    The error names the address, which Ray itself would look at for minutes.
-    """
+    """The error names the address, which Ray itself would look at for minutes."""
     port = free_port()
     for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
         with pytest.raises(HostError, match=f"127.0.0.1:{port} cannot be connected to"):
@@ -165,9 +149,7 @@ def test_an_address_where_nobody_listens_is_an_error_at_once(ray_python: str) ->
 
 
 def test_the_copy_of_a_host_has_workers_of_its_own() -> None:
-    """
-    A host travels with its address, and without what it has started.
-    """
+    """A host travels with its address, and without what it has started."""
     import pickle
 
     copy: Any = pickle.loads(pickle.dumps(RayHost("auto", python="/a/python")))

@@ -1,6 +1,4 @@
-"""
-Fixtures of the serverless host's tests.
-"""
+"""Fixtures of the serverless host's tests."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ recorders = _load("recorder")
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """
-    Keep tests from reading the user's own settings, and from reaching fal.ai.
-    """
+    """Keep tests from reading the user's own settings, and from reaching fal.ai."""
     folder = tmp_path_factory.mktemp("settings")
     with pytest.MonkeyPatch.context() as patch:
         for name in (
@@ -92,9 +88,7 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def agent_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A Python of this minor version with isolate and without fal-core.
-    """
+    """A Python of this minor version with isolate and without fal-core."""
     return relays.make_agent_environment(
         tmp_path_factory.mktemp("agent") / "venv", sys.executable
     )  # type: ignore[no-any-return]  # relays has no types
@@ -102,9 +96,7 @@ def agent_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def relay(agent_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """
-    A service that runs functions on unmodified isolate servers.
-    """
+    """A service that runs functions on unmodified isolate servers."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     relay = relays.Relay({version: agent_python}, tmp_path_factory.mktemp("cache"))
     yield relay
@@ -113,18 +105,14 @@ def relay(agent_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="session")
 def address(relay: Any) -> Iterator[str]:
-    """
-    The address of the relay.
-    """
+    """The address of the relay."""
     with relays.serving(relay) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def host(address: str) -> Any:
-    """
-    The host, connected to the relay.
-    """
+    """The host, connected to the relay."""
     from fal_host_serverless import FalServerlessHost
 
     return FalServerlessHost(address)
@@ -132,9 +120,7 @@ def host(address: str) -> Any:
 
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """
-    A service that records requests, at the address that the environment names.
-    """
+    """A service that records requests, at the address that the environment names."""
     from fal_host_serverless.wire import channels
 
     recorder = recorders.Recorder()
@@ -147,9 +133,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def rest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """
-    The REST service that belongs to it.
-    """
+    """The REST service that belongs to it."""
     from fal_host_serverless.account import told_facts
     from fal_host_serverless.wire.rest import close_shared
 
@@ -164,17 +148,13 @@ def rest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture(scope="session", name="relays")
 def _relays() -> ModuleType:
-    """
-    The module of the relay.
-    """
+    """The module of the relay."""
     return relays
 
 
 @pytest.fixture
 def asking(recorder: Any, rest: Any) -> Any:
-    """
-    A client of both recorders.
-    """
+    """A client of both recorders."""
     from fal_host_serverless import SyncServerlessClient
 
     return SyncServerlessClient(host=recorder.address)
@@ -182,9 +162,7 @@ def asking(recorder: Any, rest: Any) -> Any:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """
-    A project with two applications, as the working directory.
-    """
+    """A project with two applications, as the working directory."""
     (tmp_path / "searching.py").write_text(APPLICATION)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "words.txt").write_text("one two")
@@ -196,9 +174,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def own(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    A local project that applications require.
-    """
+    """A local project that applications require."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(project / "cache"))
     local = project / "own"
     (local / "src" / "own").mkdir(parents=True)
@@ -212,9 +188,7 @@ def own(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    A file with two profiles, and an environment without a key.
-    """
+    """A file with two profiles, and an environment without a key."""
     path = tmp_path / "config.toml"
     path.write_text(
         '[__internal__]\nprofile = "work"\n[work]\nkey = "w:1"\nhost = "api.work.test"\n'
@@ -228,9 +202,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def keep_login(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """
-    Keep a token that expires in so many seconds in a folder, and return it.
-    """
+    """Keep a token that expires in so many seconds in a folder, and return it."""
 
     def keep(folder: Path, *, seconds: float) -> str:
         facts = json.dumps({"exp": time.time() + seconds}).encode()
@@ -244,17 +216,13 @@ def keep_login(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
 @pytest.fixture
 def login(tmp_path: Path, keep_login: Callable[..., str]) -> str:
-    """
-    The token of a user, stored as by fal's own tools.
-    """
+    """The token of a user, stored as by fal's own tools."""
     return keep_login(tmp_path, seconds=3600)
 
 
 @pytest.fixture
 def run() -> Callable[..., int]:
-    """
-    Run the command line, and return its exit code.
-    """
+    """Run the command line, and return its exit code."""
 
     def start(*arguments: str) -> int:
         from fal_core.cli.program import run
@@ -268,9 +236,7 @@ def run() -> Callable[..., int]:
 def run_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> Callable[..., tuple[int, str]]:
-    """
-    Run the command line beside ``looking.py``, and return its exit code and its errors.
-    """
+    """Run the command line beside ``looking.py``, and return its exit code and its errors."""
     (tmp_path / "looking.py").write_text(LOOKING)
     monkeypatch.chdir(tmp_path)
 

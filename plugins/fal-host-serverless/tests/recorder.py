@@ -1,6 +1,4 @@
-"""
-A service that records its requests, over gRPC and over HTTP.
-"""
+"""A service that records its requests, over gRPC and over HTTP."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ MOMENT = datetime(2031, 2, 3, 4, 5, tzinfo=timezone.utc)
 
 
 def moment() -> Timestamp:
-    """
-    Return :data:`MOMENT` as a message.
-    """
+    """Return :data:`MOMENT` as a message."""
     stamp = Timestamp()
     stamp.FromDatetime(MOMENT)
     return stamp
@@ -52,9 +48,7 @@ class Recorder(isolate_proto.IsolateControllerServicer):
         self.raised = False
 
     def last(self, rpc: str) -> Any:
-        """
-        Return the last request of *rpc*.
-        """
+        """Return the last request of *rpc*."""
         return next(request for name, request in reversed(self.asked) if name == rpc)
 
     def _note(self, rpc: str, request: Any, context: Any) -> None:
@@ -213,9 +207,7 @@ class Recorder(isolate_proto.IsolateControllerServicer):
 
 
 class RestRecorder:
-    """
-    The REST service: it keeps files by their hashes, and uploads by their names.
-    """
+    """The REST service: it keeps files by their hashes, and uploads by their names."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
@@ -238,9 +230,7 @@ class RestRecorder:
         self.nickname = "me"
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
-        """
-        Return the status and the body of an answer.
-        """
+        """Return the status and the body of an answer."""
         self.asked.append((method, path))
         if any(path.startswith(each) for each in self.failing):
             return 422, {"detail": "no"}
@@ -302,9 +292,7 @@ class RestRecorder:
 
 @contextlib.contextmanager
 def serving_rest(rest: RestRecorder) -> Iterator[str]:
-    """
-    Serve *rest* on this machine, and give its address.
-    """
+    """Serve *rest* on this machine, and give its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -67,9 +67,7 @@ _SERVER_VARIABLES = {
 
 
 def make_agent_environment(folder: Path, python: str) -> Path:
-    """
-    Return a Python that has isolate, and nothing of fal-core.
-    """
+    """Return a Python that has isolate, and nothing of fal-core."""
     from uv import find_uv_bin
 
     variables = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
@@ -85,9 +83,7 @@ def make_agent_environment(folder: Path, python: str) -> Path:
 
 
 class IsolateServer:
-    """
-    An isolate server, and all that it starts.
-    """
+    """An isolate server, and all that it starts."""
 
     def __init__(self, python: Path, cache: Path) -> None:
         self.python = python
@@ -119,18 +115,14 @@ class IsolateServer:
         self.stub = definitions.IsolateStub(self.channel)
 
     def tell_agents(self) -> None:
-        """
-        Send the agents SIGTERM, as a machine that stops does.
-        """
+        """Send the agents SIGTERM, as a machine that stops does."""
         for pid in trees.descendants(self.guard.pid):
             with contextlib.suppress(OSError):
                 if b"agent.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGTERM)
 
     def end(self) -> None:
-        """
-        End it, and wait until it has.
-        """
+        """End it, and wait until it has."""
         self.guard.terminate()
         self.guard.wait()
         if self.guard.stdin is not None:
@@ -139,9 +131,7 @@ class IsolateServer:
 
 
 class Composed:
-    """
-    A pickle of *expression* over bytes that are not unpickled here.
-    """
+    """A pickle of *expression* over bytes that are not unpickled here."""
 
     def __init__(self, expression: str, **names: Any) -> None:
         self.names = {**names, "expression": expression}
@@ -195,9 +185,7 @@ class Relay(isolate_proto.IsolateControllerServicer):
         return IsolateServer(python, self.cache)
 
     def close(self) -> None:
-        """
-        End all servers.
-        """
+        """End all servers."""
         with self._lock:
             servers = [*self._idle, *self._running.values()]
             self._idle.clear()
@@ -371,9 +359,7 @@ def _answers(url: str, check: Any) -> bool:
 
 @contextlib.contextmanager
 def serving(servicer: Any) -> Iterator[str]:
-    """
-    Serve *servicer* on this machine, and give its address.
-    """
+    """Serve *servicer* on this machine, and give its address."""
     from isolate_proto.configuration import GRPC_OPTIONS
 
     server = grpc.server(ThreadPoolExecutor(64), options=GRPC_OPTIONS)

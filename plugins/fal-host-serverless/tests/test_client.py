@@ -1,6 +1,4 @@
-"""
-The client, and the functions that do the same with it.
-"""
+"""The client, and the functions that do the same with it."""
 
 from __future__ import annotations
 
@@ -105,9 +103,7 @@ SAME: list[tuple[Use, Use]] = [
 def test_functions_do_the_same_as_methods(
     method: Use, function: Use, asking: SyncServerlessClient, recorder: Any
 ):
-    """
-    A function sends the request of the method of its name, and returns the same value.
-    """
+    """A function sends the request of the method of its name, and returns the same value."""
     assert function(asking) == method(asking)
     one, other = recorder.asked
     assert one == other

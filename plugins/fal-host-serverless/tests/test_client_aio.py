@@ -1,6 +1,4 @@
-"""
-The asynchronous client, which is the same as the other one.
-"""
+"""The asynchronous client, which is the same as the other one."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_host_serverless import (
 
 
 def test_asynchronous_client_sends_the_same(asking: SyncServerlessClient, recorder: Any):
-    """
-    Both clients send the same requests and return the same values.
-    """
+    """Both clients send the same requests and return the same values."""
 
     async def ask() -> list[Any]:
         async with AsyncServerlessClient(host=recorder.address) as other:
@@ -71,9 +67,7 @@ def test_asynchronous_client_sends_the_same(asking: SyncServerlessClient, record
 
 
 def test_asynchronous_client_raises_the_same(recorder: Any):
-    """
-    Errors of the service are translated for the asynchronous client too.
-    """
+    """Errors of the service are translated for the asynchronous client too."""
     recorder.failure = (grpc.StatusCode.NOT_FOUND, "why")
 
     async def ask() -> None:
@@ -86,9 +80,7 @@ def test_asynchronous_client_raises_the_same(recorder: Any):
 
 @pytest.mark.parametrize("name", ["Apps", "Runners", "Keys", "Secrets", "Environments"])
 def test_clients_have_the_same_methods(name: str):
-    """
-    Both clients have the same methods with the same parameters.
-    """
+    """Both clients have the same methods with the same parameters."""
 
     def methods(cls: type) -> set[str]:
         found = inspect.getmembers(cls, inspect.isfunction)

@@ -1,6 +1,4 @@
-"""
-What the synchronous and the asynchronous client share.
-"""
+"""What the synchronous and the asynchronous client share."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ SECRET = "do-not-tell"
 @pytest.mark.parametrize("kind", [SyncServerlessClient, AsyncServerlessClient])
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
 def test_copies_of_a_client_keep_its_key(make: Any, kind: Any):
-    """
-    A copy stays in the process, and keeps the credentials; its namespaces are its own.
-    """
+    """A copy stays in the process, and keeps the credentials; its namespaces are its own."""
     client = kind("h:1", api_key=f"id:{SECRET}", profile="p", team="t")
     other = make(client)
     assert (other.host, other.api_key, other.profile, other.team) == (
@@ -33,9 +29,7 @@ def test_copies_of_a_client_keep_its_key(make: Any, kind: Any):
 
 
 def test_profile_of_a_client_names_its_service(config: Path):
-    """
-    The address and the key are those of the profile, unless the client has its own.
-    """
+    """The address and the key are those of the profile, unless the client has its own."""
     service = SyncServerlessClient(profile="work").find_service()
     assert service.address == "api.work.test"
     assert service.credentials.headers() == {"Authorization": "Key w:1"}
@@ -50,9 +44,7 @@ def test_profile_of_a_client_names_its_service(config: Path):
 
 
 def test_host_of_a_client_is_at_its_service(config: Path):
-    """
-    The host has the client's address and credentials, and the stage and file that it is given.
-    """
+    """The host has the client's address and credentials, and the stage and file that it is given."""
     client = SyncServerlessClient(profile="work", api_key="a:2")
     host = client.make_host(local_file_path="app.py", environment_name="staging")
     assert (host.url, host.local_file_path, host.environment_name) == (

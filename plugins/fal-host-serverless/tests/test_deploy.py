@@ -1,6 +1,4 @@
-"""
-Deploying applications of a project.
-"""
+"""Deploying applications of a project."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ no_scale = true
 def test_applications_of_a_project_are_deployed(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
-    """
-    A name refers to pyproject.toml, whose options replace those of the class.
-    """
+    """A name refers to pyproject.toml, whose options replace those of the class."""
     (project / "pyproject.toml").write_text(PROJECT)
     asking.deploy("search")
     request = recorder.last("RegisterApplication")
@@ -53,9 +49,7 @@ def test_team_of_a_project_is_that_of_its_deployment(
     project: Path,
     capsys: Any,
 ):
-    """
-    The team of a project is used unless the client names one; a key ignores it with a warning.
-    """
+    """The team of a project is used unless the client names one; a key ignores it with a warning."""
     (project / "pyproject.toml").write_text(f"{PROJECT}\nteam = 'acme'\n")
     assert run("deploy", "double", "--dry-run") == 0
     printed = capsys.readouterr()

@@ -1,6 +1,4 @@
-"""
-The host, as users make it.
-"""
+"""The host, as users make it."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_host_serverless.account.credentials import KeyCredentials
 
 
 def test_addresses_of_hosts():
-    """
-    ``serverless`` is the default service; an address follows it as in a URL.
-    """
+    """``serverless`` is the default service; an address follows it as in a URL."""
     assert FalServerlessHost.from_url("serverless://").url == addresses.DEFAULT_URL
     assert FalServerlessHost.from_url("serverless://localhost:6001").url == "localhost:6001"
     with pytest.raises(ValueError, match="not the address"):
@@ -30,9 +26,7 @@ def test_addresses_of_hosts():
 
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy])
 def test_copies_of_a_host_keep_its_key(make: Any):
-    """
-    A copy stays in the process, and keeps the credentials; its turns are its own.
-    """
+    """A copy stays in the process, and keeps the credentials; its turns are its own."""
     host = FalServerlessHost(
         "h:1", "file.py", KeyCredentials("id", "secret"), environment_name="staging"
     )
@@ -48,9 +42,7 @@ def test_copies_of_a_host_keep_its_key(make: Any):
 
 
 def test_a_machine_type_that_nobody_knows_is_a_warning(caplog: pytest.LogCaptureFixture):
-    """
-    The service may have machine types that plugins here do not know, and is asked for them.
-    """
+    """The service may have machine types that plugins here do not know, and is asked for them."""
 
     class Catalogue:
         fal_core_api = 1

@@ -1,6 +1,4 @@
-"""
-Modules that are imported, and when.
-"""
+"""Modules that are imported, and when."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ HEAVY = ("grpc", "isolate_proto", "google.protobuf", "httpx", "fastapi", "cloudp
     ],
 )
 def test_declaring_imports_nothing_heavy(statement: str):
-    """
-    A host can be looked up and made without importing the modules that requests need.
-    """
+    """A host can be looked up and made without importing the modules that requests need."""
     program = (
         f"{statement}\nimport sys\nprint([name for name in {HEAVY} if name in sys.modules])"
     )

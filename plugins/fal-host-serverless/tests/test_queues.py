@@ -1,6 +1,4 @@
-"""
-Queues of applications.
-"""
+"""Queues of applications."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_host_serverless import deploy as deploying
 
 
 def test_queue_is_that_of_its_owner(asking: SyncServerlessClient, rest: Any):
-    """
-    A plain name is one of the caller's own applications; ``owner/name`` is that of another.
-    """
+    """A plain name is one of the caller's own applications; ``owner/name`` is that of another."""
     rest.queues["you/app"] = 9
     from fal_host_serverless.queues import flush_queue, queue_size
 
@@ -29,9 +25,7 @@ def test_queue_is_that_of_its_owner(asking: SyncServerlessClient, rest: Any):
 
 @pytest.mark.parametrize("name", ["you/app?size=9", "you/../me/app#", "you/a b"])
 def test_queue_of_a_name_that_is_no_path(asking: SyncServerlessClient, rest: Any, name: str):
-    """
-    Whatever a name holds is of the name: no other application is meant.
-    """
+    """Whatever a name holds is of the name: no other application is meant."""
     from fal_host_serverless.queues import queue_size
 
     rest.queues["you/app"] = 9

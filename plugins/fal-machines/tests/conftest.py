@@ -1,6 +1,4 @@
-"""
-The stand-in for NVIDIA's library, which the distributions share.
-"""
+"""The stand-in for NVIDIA's library, which the distributions share."""
 
 from __future__ import annotations
 

@@ -16,9 +16,7 @@ HEADINGS = ("type", "CPUs", "memory", "GPUs", "model", "memory of each", "capabi
 
 
 def draw_table() -> Iterator[str]:
-    """
-    Yield the lines of the table, as Markdown.
-    """
+    """Yield the lines of the table, as Markdown."""
     yield f"| {' | '.join(HEADINGS)} |"
     yield f"|{'---|' * len(HEADINGS)}"
     for machine in catalogue().values():

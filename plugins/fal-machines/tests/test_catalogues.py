@@ -1,6 +1,4 @@
-"""
-The catalogue: machine types, what is stated of them, and where.
-"""
+"""The catalogue: machine types, what is stated of them, and where."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ def test_machine_types_of_fal_are_known() -> None:
 
 
 def test_an_unknown_machine_type_is_not_resolved() -> None:
-    """
-    The plugin has no answer for a type that the catalogue lacks.
-    """
+    """The plugin has no answer for a type that the catalogue lacks."""
     assert fal_machines.fal_resolve_machine("GPU-H1000") is None
     with pytest.raises(OptionError, match="'GPU-H1000'"):
         resolve_machine("GPU-H1000")
@@ -84,9 +80,7 @@ def test_real_devices_are_accepted(name: str, model: str, mebibytes: int) -> Non
 
 
 def test_declaring_a_machine_type_is_light() -> None:
-    """
-    A declaration reads the catalogue, and neither asks for devices nor imports what does.
-    """
+    """A declaration reads the catalogue, and neither asks for devices nor imports what does."""
     more = modules_after("machine_type='GPU-H100'") - modules_after("keep_alive=3")
     assert "fal_machines.catalogues" in more
     heavy = {"click", "ctypes", "difflib", "importlib.resources", "pathlib", "pynvml"}
@@ -94,9 +88,7 @@ def test_declaring_a_machine_type_is_light() -> None:
 
 
 def modules_after(options: str) -> set[str]:
-    """
-    Return the modules that a new Python has after a declaration with *options*.
-    """
+    """Return the modules that a new Python has after a declaration with *options*."""
     declared = f"fal_core.function('current', {options})(len)"
     program = f"import fal_core, sys; {declared}; print(*sys.modules)"
     return set(subprocess.check_output([sys.executable, "-c", program], text=True).split())

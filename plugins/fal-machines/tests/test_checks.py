@@ -1,6 +1,4 @@
-"""
-What ``fal-core doctor`` checks about machines.
-"""
+"""What ``fal-core doctor`` checks about machines."""
 
 from __future__ import annotations
 
@@ -14,18 +12,14 @@ from fal_machines.files import VARIABLE as MACHINES
 
 
 def finding_of(name: str) -> tuple[bool, str]:
-    """
-    Return what the check *name* finds.
-    """
+    """Return what the check *name* finds."""
     [check] = [each for each in fal_health_checks() if each.name == name]
     finding = check.run()
     return finding.ok, finding.message
 
 
 def test_gpus_are_counted_by_model(gpus: Gpus) -> None:
-    """
-    The check tells which GPUs there are.
-    """
+    """The check tells which GPUs there are."""
     gpus.have(
         Gpu(uuid="GPU-a"),
         Gpu(uuid="GPU-b"),
@@ -36,9 +30,7 @@ def test_gpus_are_counted_by_model(gpus: Gpus) -> None:
 
 
 def test_no_gpu_is_no_failure(gpus: Gpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A machine without GPUs, or without a driver, is fine.
-    """
+    """A machine without GPUs, or without a driver, is fine."""
     assert finding_of("gpus") == (True, "This machine has no GPU.")
     monkeypatch.delenv(VARIABLE)
     ok, message = finding_of("gpus")
@@ -48,9 +40,7 @@ def test_no_gpu_is_no_failure(gpus: Gpus, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.faults
 def test_a_driver_that_fails_fails_the_check(gpus: Gpus) -> None:
-    """
-    A driver that is there and does not work is told with what to do.
-    """
+    """A driver that is there and does not work is told with what to do."""
     gpus.fail("nvmlInitWithFlags", MISMATCH)
     ok, message = finding_of("gpus")
     assert not ok
@@ -58,9 +48,7 @@ def test_a_driver_that_fails_fails_the_check(gpus: Gpus) -> None:
 
 
 def test_machine_types_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The check tells how many types are known, and which file adds some.
-    """
+    """The check tells how many types are known, and which file adds some."""
     monkeypatch.delenv(MACHINES, raising=False)
     monkeypatch.chdir("/")
     assert finding_of("machine types") == (True, "15 are known.")
@@ -74,9 +62,7 @@ def test_machine_types_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_file_of_types_that_is_wrong_fails_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A mistake in it is told with its place.
-    """
+    """A mistake in it is told with its place."""
     path = tmp_path / "mine.toml"
     path.write_text("[machines.BIG]\ncpus = -1\n")
     monkeypatch.setenv(MACHINES, str(path))

@@ -1,6 +1,4 @@
-"""
-The commands ``fal-core machines …``.
-"""
+"""The commands ``fal-core machines …``."""
 
 from __future__ import annotations
 
@@ -25,15 +23,11 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """
-    Return a function that runs ``fal-core machines …``.
-    """
+    """Return a function that runs ``fal-core machines …``."""
 
     @click.group()
     def cli() -> None:
-        """
-        Stand in for the command line of the core.
-        """
+        """Stand in for the command line of the core."""
 
     fal_register_commands(cli)
     monkeypatch.setattr(detection, "_told", set())
@@ -45,9 +39,7 @@ def json_of(result: Result) -> Any:
 
 
 def test_list_shows_every_type_and_what_is_stated(run: Run) -> None:
-    """
-    Each machine type has a line, with a dash for what nobody states.
-    """
+    """Each machine type has a line, with a dash for what nobody states."""
     lines = run("list").output.splitlines()
     cells = {line.split()[0]: line.split() for line in lines}
     assert set(known_machines()) <= set(cells)
@@ -56,9 +48,7 @@ def test_list_shows_every_type_and_what_is_stated(run: Run) -> None:
 
 
 def test_list_as_json_has_all_fields(run: Run) -> None:
-    """
-    JSON has sizes in bytes, the source of each type, and null for what nobody states.
-    """
+    """JSON has sizes in bytes, the source of each type, and null for what nobody states."""
     told = {each["name"]: each for each in json_of(run("list", "--json"))}
     assert told["GPU-H100"]["gpu_memory"] == 80_000_000_000
     assert told["GPU-H100"]["compute_capability"] == "9.0"
@@ -67,9 +57,7 @@ def test_list_as_json_has_all_fields(run: Run) -> None:
 
 
 def test_describe_tells_what_is_missing_here(run: Run, gpus: Gpus) -> None:
-    """
-    A machine type says what it stands for, who states it, and what this machine lacks.
-    """
+    """A machine type says what it stands for, who states it, and what this machine lacks."""
     gpus.have(Gpu(uuid="GPU-a", name="NVIDIA A100-SXM4-40GB", memory=40 << 30))
     text = run("describe", "GPU-H100").output
     assert "https://docs.fal.ai/" in text
@@ -81,9 +69,7 @@ def test_describe_tells_what_is_missing_here(run: Run, gpus: Gpus) -> None:
 
 
 def test_describe_tells_what_would_be_taken(run: Run, gpus: Gpus) -> None:
-    """
-    The GPUs are listed of which one would be taken: those that are large enough.
-    """
+    """The GPUs are listed of which one would be taken: those that are large enough."""
     small = Slice(uuid="MIG-small", memory=10 << 30)
     gpus.have(Gpu(uuid="GPU-a"), Gpu(uuid="GPU-b", slices=(small,)), Gpu(uuid="GPU-c"))
     text = run("describe", "GPU-H100").output
@@ -93,25 +79,19 @@ def test_describe_tells_what_would_be_taken(run: Run, gpus: Gpus) -> None:
 
 
 def test_describe_of_a_machine_that_is_here(run: Run) -> None:
-    """
-    A small machine type fits on this machine.
-    """
+    """A small machine type fits on this machine."""
     assert "This machine fits." in run("describe", "XS").output
     assert json_of(run("describe", "XS", "--json"))["missing"] == []
 
 
 def test_describe_of_an_unknown_type_is_an_error(run: Run) -> None:
-    """
-    A type that nobody knows is the error that a declaration raises.
-    """
+    """A type that nobody knows is the error that a declaration raises."""
     result = run("describe", "GPU-H1000")
     assert isinstance(result.exception, OptionError)
 
 
 def test_detect_lists_devices_and_types(run: Run, gpus: Gpus) -> None:
-    """
-    Processors, memory and devices are shown, and the machine types that fit.
-    """
+    """Processors, memory and devices are shown, and the machine types that fit."""
     gpus.have(Gpu(uuid="GPU-a", slices=(Slice(uuid="MIG-1", used=1 << 30),)))
     text = run("detect").output
     assert f"{count_cpus()} CPUs, " in text
@@ -130,9 +110,7 @@ def test_detect_lists_devices_and_types(run: Run, gpus: Gpus) -> None:
 def test_detect_without_a_driver_is_a_plain_answer(
     run: Run, gpus: Gpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    No driver is a sentence, and no error.
-    """
+    """No driver is a sentence, and no error."""
     monkeypatch.delenv(VARIABLE)
     result = run("detect")
     assert result.exit_code == 0
@@ -142,16 +120,12 @@ def test_detect_without_a_driver_is_a_plain_answer(
 
 
 def test_detect_without_gpus_is_a_plain_answer(run: Run, gpus: Gpus) -> None:
-    """
-    A driver without a GPU is a sentence too.
-    """
+    """A driver without a GPU is a sentence too."""
     assert "No GPU was found.\n" in run("detect").stdout
 
 
 def test_detect_lists_devices_of_other_plugins(run: Run, gpus: Gpus) -> None:
-    """
-    What plugins for other vendors find is listed too.
-    """
+    """What plugins for other vendors find is listed too."""
 
     class Other:
         fal_core_api = 1
@@ -170,9 +144,7 @@ def test_detect_lists_devices_of_other_plugins(run: Run, gpus: Gpus) -> None:
 def test_detect_tells_what_fails(
     run: Run, gpus: Gpus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """
-    A GPU that is lost is an error on standard error, and once; the others are shown.
-    """
+    """A GPU that is lost is an error on standard error, and once; the others are shown."""
     gpus.have(Gpu(uuid="GPU-a"), Gpu(uuid="GPU-b"))
     gpus.fail("nvmlDeviceGetMemoryInfo", LOST, "GPU-a")
     result = run("detect")

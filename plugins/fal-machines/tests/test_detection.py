@@ -1,6 +1,4 @@
-"""
-Detection: the GPUs of this machine, or why there are none.
-"""
+"""Detection: the GPUs of this machine, or why there are none."""
 
 from __future__ import annotations
 
@@ -31,16 +29,12 @@ from fal_machines.detection import detect, find_devices
 
 @pytest.fixture(autouse=True)
 def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A process that has said nothing yet.
-    """
+    """A process that has said nothing yet."""
     monkeypatch.setattr(detection, "_told", set())
 
 
 def test_gpus_are_found_with_what_the_driver_tells(gpus: Gpus) -> None:
-    """
-    Each GPU has its name, number, memory, capability, and what uses it.
-    """
+    """Each GPU has its name, number, memory, capability, and what uses it."""
     gpus.have(Gpu(uuid="GPU-a", used=5 << 30, processes=(17, 12)), Gpu(uuid="GPU-b"))
     first, second = discover_devices()
     assert first == Device(
@@ -57,9 +51,7 @@ def test_gpus_are_found_with_what_the_driver_tells(gpus: Gpus) -> None:
 
 
 def test_slices_follow_their_gpu(gpus: Gpus) -> None:
-    """
-    A GPU in MIG mode is told with its slices, which have its capability and name it.
-    """
+    """A GPU in MIG mode is told with its slices, which have its capability and name it."""
     slices = (Slice(uuid="MIG-1"), Slice(uuid="MIG-2", memory=9856 << 20, processes=(5,)))
     gpus.have(
         Gpu(uuid="GPU-a", slices=slices),
@@ -81,16 +73,12 @@ def test_slices_follow_their_gpu(gpus: Gpus) -> None:
 
 
 def test_a_driver_without_gpus_is_a_plain_answer(gpus: Gpus) -> None:
-    """
-    A driver that tells of no GPU is neither absent nor at fault.
-    """
+    """A driver that tells of no GPU is neither absent nor at fault."""
     assert detect() == detection.Detection()
 
 
 def test_no_driver_is_a_plain_answer() -> None:
-    """
-    Without the library there are no GPUs, it is said why, and what reads it is not imported.
-    """
+    """Without the library there are no GPUs, it is said why, and what reads it is not imported."""
     program = (
         "import sys; from fal_machines.detection import detect; found = detect(); "
         "print(found.absent, len(found.devices), len(found.faults), 'pynvml' in sys.modules)"
@@ -105,9 +93,7 @@ def test_no_driver_is_a_plain_answer() -> None:
 def test_a_driver_that_is_not_loaded_is_a_plain_answer(
     gpus: Gpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The library alone, as in an image that runs without GPUs, is told apart from no library.
-    """
+    """The library alone, as in an image that runs without GPUs, is told apart from no library."""
     monkeypatch.delenv(VARIABLE)
     found = detect()
     assert found.absent == "An NVIDIA driver is installed, but it is not loaded."
@@ -116,9 +102,7 @@ def test_a_driver_that_is_not_loaded_is_a_plain_answer(
 
 
 def test_other_processes_find_the_same(gpus: Gpus) -> None:
-    """
-    A process that is started here finds the GPUs by its own path of libraries.
-    """
+    """A process that is started here finds the GPUs by its own path of libraries."""
     gpus.have(Gpu(uuid="GPU-a"))
     program = (
         "from fal_core.machines import discover_devices; print(discover_devices()[0].uuid)"
@@ -128,9 +112,7 @@ def test_other_processes_find_the_same(gpus: Gpus) -> None:
 
 @pytest.mark.faults
 def test_a_fork_while_the_driver_is_asked(gpus: Gpus) -> None:
-    """
-    A forked child does not wait for a thread of its parent.
-    """
+    """A forked child does not wait for a thread of its parent."""
     gpus.have(Gpu(uuid="GPU-a"))
     # A thread that asks has it.
     with nvidia._lock:
@@ -158,9 +140,7 @@ def test_a_fork_while_the_driver_is_asked(gpus: Gpus) -> None:
 def test_a_gpu_that_is_lost_leaves_the_others(
     gpus: Gpus, function: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """
-    A GPU that fails while it is read is named, once, and the others are found.
-    """
+    """A GPU that fails while it is read is named, once, and the others are found."""
     gpus.have(Gpu(uuid="GPU-a"), Gpu(uuid="GPU-b", partitioned=True), Gpu(uuid="GPU-c"))
     gpus.fail(function, LOST, "GPU-b")
     with caplog.at_level(logging.WARNING):
@@ -173,9 +153,7 @@ def test_a_gpu_that_is_lost_leaves_the_others(
 
 @pytest.mark.faults
 def test_a_slice_that_fails_leaves_its_gpu(gpus: Gpus) -> None:
-    """
-    A slice that cannot be read is named, and the GPU and its other slices are found.
-    """
+    """A slice that cannot be read is named, and the GPU and its other slices are found."""
     gpus.have(Gpu(uuid="GPU-a", slices=(Slice(uuid="MIG-1"), Slice(uuid="MIG-2"))))
     gpus.fail("nvmlDeviceGetName", LOST, "MIG-1")
     found = detect()
@@ -195,9 +173,7 @@ def test_a_slice_that_fails_leaves_its_gpu(gpus: Gpus) -> None:
 def test_a_driver_that_fails_is_a_fault(
     gpus: Gpus, function: str, code: int, sentence: str
 ) -> None:
-    """
-    A driver that is there and does not answer is told as a fault, and not as no GPU.
-    """
+    """A driver that is there and does not answer is told as a fault, and not as no GPU."""
     gpus.have(Gpu(uuid="GPU-a"))
     gpus.fail(function, code)
     found = detect()
@@ -208,9 +184,7 @@ def test_a_driver_that_fails_is_a_fault(
 
 @pytest.mark.parametrize("code", [NOT_SUPPORTED, NOT_FOUND_FUNCTION])
 def test_what_a_device_cannot_tell_is_left_out(gpus: Gpus, code: int) -> None:
-    """
-    An old driver, or a GPU that has no memory of its own, is found with what it does tell.
-    """
+    """An old driver, or a GPU that has no memory of its own, is found with what it does tell."""
     gpus.have(Gpu(uuid="GPU-a", compute_capability="6.1"))
     for function in (
         "nvmlDeviceGetMigMode",
@@ -230,9 +204,7 @@ def test_what_a_device_cannot_tell_is_left_out(gpus: Gpus, code: int) -> None:
 
 
 def test_threads_may_ask_at_a_time(gpus: Gpus) -> None:
-    """
-    Threads that detect at the same time all find the GPUs.
-    """
+    """Threads that detect at the same time all find the GPUs."""
     gpus.have(*(Gpu(uuid=f"GPU-{number}") for number in range(8)))
     counts: list[int] = []
     barrier = Barrier(4)
@@ -250,9 +222,7 @@ def test_threads_may_ask_at_a_time(gpus: Gpus) -> None:
 
 
 def test_real_gpus_are_found() -> None:
-    """
-    On a machine with NVIDIA's driver, the GPUs are found that its own program lists.
-    """
+    """On a machine with NVIDIA's driver, the GPUs are found that its own program lists."""
     program = shutil.which("nvidia-smi")
     if program is None:
         pytest.skip("there is no driver of NVIDIA here")

@@ -1,6 +1,4 @@
-"""
-Entries: machine types as users write them.
-"""
+"""Entries: machine types as users write them."""
 
 from __future__ import annotations
 
@@ -20,16 +18,12 @@ TABLE = ("machines",)
 
 
 def read(text: str) -> dict[str, Machine]:
-    """
-    Return the machine types of a file with *text*.
-    """
+    """Return the machine types of a file with *text*."""
     return dict(Document.parse("machines.toml", TABLE, text.encode()).read(KNOWN))
 
 
 def test_a_type_of_ones_own_has_what_is_stated() -> None:
-    """
-    Everything that a machine has can be stated, sizes with their unit or in bytes.
-    """
+    """Everything that a machine has can be stated, sizes with their unit or in bytes."""
     found = read(
         """
         [machines.BIG]
@@ -57,9 +51,7 @@ def test_a_type_of_ones_own_has_what_is_stated() -> None:
 
 
 def test_a_known_type_gets_what_is_stated_over_what_is_known() -> None:
-    """
-    A price, or another size, is added to a type of the catalogue; both sources are named.
-    """
+    """A price, or another size, is added to a type of the catalogue; both sources are named."""
     found = read("[machines]\nXS = { price = 0, memory = '1 GB' }")["XS"]
     assert (found.price, found.memory, found.cpus) == (0, 1_000_000_000, 0.5)
     assert found.source == "a page, machines.toml"
@@ -67,9 +59,7 @@ def test_a_known_type_gets_what_is_stated_over_what_is_known() -> None:
 
 
 def test_nothing_is_stated_by_a_name_alone() -> None:
-    """
-    A name may be declared so that it is known, with nothing stated.
-    """
+    """A name may be declared so that it is known, with nothing stated."""
     found = read("[machines.HERE]")["HERE"]
     assert found == Machine(name="HERE", source="machines.toml")
 
@@ -104,9 +94,7 @@ def test_nothing_is_stated_by_a_name_alone() -> None:
     ],
 )
 def test_a_mistake_is_told_where_it_is(text: str, line: int | None, problem: str) -> None:
-    """
-    What is wrong is an error with the file, the line, and what to write instead.
-    """
+    """What is wrong is an error with the file, the line, and what to write instead."""
     with pytest.raises(MachineFileError) as caught:
         read(text)
     error = caught.value
@@ -119,8 +107,6 @@ def test_a_mistake_is_told_where_it_is(text: str, line: int | None, problem: str
 
 
 def test_what_is_not_text_is_no_toml() -> None:
-    """
-    A file that is no text is told as that.
-    """
+    """A file that is no text is told as that."""
     with pytest.raises(MachineFileError, match="It is no valid TOML"):
         Document.parse("machines.toml", TABLE, b"\xff\xfe")

@@ -1,6 +1,4 @@
-"""
-Files in which users declare machine types: which one counts.
-"""
+"""Files in which users declare machine types: which one counts."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ PROGRAM = "from fal_core.machines import resolve_machine; print(resolve_machine(
 
 
 def declare(path: Path, cpus: int, table: str = "tool.fal-core.machines") -> Path:
-    """
-    Write a file that declares the machine type ``BIG``.
-    """
+    """Write a file that declares the machine type ``BIG``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"[{table}.BIG]\ncpus = {cpus}\n")
     return path
@@ -30,9 +26,7 @@ def declare(path: Path, cpus: int, table: str = "tool.fal-core.machines") -> Pat
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    The directory of a project, in which this process is.
-    """
+    """The directory of a project, in which this process is."""
     monkeypatch.delenv(VARIABLE, raising=False)
     declare(tmp_path / "project" / "pyproject.toml", 3)
     monkeypatch.chdir(tmp_path / "project")
@@ -40,9 +34,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_types_of_the_project_are_known(project: Path) -> None:
-    """
-    The table of the project's file adds machine types, which can then be declared.
-    """
+    """The table of the project's file adds machine types, which can then be declared."""
     machine = resolve_machine("BIG")
     assert (machine.cpus, machine.source) == (3, str(project / "pyproject.toml"))
     assert machine in list_machines()
@@ -52,9 +44,7 @@ def test_types_of_the_project_are_known(project: Path) -> None:
 def test_the_nearest_project_that_declares_types_counts(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Projects inside of the project that declare none are passed over.
-    """
+    """Projects inside of the project that declare none are passed over."""
     inner = project / "packages" / "inner"
     inner.mkdir(parents=True)
     (inner / "pyproject.toml").write_text('[project]\ndependencies = ["fal-core[machines]"]\n')
@@ -65,18 +55,14 @@ def test_the_nearest_project_that_declares_types_counts(
 
 
 def test_a_change_is_seen(project: Path) -> None:
-    """
-    A process that runs on sees what is written meanwhile.
-    """
+    """A process that runs on sees what is written meanwhile."""
     assert resolve_machine("BIG").cpus == 3
     declare(project / "pyproject.toml", 1000)
     assert resolve_machine("BIG").cpus == 1000
 
 
 def test_the_project_of_the_program_counts_first(project: Path, tmp_path: Path) -> None:
-    """
-    A program has the types of its own project, wherever it is started.
-    """
+    """A program has the types of its own project, wherever it is started."""
     declare(tmp_path / "other" / "pyproject.toml", 5)
     program = tmp_path / "other" / "src" / "program.py"
     program.parent.mkdir()
@@ -88,9 +74,7 @@ def test_the_project_of_the_program_counts_first(project: Path, tmp_path: Path) 
 def test_the_variable_names_the_file_that_counts(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A file of its own has its tables at the top, and a project's has those of the project.
-    """
+    """A file of its own has its tables at the top, and a project's has those of the project."""
     monkeypatch.setenv(VARIABLE, str(declare(tmp_path / "mine.toml", 7, "machines")))
     assert resolve_machine("BIG").cpus == 7
     other = declare(tmp_path / "other" / "pyproject.toml", 8)
@@ -101,9 +85,7 @@ def test_the_variable_names_the_file_that_counts(
 def test_a_file_that_is_not_there_is_an_error(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A variable that names no file is told, where a machine type is declared.
-    """
+    """A variable that names no file is told, where a machine type is declared."""
     monkeypatch.setenv(VARIABLE, "absent.toml")
     with pytest.raises(MachineFileError, match=f"although {VARIABLE} names it") as caught:
         function("current", machine_type="XS")
@@ -113,9 +95,7 @@ def test_a_file_that_is_not_there_is_an_error(
 def test_a_table_at_the_wrong_place_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A type that is written beside the table of types is not overlooked.
-    """
+    """A type that is written beside the table of types is not overlooked."""
     path = tmp_path / "mine.toml"
     path.write_text("[machines.A]\n[BIG]\ncpus = 3\n")
     monkeypatch.setenv(VARIABLE, str(path))
@@ -143,9 +123,7 @@ def test_a_mistake_is_raised_by_those_who_ask(project: Path) -> None:
 
 
 def test_a_project_that_says_nothing_of_this_is_not_parsed(project: Path) -> None:
-    """
-    A broken file of a project without machine types is nobody's error here.
-    """
+    """A broken file of a project without machine types is nobody's error here."""
     (project / "pyproject.toml").write_text("[project\n")
     found = find_document()
     assert found is None or Path(found.path).parent not in (project, *project.parents)
@@ -154,9 +132,7 @@ def test_a_project_that_says_nothing_of_this_is_not_parsed(project: Path) -> Non
 def test_a_directory_that_was_removed_has_no_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A process may be in a directory that is no more.
-    """
+    """A process may be in a directory that is no more."""
     monkeypatch.delenv(VARIABLE, raising=False)
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -1,6 +1,4 @@
-"""
-What this machine has, beside what a machine type stands for.
-"""
+"""What this machine has, beside what a machine type stands for."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ def test_what_is_lacking_is_told(machine: Machine, sentence: str | None) -> None
 
 
 def test_gpus_that_calls_cannot_have_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A call has several whole GPUs or one slice, and no more than a scheduler has given.
-    """
+    """A call has several whole GPUs or one slice, and no more than a scheduler has given."""
     two = Machine(name="two", gpus=2)
     part = Device(
         kind="mig", index=0, name="NVIDIA L4", uuid="MIG-1", memory=1 << 30, parent="GPU-2"

@@ -1,6 +1,4 @@
-"""
-The page of machines has the table of the catalogue.
-"""
+"""The page of machines has the table of the catalogue."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Files in TOML: where in them a value is written.
-"""
+"""Files in TOML: where in them a value is written."""
 
 from __future__ import annotations
 
@@ -46,8 +44,6 @@ cpus = 3
 def test_values_are_found_where_they_are_written(
     names: tuple[str, ...], line: int | None
 ) -> None:
-    """
-    The line of a value is found, or that of the table around it, however keys are written.
-    """
+    """The line of a value is found, or that of the table around it, however keys are written."""
     assert find_line(TEXT, names) == line
     assert parse_toml(TEXT)["tool"]["fal-core"]["machines"]["XS"]["cpus"] == 1

@@ -1,6 +1,4 @@
-"""
-Fixtures of the tests of fal_serve.
-"""
+"""Fixtures of the tests of fal_serve."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ PATIENCE = 60
 
 
 class Base(App, kind="current", keep_alive=10, max_multiplexing=2):
-    """
-    An application with options.
-    """
+    """An application with options."""
 
     request_timeout = 5
 
@@ -37,18 +33,14 @@ class Base(App, kind="current", keep_alive=10, max_multiplexing=2):
 
 
 class Mixin:
-    """
-    Options for applications.
-    """
+    """Options for applications."""
 
     startup_timeout = 7
     machine_type = "M"
 
 
 class Derived(Mixin, Base, request_timeout=9, min_concurrency=1):
-    """
-    An application that inherits, replaces and removes options.
-    """
+    """An application that inherits, replaces and removes options."""
 
     keep_alive = None
 
@@ -58,9 +50,7 @@ class Derived(Mixin, Base, request_timeout=9, min_concurrency=1):
 
 
 class Served:
-    """
-    A running service, with a client of it.
-    """
+    """A running service, with a client of it."""
 
     def __init__(self, info: Any) -> None:
         self.info = info
@@ -69,15 +59,11 @@ class Served:
         self.lines: list[Any] = []
 
     def post(self, path: str, json: Any = None, **options: Any) -> httpx.Response:
-        """
-        Send a POST request with *json* to *path*.
-        """
+        """Send a POST request with *json* to *path*."""
         return self.client.post(path, json=json, **options)
 
     def find_line(self, text: str) -> Any:
-        """
-        Return the first line of the log that contains *text*, waiting for it.
-        """
+        """Return the first line of the log that contains *text*, waiting for it."""
         for line in self.lines:
             if text in line.message:
                 return line
@@ -88,16 +74,12 @@ class Served:
                 return line
 
     def wait_for_end(self, name: str) -> None:
-        """
-        Wait until the handler *name* of the application reports that it has cleaned up.
-        """
+        """Wait until the handler *name* of the application reports that it has cleaned up."""
         while name not in self.post("/ended").json():
             pass
 
     def end(self) -> None:
-        """
-        End the service, unless it has been drained, and wait for its end.
-        """
+        """End the service, unless it has been drained, and wait for its end."""
         self.client.close()
         drained = self.info.future.done()
         self.info.cancel()
@@ -106,24 +88,18 @@ class Served:
 
 @pytest.fixture
 def base() -> type[App]:
-    """
-    An application with options.
-    """
+    """An application with options."""
     return Base
 
 
 @pytest.fixture
 def derived() -> type[App]:
-    """
-    An application that inherits, replaces and removes options of ``base``.
-    """
+    """An application that inherits, replaces and removes options of ``base``."""
     return Derived
 
 
 class Routed(BaseServable):
-    """
-    A service of one route.
-    """
+    """A service of one route."""
 
     def __init__(self, route: RouteSignature, handler: Callable[..., Any]) -> None:
         self._routes = {route: handler}
@@ -134,17 +110,13 @@ class Routed(BaseServable):
 
 @pytest.fixture
 def build_route() -> Callable[[RouteSignature, Callable[..., Any]], Any]:
-    """
-    Build the application of a service of one route.
-    """
+    """Build the application of a service of one route."""
     return lambda route, handler: Routed(route, handler).build_application()
 
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[[Any], Served]]:
-    """
-    Spawn an application or served function, and end it with the module.
-    """
+    """Spawn an application or served function, and end it with the module."""
     served: list[Served] = []
 
     def start(what: Any) -> Served:
@@ -163,18 +135,14 @@ def serve() -> Iterator[Callable[[Any], Served]]:
 
 @pytest.fixture(scope="session", autouse=True)
 def close_local_host() -> Iterator[None]:
-    """
-    Leave no workers behind.
-    """
+    """Leave no workers behind."""
     yield
     find_host("local").close()
 
 
 @pytest.fixture
 def serve_with() -> Iterator[Callable[..., Any]]:
-    """
-    Spawn a service of a function with a servable and settings of the test's own.
-    """
+    """Spawn a service of a function with a servable and settings of the test's own."""
     spawned: list[Any] = []
 
     def start(
@@ -196,9 +164,7 @@ def serve_with() -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def wait_for_line() -> Callable[..., dict[str, Any]]:
-    """
-    Wait for a line of JSON in the log that contains *facts*, and return it.
-    """
+    """Wait for a line of JSON in the log that contains *facts*, and return it."""
 
     def wait(info: Any, **facts: Any) -> dict[str, Any]:
         seen = []

@@ -1,6 +1,4 @@
-"""
-Checks where an App class is defined, and its instances.
-"""
+"""Checks where an App class is defined, and its instances."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ def copy(function: Any) -> Any:
     "name", ["setup", "teardown", "handle_exit", "spawn", "openapi", "title", "image"]
 )
 def test_endpoint_is_no_attribute_of_every_application(name: str):
-    """
-    An endpoint cannot have the name of a hook or an option.
-    """
+    """An endpoint cannot have the name of a hook or an option."""
     with pytest.raises(OptionError, match=f"'{name}' is an attribute of every application"):
         type("Wrong", (App,), {name: endpoint("/a")(copy(nothing))})
     with pytest.raises(OptionError, match=f"'{name}' is an attribute of every application"):
@@ -37,9 +33,7 @@ def test_endpoint_is_no_attribute_of_every_application(name: str):
 
 
 def test_health_may_be_an_endpoint():
-    """
-    ``health`` can be an endpoint if it takes no arguments, as it also answers GET.
-    """
+    """``health`` can be an endpoint if it takes no arguments, as it also answers GET."""
     type("Fine", (App,), {"health": endpoint("/health")(copy(nothing))})
     with pytest.raises(OptionError, match="Leave out 'seed'"):
 
@@ -49,9 +43,7 @@ def test_health_may_be_an_endpoint():
 
 
 def test_init_is_not_overridden():
-    """
-    An __init__ is refused, in a base class too; setup is the place for it.
-    """
+    """An __init__ is refused, in a base class too; setup is the place for it."""
     with pytest.raises(OptionError, match="has an __init__ of its own"):
 
         class Wrong(App):
@@ -61,17 +53,13 @@ def test_init_is_not_overridden():
 
 @pytest.mark.parametrize("hook", ["setup", "teardown", "handle_exit", "health"])
 def test_hooks_are_methods(hook: str):
-    """
-    A hook must be callable.
-    """
+    """A hook must be callable."""
     with pytest.raises(OptionError, match=f"Class 'Wrong': '{hook}' is a method .* be 5"):
         type("Wrong", (App,), {hook: 5})
 
 
 def test_hints_are_given_at_once():
-    """
-    provide_hints cannot be a coroutine function.
-    """
+    """provide_hints cannot be a coroutine function."""
     with pytest.raises(OptionError, match="provide_hints cannot be 'async def'"):
 
         class Wrong(App):
@@ -89,9 +77,7 @@ class Stateful(App, kind="current"):
 
 
 def test_instances_travel_in_pickles():
-    """
-    An application that was set up can be pickled.
-    """
+    """An application that was set up can be pickled."""
     import cloudpickle
 
     app = Stateful()

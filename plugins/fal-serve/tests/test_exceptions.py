@@ -1,6 +1,4 @@
-"""
-The exceptions that handlers raise.
-"""
+"""The exceptions that handlers raise."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_exceptions_travel(error: Exception):
-    """
-    An exception survives pickling and copying, however it was created.
-    """
+    """An exception survives pickling and copying, however it was created."""
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(again) is type(error)
         assert vars(again) == vars(error)
@@ -47,18 +43,14 @@ def test_exceptions_travel(error: Exception):
 
 
 def test_text_of_exceptions():
-    """
-    The text of an exception is its message, with the name of a field if there is one.
-    """
+    """The text of an exception is its message, with the name of a field if there is one."""
     assert str(AppException("no", 402)) == "no"
     assert str(FieldException("size", "too large")) == "size: too large"
 
 
 @pytest.mark.parametrize("units", [-1, float("nan"), float("inf"), "-2", "many"])
 def test_billable_units_are_a_number(units):
-    """
-    Invalid units are refused when the exception is created.
-    """
+    """Invalid units are refused when the exception is created."""
     with pytest.raises(ValueError, match=r"at least 0|could not convert"):
         FieldException("size", "no", billable_units=units)
 
@@ -76,17 +68,13 @@ def test_billable_units_are_a_number(units):
     ],
 )
 def test_gpu_errors_are_known(error: Exception, expected: type | None):
-    """
-    An error of the GPU is recognised by its origin; mentioning GPUs is not enough.
-    """
+    """An error of the GPU is recognised by its origin; mentioning GPUs is not enough."""
     found = find_gpu_error(error)
     assert (found and type(found)) == expected
 
 
 def test_catch_gpu_exceptions_in_functions_of_every_kind():
-    """
-    The decorator works on functions of all kinds, and passes other errors on.
-    """
+    """The decorator works on functions of all kinds, and passes other errors on."""
     failure = RuntimeError("CUDA error: out of memory")
 
     @catch_gpu_exceptions()

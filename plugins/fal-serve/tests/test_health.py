@@ -1,6 +1,4 @@
-"""
-Health checks that endpoints declare.
-"""
+"""Health checks that endpoints declare."""
 
 from __future__ import annotations
 
@@ -8,9 +6,7 @@ from fal_serve import App, HealthCheck, endpoint
 
 
 def test_health_check_becomes_an_option():
-    """
-    The endpoint with a health check becomes the option for the host.
-    """
+    """The endpoint with a health check becomes the option for the host."""
 
     class Checked(App):
         @endpoint("/well", health_check=HealthCheck(timeout_seconds=3, method="get"))

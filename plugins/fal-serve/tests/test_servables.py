@@ -1,6 +1,4 @@
-"""
-Servables with handwritten routes.
-"""
+"""Servables with handwritten routes."""
 
 from __future__ import annotations
 
@@ -89,9 +87,7 @@ def written(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 def ask(service: Any, path: str, *messages: Any) -> list[Any]:
-    """
-    Send *messages*, and return as many outputs as the handler gives for them.
-    """
+    """Send *messages*, and return as many outputs as the handler gives for them."""
     count = {"/bidi": 2, "/unary": 2, "/raw": 1}.get(path, len(messages))
     with connect(f"ws{service.url[4:]}{path}") as socket:
         for each in messages:
@@ -100,9 +96,7 @@ def ask(service: Any, path: str, *messages: Any) -> list[Any]:
 
 
 def test_handler_of_a_realtime_route_is_given_messages(written):
-    """
-    A plain function is used as the mode of its route defines.
-    """
+    """A plain function is used as the mode of its route defines."""
     answer, timing = ask(written, "/unary", msgpack.packb({"x": 1}))
     assert answer == msgpack.packb(2)
     assert '"timings"' in timing
@@ -112,16 +106,12 @@ def test_handler_of_a_realtime_route_is_given_messages(written):
 
 
 def test_handler_of_another_websocket_has_the_connection(written):
-    """
-    A route without a mode is a plain websocket.
-    """
+    """A route without a mode is a plain websocket."""
     assert ask(written, "/raw") == ["raw"]
 
 
 def test_answer_has_the_content_type_of_its_route(written):
-    """
-    Text and bytes are sent as they are, with the headers of the handler.
-    """
+    """Text and bytes are sent as they are, with the headers of the handler."""
     with httpx.Client(base_url=written.url) as client:
         answer = client.post("/csv", json=[1, 2])
         assert (answer.text, answer.headers["x-rows"]) == ("1\n2", "2")
@@ -141,9 +131,7 @@ def test_answer_has_the_content_type_of_its_route(written):
 
 
 def test_served_function_may_take_batches():
-    """
-    A served function with *inputs may set its batch size and path.
-    """
+    """A served function with *inputs may set its batch size and path."""
 
     @function("current", serve=True)
     @endpoint("/sizes", max_batch_size=8, batch_wait=0.5)
@@ -161,9 +149,7 @@ def test_served_function_may_take_batches():
 
 
 def test_served_function_that_takes_no_batches_says_so():
-    """
-    It is refused before anything is started.
-    """
+    """It is refused before anything is started."""
 
     @function("current", serve=True)
     @endpoint("/", max_batch_size=8)
@@ -175,9 +161,7 @@ def test_served_function_that_takes_no_batches_says_so():
 
 
 class Plain(BaseServable):
-    """
-    A servable whose routes are given to a test.
-    """
+    """A servable whose routes are given to a test."""
 
     routes: ClassVar[dict[Any, Any]] = {}
 
@@ -250,9 +234,7 @@ SOCKET: dict[str, Any] = {"is_websocket": True}
 def test_routes_of_a_servable_are_checked_as_those_of_an_application(
     routes: dict[Any, str], said: str
 ):
-    """
-    What the decorators of an application refuse is refused in handwritten routes too.
-    """
+    """What the decorators of an application refuse is refused in handwritten routes too."""
     servable = Plain()
     servable.routes = {  # type: ignore[misc]  # of this instance alone
         route: getattr(servable, name, name) for route, name in routes.items()
@@ -270,18 +252,14 @@ def test_routes_of_a_servable_are_checked_as_those_of_an_application(
     ],
 )
 def test_hooks_of_a_servable_are_checked_where_it_is_defined(space: dict[str, Any], said: str):
-    """
-    A hook that cannot be called, and a wrong value of an option, fail with the class.
-    """
+    """A hook that cannot be called, and a wrong value of an option, fail with the class."""
     with pytest.raises(OptionError, match=said):
         type("Wrong", (Plain,), space)
 
 
 @pytest.mark.parametrize("name", ["hints", "collect_routes", "add_routes"])
 def test_hook_that_is_used_at_once_is_not_async(name: str):
-    """
-    A hook whose result is not awaited cannot be ``async def``.
-    """
+    """A hook whose result is not awaited cannot be ``async def``."""
 
     async def hook(self) -> Any: ...
 
@@ -290,9 +268,7 @@ def test_hook_that_is_used_at_once_is_not_async(name: str):
 
 
 def test_servable_that_cannot_be_made_is_refused():
-    """
-    A class without routes, or whose arguments nobody would pass, is refused before a launch.
-    """
+    """A class without routes, or whose arguments nobody would pass, is refused before a launch."""
 
     class Needing(Plain):
         def __init__(self, model: str) -> None: ...
@@ -307,9 +283,7 @@ def test_servable_that_cannot_be_made_is_refused():
 
 
 def test_served_function_is_checked_as_a_method_is():
-    """
-    A served function that mixes parameters with a batch is refused before a launch.
-    """
+    """A served function that mixes parameters with a batch is refused before a launch."""
 
     @function("current", serve=True)
     def mixed(prefix: str, *texts: str) -> list[str]:

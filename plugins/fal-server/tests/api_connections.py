@@ -1,6 +1,4 @@
-"""
-Connections to the port of the API, read as bytes.
-"""
+"""Connections to the port of the API, read as bytes."""
 
 from __future__ import annotations
 
@@ -12,16 +10,12 @@ REQUEST = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 def connect(plane: Any) -> socket.socket:
-    """
-    Connect to the API of *plane*.
-    """
+    """Connect to the API of *plane*."""
     return socket.create_connection(("127.0.0.1", plane.plane.ports["api"]), timeout=30)
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """
-    Read until the other end closes the connection.
-    """
+    """Read until the other end closes the connection."""
     parts = []
     while part := connection.recv(65536):
         parts.append(part)
@@ -29,7 +23,5 @@ def read_all(connection: socket.socket) -> bytes:
 
 
 def trusting(plane: Any) -> ssl.SSLContext:
-    """
-    Return a TLS context that trusts the authority of *plane*.
-    """
+    """Return a TLS context that trusts the authority of *plane*."""
     return ssl.create_default_context(cafile=str(plane.directory.tls / "ca.pem"))

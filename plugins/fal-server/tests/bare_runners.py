@@ -1,6 +1,4 @@
-"""
-Runners that no host has launched: the test tells them what a host would.
-"""
+"""Runners that no host has launched: the test tells them what a host would."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_server.specs.runner_specs import RunnerSpec
 def make_runner(
     plane: Any, exchanges: HttpClient, *, name: str = "one", **fields: Any
 ) -> Runner:
-    """
-    Return a runner whose lines go to the log of *plane*, in the loop that runs.
-    """
+    """Return a runner whose lines go to the log of *plane*, in the loop that runs."""
     given = {
         "id": name,
         "spec": RunnerSpec(name=name, owner="", environment=CurrentEnvironment()),
@@ -35,9 +31,7 @@ def make_runner(
 
 
 def raised(error: Exception) -> Sealed:
-    """
-    Return the message of a worker about *error*.
-    """
+    """Return the message of a worker about *error*."""
     try:
         raise error
     except Exception as caught:
@@ -45,9 +39,7 @@ def raised(error: Exception) -> Sealed:
 
 
 async def until(check: Callable[[], Any]) -> None:
-    """
-    Wait until *check* returns something true.
-    """
+    """Wait until *check* returns something true."""
     for _ in range(5000):
         if check():
             return

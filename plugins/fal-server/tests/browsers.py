@@ -1,6 +1,4 @@
-"""
-A real browser for pages that the server serves, and what its pages must never do.
-"""
+"""A real browser for pages that the server serves, and what its pages must never do."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ PATIENCE = 60_000
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    """
-    Run a browser.
-    """
+    """Run a browser."""
     if CHROMIUM is None:
         pytest.skip("There is no chromium here.")
     with sync_playwright() as playwright:
@@ -93,9 +89,7 @@ def _load(page: Page, url: str) -> None:
 
 
 def find_faults(page: Page) -> list[str]:
-    """
-    Return what axe finds wrong with a page.
-    """
+    """Return what axe finds wrong with a page."""
     found = importlib.util.find_spec("axe_playwright_python")
     assert found is not None
     assert found.origin is not None

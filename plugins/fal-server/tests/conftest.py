@@ -1,6 +1,4 @@
-"""
-Fixtures of the tests of the control plane.
-"""
+"""Fixtures of the tests of the control plane."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ Plane = planes.Plane
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Any]:
-    """
-    A PostgreSQL that runs for all tests of this process.
-    """
+    """A PostgreSQL that runs for all tests of this process."""
     reason = postgresql_servers.missing()
     if reason is not None:
         pytest.skip(reason)
@@ -75,9 +71,7 @@ def postgresql() -> Iterator[Any]:
 
 @pytest.fixture
 def postgresql_url(postgresql: Any) -> Iterator[str]:
-    """
-    The URL of a database of PostgreSQL with all tables of the server, and nothing in them.
-    """
+    """The URL of a database of PostgreSQL with all tables of the server, and nothing in them."""
     url: str = postgresql.make_database()
     yield url
     postgresql.drop(url)
@@ -95,9 +89,7 @@ def s3_of_session() -> Iterator[Any]:
 
 @pytest.fixture
 def s3(s3_of_session: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """
-    A server of S3, which this process is told of.
-    """
+    """A server of S3, which this process is told of."""
     import s3fs
 
     for name, value in s3_of_session.variables.items():
@@ -152,9 +144,7 @@ def state_kind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """
-    The URL of a database for one test.
-    """
+    """The URL of a database for one test."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'state.db'}"
     url: str = request.getfixturevalue("postgresql_url")
@@ -163,9 +153,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """
-    A database with all tables of the server, and nothing in them.
-    """
+    """A database with all tables of the server, and nothing in them."""
     opened = Database(database_url)
     yield opened
     opened.close()
@@ -173,9 +161,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory, state_kind: None) -> Iterator[Plane]:
-    """
-    A control plane that the tests of a module share; its runners end with the module.
-    """
+    """A control plane that the tests of a module share; its runners end with the module."""
     running = Plane(tmp_path_factory.mktemp("plane"))
     yield running
     running.close()
@@ -184,17 +170,13 @@ def plane(tmp_path_factory: pytest.TempPathFactory, state_kind: None) -> Iterato
 
 @pytest.fixture
 def runner_id() -> str:
-    """
-    The id of a runner that the test has for itself.
-    """
+    """The id of a runner that the test has for itself."""
     return uuid.uuid4().hex
 
 
 @pytest.fixture
 def account(plane: Plane) -> str:
-    """
-    The id of the account of the owner.
-    """
+    """The id of the account of the owner."""
     with plane.client() as client:
         found: str = client.get("/users/current").json()["user_id"]
     return found
@@ -202,9 +184,7 @@ def account(plane: Plane) -> str:
 
 @pytest.fixture
 def add_lines(plane: Plane, account: str, runner_id: str) -> Callable[..., None]:
-    """
-    Add lines of the runner to the log.
-    """
+    """Add lines of the runner to the log."""
 
     def add(*messages: str, **fields: Any) -> None:
         lines = kept_lines.make_lines(*messages, account=account, runner_id=runner_id, **fields)
@@ -229,59 +209,45 @@ def holder(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
 
 @pytest.fixture(scope="session", name="holding")
 def _holding() -> ModuleType:
-    """
-    The module of the applications that hold their requests.
-    """
+    """The module of the applications that hold their requests."""
     return holding
 
 
 @pytest.fixture(scope="session", name="programs")
 def _programs() -> ModuleType:
-    """
-    The module of servers in processes of their own, and of the released clients.
-    """
+    """The module of servers in processes of their own, and of the released clients."""
     return programs
 
 
 @pytest.fixture(scope="session", name="planes")
 def _planes() -> ModuleType:
-    """
-    The module of control planes in threads of their own.
-    """
+    """The module of control planes in threads of their own."""
     return planes
 
 
 @pytest.fixture(scope="session", name="served")
 def _served() -> ModuleType:
-    """
-    The module of the application of the standard library alone.
-    """
+    """The module of the application of the standard library alone."""
     return served
 
 
 @pytest.fixture(scope="session")
 def settle() -> Callable[..., None]:
-    """
-    The function that polls a condition until it holds.
-    """
+    """The function that polls a condition until it holds."""
     wait: Callable[..., None] = polling.settle
     return wait
 
 
 @pytest.fixture(scope="session")
 def may_mount() -> bool:
-    """
-    Whether runners may mount directories.
-    """
+    """Whether runners may mount directories."""
     tried = ["unshare", "--mount", "true"]
     return bool(shutil.which("unshare")) and not subprocess.run(tried).returncode
 
 
 @pytest.fixture(scope="module")
 def served_plane(tmp_path_factory: pytest.TempPathFactory, state_kind: None) -> Iterator[Any]:
-    """
-    A control plane and an application on it; its runners end with the module.
-    """
+    """A control plane and an application on it; its runners end with the module."""
     root = tmp_path_factory.mktemp("served")
     (root / "folder").mkdir()
     data = root / "data"
@@ -295,9 +261,7 @@ def served_plane(tmp_path_factory: pytest.TempPathFactory, state_kind: None) -> 
 
 @pytest.fixture(scope="module")
 def app(served_plane: Any) -> str:
-    """
-    The name of an application with one runner, which handles one request at a time.
-    """
+    """The name of an application with one runner, which handles one request at a time."""
     served_plane.deploy("app")
     return "app"
 
@@ -306,9 +270,7 @@ def app(served_plane: Any) -> str:
 def held(
     served_plane: Any, app: str, request: pytest.FixtureRequest
 ) -> Iterator[tuple[str, str]]:
-    """
-    A request that occupies the runner, and the gate that ends it.
-    """
+    """A request that occupies the runner, and the gate that ends it."""
     gate = f"gate of {request.node.name}"
     holder = served_plane.submit(f"{app}/hold", {"gate": gate})
     served_plane.begin(app, holder)
@@ -337,9 +299,7 @@ def make_plane(tmp_path: Path, state_kind: None) -> Iterator[Callable[..., Plane
 
 @pytest.fixture(scope="session")
 def launch_program() -> type[Any]:
-    """
-    The class that starts the program, for tests that end it themselves.
-    """
+    """The class that starts the program, for tests that end it themselves."""
     return programs.Program
 
 
@@ -368,9 +328,7 @@ def make_standing() -> Iterator[Callable[..., Any]]:
 def standing(
     make_standing: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
-    """
-    A server in a process of its own, with an application to deploy on it.
-    """
+    """A server in a process of its own, with an application to deploy on it."""
     return make_standing(tmp_path_factory.mktemp("standing"))
 
 
@@ -378,9 +336,7 @@ def standing(
 def make_replicas(
     postgresql: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Any]]:
-    """
-    Start servers on one database of PostgreSQL; they and their runners end with the module.
-    """
+    """Start servers on one database of PostgreSQL; they and their runners end with the module."""
     started: list[Any] = []
 
     def start(count: int, *arguments: str, **options: Any) -> Any:
@@ -397,9 +353,7 @@ def make_replicas(
 
 @pytest.fixture
 def start_program(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """
-    Start ``fal-core server start`` on a directory of the test.
-    """
+    """Start ``fal-core server start`` on a directory of the test."""
     started: list[Any] = []
 
     def start(*arguments: str, data: str = "data") -> Any:
@@ -418,17 +372,13 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     scope="session", params=["newest", pytest.param("1.79.1", marks=pytest.mark.faults)]
 )
 def clients(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """
-    The released clients, at the newest version and at the oldest that is supported.
-    """
+    """The released clients, at the newest version and at the oldest that is supported."""
     return programs.share_clients(tmp_path_factory, request.param)
 
 
 @pytest.fixture(scope="session")
 def newest_clients(clients: Any) -> None:
-    """
-    Leave what a test does to the newest clients; with FAL_CORE_FAULTS=all the oldest do it too.
-    """
+    """Leave what a test does to the newest clients; with FAL_CORE_FAULTS=all the oldest do it too."""
     if clients.version != "newest" and os.environ.get("FAL_CORE_FAULTS") != "all":
         pytest.skip("The oldest clients do this with FAL_CORE_FAULTS=all.")
 
@@ -437,9 +387,7 @@ def newest_clients(clients: Any) -> None:
 def make_applied(
     tmp_path_factory: pytest.TempPathFactory, launch_program: Any, clients: Any
 ) -> Iterator[Callable[..., Any]]:
-    """
-    Start servers for the released clients; they and their runners end with the module.
-    """
+    """Start servers for the released clients; they and their runners end with the module."""
     started: list[Any] = []
 
     def start(*options: str, machines: Sequence[str] = ("local",)) -> Any:
@@ -458,17 +406,13 @@ def make_applied(
 
 @pytest.fixture(scope="module")
 def applied(make_applied: Callable[..., Any]) -> Any:
-    """
-    A server for the released clients.
-    """
+    """A server for the released clients."""
     return make_applied()
 
 
 @pytest.fixture(scope="session")
 def run_program() -> Callable[..., str]:
-    """
-    The function that runs a program of this framework, and returns all that it prints.
-    """
+    """The function that runs a program of this framework, and returns all that it prints."""
 
     def run(file: Path, variables: Mapping[str, str]) -> str:
         done = subprocess.run(
@@ -486,18 +430,14 @@ def run_program() -> Callable[..., str]:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """
-    The engine of the servers of a module, with an image that stands in for Python's.
-    """
+    """The engine of the servers of a module, with an image that stands in for Python's."""
     with engines.engine_for_servers(tmp_path_factory) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """
-    A browser, which ends with the module.
-    """
+    """A browser, which ends with the module."""
     with browsers.running_browser() as running:
         yield running
 
@@ -514,9 +454,7 @@ def find_faults() -> Callable[[Any], list[str]]:
 
 @pytest.fixture
 def without_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """
-    A machine where ``pasta`` is not installed.
-    """
+    """A machine where ``pasta`` is not installed."""
     programs_of_it = tmp_path / "programs"
     programs_of_it.mkdir()
     for name in ("sh", "uv", "python3"):

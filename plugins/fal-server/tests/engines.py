@@ -1,6 +1,4 @@
-"""
-A container engine for servers of tests, and an image with the Python of the tests.
-"""
+"""A container engine for servers of tests, and an image with the Python of the tests."""
 
 from __future__ import annotations
 
@@ -59,9 +57,7 @@ def engine_for_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
 
 
 def import_this_python(engine: Any) -> None:
-    """
-    Make the image `BASE`, with a shell and the Python that runs the tests.
-    """
+    """Make the image `BASE`, with a shell and the Python that runs the tests."""
     from image_roots import once
 
     archive = once(engine.archives / "this-python.tar", write_this_python)
@@ -69,9 +65,7 @@ def import_this_python(engine: Any) -> None:
 
 
 def write_this_python(archive: Path) -> None:
-    """
-    Write an archive of the root of an image with a shell and the Python that runs the tests.
-    """
+    """Write an archive of the root of an image with a shell and the Python that runs the tests."""
     from image_roots import write_root
 
     write_root(archive, ["sh", "cat", "ls", "sleep", "mkdir", "env", "chown", "rm"])

@@ -48,9 +48,7 @@ def begin(**settings: int) -> bytes:
 
 
 def _fields(*more: tuple[str, str]) -> bytes:
-    """
-    Return the header fields of a call, which leave nothing in the table of the connection.
-    """
+    """Return the header fields of a call, which leave nothing in the table of the connection."""
     named = [
         (":method", "POST"),
         (":path", _METHOD),
@@ -68,9 +66,7 @@ _FIELDS = _fields()
 
 
 def _frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
-    """
-    Return a frame. Those of hyperframe take longer than a server needs for them.
-    """
+    """Return a frame. Those of hyperframe take longer than a server needs for them."""
     return (
         len(body).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + body
     )
@@ -81,9 +77,7 @@ def _request(stream: int, block: bytes = b"", *, ends: bool = False) -> bytes:
 
 
 def _together(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """
-    Join small parts, as sending each takes longer than the server needs for it.
-    """
+    """Join small parts, as sending each takes longer than the server needs for it."""
     joined = bytearray()
     for part in parts:
         joined += part
@@ -98,41 +92,31 @@ def _streams() -> Iterator[int]:
 
 
 def continuations() -> Iterator[bytes]:
-    """
-    A request whose header fields never end.
-    """
+    """A request whose header fields never end."""
     yield begin() + HeadersFrame(1, _fields()).serialize()
     yield from itertools.repeat(ContinuationFrame(1, b"\x00" * (1 << 14)).serialize())
 
 
 def empty_continuations() -> Iterator[bytes]:
-    """
-    The same with nothing in it.
-    """
+    """The same with nothing in it."""
     yield begin() + HeadersFrame(1, _fields()).serialize()
     yield from itertools.repeat(ContinuationFrame(1, b"").serialize() * 10_000)
 
 
 def settings() -> Iterator[bytes]:
-    """
-    Settings, each of which is to be acknowledged.
-    """
+    """Settings, each of which is to be acknowledged."""
     yield begin()
     yield from itertools.repeat(SettingsFrame(0, settings={4: 1 << 16}).serialize() * 10_000)
 
 
 def pings() -> Iterator[bytes]:
-    """
-    Pings, each of which is to be answered.
-    """
+    """Pings, each of which is to be answered."""
     yield begin()
     yield from itertools.repeat(PingFrame(0, b"12345678").serialize() * 10_000)
 
 
 def resets() -> Iterator[bytes]:
-    """
-    Calls that are cancelled in the same moment.
-    """
+    """Calls that are cancelled in the same moment."""
     yield begin()
     yield from _together(
         _request(stream) + _frame(RstStreamFrame.type, 0, stream, b"\0\0\0\x08")
@@ -141,17 +125,13 @@ def resets() -> Iterator[bytes]:
 
 
 def endless_streams() -> Iterator[bytes]:
-    """
-    Calls that never have a message.
-    """
+    """Calls that never have a message."""
     yield begin()
     yield from _together(map(_request, _streams()))
 
 
 def closed_windows() -> Iterator[bytes]:
-    """
-    Calls whose answers have no room.
-    """
+    """Calls whose answers have no room."""
     block = _fields(("auth-key-id", "nobody"), ("auth-key", "wrong"))
     yield begin(INITIAL_WINDOW_SIZE=0)
     yield from _together(
@@ -161,9 +141,7 @@ def closed_windows() -> Iterator[bytes]:
 
 
 def bombs() -> Iterator[bytes]:
-    """
-    Header fields that are one byte each, and 4000 once they are decompressed.
-    """
+    """Header fields that are one byte each, and 4000 once they are decompressed."""
     encoder = Encoder()
     large = encoder.encode([HeaderTuple("x-large", "x" * 4000)])
     index = encoder.encode([HeaderTuple("x-large", "x" * 4000)])
@@ -175,33 +153,25 @@ def bombs() -> Iterator[bytes]:
 
 
 def large_frames() -> Iterator[bytes]:
-    """
-    A frame of 16 MB, of a type that nobody knows.
-    """
+    """A frame of 16 MB, of a type that nobody knows."""
     yield begin() + b"\xff\xff\xff\xaa\x00" + bytes(4)
     yield from itertools.repeat(bytes(1 << 18))
 
 
 def empty_messages() -> Iterator[bytes]:
-    """
-    A call with endless parts of a message, all of which are empty.
-    """
+    """A call with endless parts of a message, all of which are empty."""
     yield begin() + _request(1)
     yield from itertools.repeat(DataFrame(1, b"").serialize() * 10_000)
 
 
 def window_updates() -> Iterator[bytes]:
-    """
-    More and more room for answers.
-    """
+    """More and more room for answers."""
     yield begin()
     yield from itertools.repeat(WindowUpdateFrame(0, window_increment=1).serialize() * 10_000)
 
 
 def slow_calls() -> Iterator[bytes]:
-    """
-    Calls without a key at a pace that nothing forbids.
-    """
+    """Calls without a key at a pace that nothing forbids."""
     yield begin()
     for stream in _streams():
         time.sleep(0.02)
@@ -209,9 +179,7 @@ def slow_calls() -> Iterator[bytes]:
 
 
 def wrong_keys() -> Iterator[bytes]:
-    """
-    As many calls with wrong keys as a connection may have, again and again.
-    """
+    """As many calls with wrong keys as a connection may have, again and again."""
     yield begin()
     for first in itertools.count(1, 200):
         streams = range(first, first + 200, 2)
@@ -250,9 +218,7 @@ FLOODS: dict[str, Callable[[], Iterator[bytes]]] = {
 
 
 def read_frames(data: bytes) -> Iterator[Frame]:
-    """
-    Yield the whole frames that a server has sent.
-    """
+    """Yield the whole frames that a server has sent."""
     while len(data) >= 9:
         frame, size = Frame.parse_frame_header(memoryview(data[:9]))
         if len(data) < 9 + size:
@@ -263,9 +229,7 @@ def read_frames(data: bytes) -> Iterator[Frame]:
 
 
 def send(connection: socket.socket, parts: Iterator[bytes], until: float, reads: bool) -> int:
-    """
-    Send *parts* until the server closes the connection, and return how many bytes went.
-    """
+    """Send *parts* until the server closes the connection, and return how many bytes went."""
     sent = 0
     connection.settimeout(0.5)
     with contextlib.suppress(OSError):
@@ -291,9 +255,7 @@ def send(connection: socket.socket, parts: Iterator[bytes], until: float, reads:
 
 
 def flood(name: str, port: int, seconds: float, authority: str = "", *, reads: bool) -> int:
-    """
-    Flood the server at *port* of this machine, and return how many bytes went.
-    """
+    """Flood the server at *port* of this machine, and return how many bytes went."""
     until, total = time.monotonic() + seconds, 0
     latest = until + LONGEST_CONNECT
     context = ssl.create_default_context(cafile=authority) if authority else None
@@ -320,17 +282,13 @@ def flood(name: str, port: int, seconds: float, authority: str = "", *, reads: b
 def start_flood(
     name: str, port: int, seconds: float, authority: str = ""
 ) -> subprocess.Popen[bytes]:
-    """
-    Flood a server from a process of its own.
-    """
+    """Flood a server from a process of its own."""
     command = [sys.executable, str(Path(__file__)), name, str(port), str(seconds), authority]
     return subprocess.Popen(command, stdout=subprocess.PIPE)
 
 
 def main(name: str, port: str, seconds: str, authority: str = "") -> None:
-    """
-    Flood a server over a few connections, half of which are never read from.
-    """
+    """Flood a server over a few connections, half of which are never read from."""
     totals: list[int] = []
 
     def run(number: int) -> None:

@@ -32,9 +32,7 @@ LARGEST = 8 << 20
 
 
 class Answers:
-    """
-    What the server of the tests answers, by the names of its methods.
-    """
+    """What the server of the tests answers, by the names of its methods."""
 
     def __init__(self) -> None:
         self.begun, self.ended = asyncio.Event(), asyncio.Event()
@@ -110,9 +108,7 @@ class Answers:
 
 
 class Listening:
-    """
-    A server of the tests, in the loop of a test.
-    """
+    """A server of the tests, in the loop of a test."""
 
     def __init__(self, **limits: Any) -> None:
         self.answers = Answers()
@@ -158,9 +154,7 @@ class Listening:
 
 
 class Client:
-    """
-    A client that sends what its test says, in HTTP/2.
-    """
+    """A client that sends what its test says, in HTTP/2."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -193,18 +187,14 @@ class Client:
         self.writer.write(self.http2.data_to_send())
 
     async def read(self) -> None:
-        """
-        Read what comes next, and answer it as any client does.
-        """
+        """Read what comes next, and answer it as any client does."""
         data = await asyncio.wait_for(self.reader.read(1 << 16), PATIENCE)
         self.has_ended = not data
         self.events += self.http2.receive_data(data)
         self.flush()
 
     async def read_until(self, kind: Any, number: int | None = None) -> Any:
-        """
-        Return the first event of a kind, of one stream or of any.
-        """
+        """Return the first event of a kind, of one stream or of any."""
         while True:
             for event in self.events:
                 if isinstance(event, kind) and (number is None or event.stream_id == number):
@@ -213,9 +203,7 @@ class Client:
             await self.read()
 
     async def status(self, number: int) -> str:
-        """
-        Return the gRPC status of a call.
-        """
+        """Return the gRPC status of a call."""
         await self.read_until(StreamEnded, number)
         fields: dict[Any, Any] = {}
         for event in self.events:
@@ -225,9 +213,7 @@ class Client:
         return str(fields["grpc-status"])
 
     async def gets_room(self, size: int) -> None:
-        """
-        Wait until so many bytes may be sent over all streams.
-        """
+        """Wait until so many bytes may be sent over all streams."""
         while self.http2.outbound_flow_control_window < size:
             assert not self.has_ended
             await self.read()

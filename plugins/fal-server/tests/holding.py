@@ -118,9 +118,7 @@ def make_server(folder: str, release: int, port: int | None = None) -> Callable[
 
 
 def make_plain_server(port: int) -> Callable[[], None]:
-    """
-    Return a function that serves on *port* for as long as it runs, and answers GET.
-    """
+    """Return a function that serves on *port* for as long as it runs, and answers GET."""
 
     def serve() -> None:
         from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -136,9 +134,7 @@ def make_plain_server(port: int) -> Callable[[], None]:
 
 
 def make_failure() -> Callable[[], None]:
-    """
-    Return an application that fails before it serves anything.
-    """
+    """Return an application that fails before it serves anything."""
 
     def fail() -> None:
         raise LookupError("no weights")
@@ -147,9 +143,7 @@ def make_failure() -> Callable[[], None]:
 
 
 def make_wanting(folder: str, word: str) -> Callable[..., Any]:
-    """
-    Return an application that fails until *word* is written in *folder*, and serves then.
-    """
+    """Return an application that fails until *word* is written in *folder*, and serves then."""
     serve = make_server(folder, 1)
 
     async def serve_once_there(*, exposed_port: int) -> None:
@@ -179,18 +173,14 @@ class Holder:
         self.connect(plane)
 
     def connect(self, plane: Any) -> None:
-        """
-        Go on with another control plane of the same data, or begin with the first.
-        """
+        """Go on with another control plane of the same data, or begin with the first."""
         self.plane = plane
         self._channel = grpc.insecure_channel(plane.address)
         self._stub = IsolateControllerStub(self._channel)
         self._client = connect(f"127.0.0.1:{plane.plane.ports['run']}", plane.key)
 
     def close(self) -> None:
-        """
-        Remove all that was deployed; its runners are ended by their records.
-        """
+        """Remove all that was deployed; its runners are ended by their records."""
         for word in ("stays", "sick"):
             self.lift(word)
         for environment in self.call("ListEnvironments", wire.ListEnvironmentsRequest()):
@@ -200,9 +190,7 @@ class Holder:
         self._threads.shutdown()
 
     def disconnect(self) -> None:
-        """
-        Leave the control plane, which is to end.
-        """
+        """Leave the control plane, which is to end."""
         self._client.close()
         self._channel.close()
 
@@ -237,9 +225,7 @@ class Holder:
         raise AssertionError("The server did not confirm the deployment.")
 
     def begin(self, name: str, release: int) -> Any:
-        """
-        Begin to deploy a release, and return the stream of its messages.
-        """
+        """Begin to deploy a release, and return the stream of its messages."""
         return self._register(self.registration(name, release, attach=True))
 
     def registration(
@@ -258,9 +244,7 @@ class Holder:
         auth: int | None = None,
         **machine: Any,
     ) -> RegisterApplicationRequest:
-        """
-        Return the request that deploys a release, or *function*.
-        """
+        """Return the request that deploys a release, or *function*."""
         cloudpickle.register_pickle_by_value(sys.modules[__name__])
         request = RegisterApplicationRequest(
             application_name=name,
@@ -289,90 +273,66 @@ class Holder:
         )
 
     def set(self, name: str, **settings: Any) -> Any:
-        """
-        Change how an application scales.
-        """
+        """Change how an application scales."""
         return self.call(
             "UpdateApplication",
             wire.UpdateApplicationRequest(application_name=name, **settings),
         )
 
     def aliases(self, environment: str | None = None) -> Any:
-        """
-        Return the descriptions of the aliases of a stage.
-        """
+        """Return the descriptions of the aliases of a stage."""
         return self.call("ListAliases", wire.ListAliasesRequest(environment_name=environment))
 
     def alias(self, name: str) -> Any:
-        """
-        Return the description of one alias.
-        """
+        """Return the description of one alias."""
         (found,) = [each for each in self.aliases() if each.alias == name]
         return found
 
     def delete(self, name: str, environment: str | None = None) -> str:
-        """
-        Delete an alias, and return the revision that it stood for.
-        """
+        """Delete an alias, and return the revision that it stood for."""
         request = wire.DeleteAliasRequest(alias=name, environment_name=environment)
         return str(self.call("DeleteAlias", request))
 
     # -- runners -----------------------------------------------------------------------
 
     def runners(self, name: str, environment: str | None = None) -> list[RunnerInfo]:
-        """
-        Return the runners of an application.
-        """
+        """Return the runners of an application."""
         request = wire.ListAliasRunnersRequest(
             alias=name, list_pending=True, environment_name=environment
         )
         return list(self.call("ListAliasRunners", request))
 
     def ready(self, name: str) -> list[RunnerInfo]:
-        """
-        Return the runners that take requests.
-        """
+        """Return the runners that take requests."""
         taking = (RunnerInfo.RUNNING, RunnerInfo.IDLE)
         return [each for each in self.runners(name) if each.state in taking]
 
     def stop(self, runner_id: str, *, replace_first: bool = False) -> None:
-        """
-        Ask a runner to end.
-        """
+        """Ask a runner to end."""
         request = wire.StopRunnerRequest(runner_id=runner_id, replace_first=replace_first)
         self.call("StopRunner", request)
 
     def kill(self, runner_id: str) -> None:
-        """
-        End a runner now.
-        """
+        """End a runner now."""
         self.call("KillRunner", wire.KillRunnerRequest(runner_id=runner_id))
 
     def in_flight(self, name: str) -> list[int]:
-        """
-        Return how many requests each runner has, the busiest last.
-        """
+        """Return how many requests each runner has, the busiest last."""
         return sorted(each.in_flight_requests for each in self.runners(name))
 
     def waiting(self, name: str) -> int:
-        """
-        Return how many requests wait for a runner.
-        """
+        """Return how many requests wait for a runner."""
         pool = self.plane.plane.catalog.find("owner", name).pool
         return int(self.plane.here(lambda: pool.waiting))
 
     def lines(self, runner_id: str) -> list[str]:
-        """
-        Return the lines of a runner, the newest first.
-        """
+        """Return the lines of a runner, the newest first."""
         with self.plane.client() as client:
             told = client.post("/logs/history", params={"job_id": runner_id}).json()
         return [each["message"] for each in told["items"]]
 
     def times(self, runner_id: str) -> tuple[float, float | None]:
-        """
-        Return when a runner was started and has ended, by the server's clock.
-        """
+        """Return when a runner was started and has ended, by the server's clock."""
         with self.plane.client() as client:
             told = client.get(f"/runners/{runner_id}").json()
         began, ended = (
@@ -384,46 +344,32 @@ class Holder:
     # -- requests ----------------------------------------------------------------------
 
     def get(self, name: str) -> httpx.Response:
-        """
-        Send a request that has no body, and return its answer.
-        """
+        """Send a request that has no body, and return its answer."""
         return self._client.get(f"/owner/{name}")
 
     def ask(self, name: str, path: str = "/", **headers: str) -> httpx.Response:
-        """
-        Send a request, and return its answer.
-        """
+        """Send a request, and return its answer."""
         named = {key.replace("_", "-"): value for key, value in headers.items()}
         return self._client.post(f"/owner/{name}{path}", headers=named)
 
     def hold(self, name: str, word: str) -> Future[httpx.Response]:
-        """
-        Send a request that is held until the file *word* is written.
-        """
+        """Send a request that is held until the file *word* is written."""
         return self._threads.submit(self.ask, name, f"/hold/{word}")
 
     def later(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
-        """
-        Do *work* on a thread.
-        """
+        """Do *work* on a thread."""
         return self._threads.submit(work, *arguments, **named)
 
     def write(self, word: str) -> None:
-        """
-        Write a file, which releases the requests that are held by it.
-        """
+        """Write a file, which releases the requests that are held by it."""
         (self.folder / word).touch()
 
     def lift(self, word: str) -> None:
-        """
-        Remove a file.
-        """
+        """Remove a file."""
         (self.folder / word).unlink(missing_ok=True)
 
     def has(self, word: str) -> bool:
-        """
-        Return whether there is a file.
-        """
+        """Return whether there is a file."""
         return (self.folder / word).exists()
 
     @contextmanager

@@ -1,6 +1,4 @@
-"""
-A control plane in a thread of its own.
-"""
+"""A control plane in a thread of its own."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ T = TypeVar("T")
 
 
 class Plane:
-    """
-    A control plane that runs in a thread of its own, with its event loop.
-    """
+    """A control plane that runs in a thread of its own, with its event loop."""
 
     def __init__(self, data: Path, **settings: Any) -> None:
         # Where there are no network namespaces, private applications are served nevertheless.
@@ -61,15 +57,11 @@ class Plane:
             raise
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """
-        Run *work* in the loop of the control plane.
-        """
+        """Run *work* in the loop of the control plane."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def here(self, work: Callable[..., T], *arguments: Any) -> T:
-        """
-        Call *work* in the loop of the control plane.
-        """
+        """Call *work* in the loop of the control plane."""
 
         async def call() -> T:
             return work(*arguments)
@@ -78,22 +70,16 @@ class Plane:
 
     @property
     def address(self) -> str:
-        """
-        The host and port of its API.
-        """
+        """The host and port of its API."""
         return f"127.0.0.1:{self.plane.ports['api']}"
 
     @property
     def key(self) -> str:
-        """
-        The key of its owner.
-        """
+        """The key of its owner."""
         return self.directory.read_key()
 
     def add_user(self, nickname: str, *, preset: str = "FULL", team: str = "") -> str:
-        """
-        Make a user, and return a key of theirs.
-        """
+        """Make a user, and return a key of theirs."""
 
         def make(connection: Any) -> str:
             account = make_account(connection, "user", nickname)
@@ -105,17 +91,13 @@ class Plane:
         return self.run(self.plane.database.write(make))
 
     def call(self, name: str, request: Any, *, key: str | None = None) -> Any:
-        """
-        Call a procedure that answers with one message, in plain text.
-        """
+        """Call a procedure that answers with one message, in plain text."""
         with grpc.insecure_channel(self.address) as channel:
             answer = getattr(IsolateControllerStub(channel), name)
             return answer(request, metadata=to_metadata(key or self.key), timeout=PATIENCE)
 
     def code_of(self, name: str, request: Any, *, key: str | None = None) -> grpc.StatusCode:
-        """
-        Call a procedure that answers with one message, and return the status code.
-        """
+        """Call a procedure that answers with one message, and return the status code."""
         try:
             self.call(name, request, key=key)
         except grpc.RpcError as error:
@@ -124,36 +106,28 @@ class Plane:
         return grpc.StatusCode.OK
 
     def make_key(self, *, key: str | None = None, **wanted: Any) -> str:
-        """
-        Create a key by the procedure for that, and return it.
-        """
+        """Create a key by the procedure for that, and return it."""
         made = self.call("CreateUserKey", CreateUserKeyRequest(**wanted), key=key)
         return f"{made.key_id}:{made.key_secret}"
 
     def stream(
         self, name: str, request: Any, *, key: str | None = None, **metadata: str
     ) -> Iterator[Any]:
-        """
-        Call a procedure that answers with many messages, in plain text.
-        """
+        """Call a procedure that answers with many messages, in plain text."""
         told = (*to_metadata(key or self.key), *metadata.items())
         with grpc.insecure_channel(self.address) as channel:
             answer = getattr(IsolateControllerStub(channel), name)
             yield from answer(request, metadata=told, timeout=PATIENCE)
 
     def call_within(self, seconds: float, name: str, request: Any) -> None:
-        """
-        Call a procedure that answers with many messages, and go after so many seconds.
-        """
+        """Call a procedure that answers with many messages, and go after so many seconds."""
         with grpc.insecure_channel(self.address) as channel:
             answer = getattr(IsolateControllerStub(channel), name)
             for _ in answer(request, metadata=to_metadata(self.key), timeout=seconds):
                 pass
 
     def client(self, key: str | None = None) -> httpx.Client:
-        """
-        Return a client of its HTTP side, in plain text.
-        """
+        """Return a client of its HTTP side, in plain text."""
         return connect(self.address, key or self.key)
 
     def close(self) -> None:
@@ -189,9 +163,7 @@ class Plane:
         self._loop.close()
 
     def _describe(self) -> str:
-        """
-        Return where its threads and its tasks are.
-        """
+        """Return where its threads and its tasks are."""
         told = io.StringIO()
         frames = sys._current_frames()
         for thread in threading.enumerate():

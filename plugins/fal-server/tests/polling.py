@@ -1,6 +1,4 @@
-"""
-Waiting in tests: poll a condition until it holds.
-"""
+"""Waiting in tests: poll a condition until it holds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-A PostgreSQL of the tests, with a database for each.
-"""
+"""A PostgreSQL of the tests, with a database for each."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ _WATCHED = 'exec 3<&0; (read _ <&3; kill -INT $$) >/dev/null 2>&1 & exec "$@" 3<
 
 
 def missing() -> str | None:
-    """
-    Return why there is no PostgreSQL for tests here. None where there is one.
-    """
+    """Return why there is no PostgreSQL for tests here. None where there is one."""
     try:
         import psycopg  # noqa: F401  # It is only looked for.
     except ImportError as error:
@@ -73,9 +69,7 @@ class PostgreSQL:
             raise
 
     def start(self) -> None:
-        """
-        Start it, and wait until it accepts connections.
-        """
+        """Start it, and wait until it accepts connections."""
         import psycopg
 
         command = [_find("postgres"), "-D", str(self._data), "-k", str(self.folder)]
@@ -109,9 +103,7 @@ class PostgreSQL:
             log.unlink()
 
     def stop(self, kind: signal.Signals = signal.SIGINT) -> None:
-        """
-        End it: at once and in order, which SIGINT means to it, or as in a crash by SIGQUIT.
-        """
+        """End it: at once and in order, which SIGINT means to it, or as in a crash by SIGQUIT."""
         if self._process is not None:
             process, self._process = self._process, None
             process.send_signal(kind)
@@ -120,18 +112,14 @@ class PostgreSQL:
             process.wait()
 
     def close(self) -> None:
-        """
-        End it, and remove its files.
-        """
+        """End it, and remove its files."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder)
 
     def execute(
         self, statement: str, *, database: str = "postgres"
     ) -> list[tuple[object, ...]]:
-        """
-        Execute a statement by itself, and return the rows that it yields.
-        """
+        """Execute a statement by itself, and return the rows that it yields."""
         import psycopg
 
         with psycopg.connect(_to_text(self.port, database), autocommit=True) as connection:
@@ -140,23 +128,17 @@ class PostgreSQL:
             return cursor.fetchall() if cursor.description else []
 
     def make_url(self, name: str) -> str:
-        """
-        Return the URL of the database *name*.
-        """
+        """Return the URL of the database *name*."""
         return f"postgresql://{_USER}@127.0.0.1:{self.port}/{name}"
 
     def make_empty(self) -> str:
-        """
-        Make a database with nothing in it, and return its URL.
-        """
+        """Make a database with nothing in it, and return its URL."""
         name = f"test_{next(self._numbers)}"
         self.execute(f"CREATE DATABASE {name}")
         return self.make_url(name)
 
     def make_database(self) -> str:
-        """
-        Make a database with the tables of the server, and nothing in them; return its URL.
-        """
+        """Make a database with the tables of the server, and nothing in them; return its URL."""
         from fal_server.state.databases import Database
         from fal_server.store.tables import table_names
 
@@ -170,9 +152,7 @@ class PostgreSQL:
         return self.make_url(name)
 
     def drop(self, url: str) -> None:
-        """
-        Remove the database at *url*, whoever is connected to it.
-        """
+        """Remove the database at *url*, whoever is connected to it."""
         self.execute(f"DROP DATABASE IF EXISTS {url.rpartition('/')[2]} WITH (FORCE)")
 
     @property

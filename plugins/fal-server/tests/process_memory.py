@@ -1,6 +1,4 @@
-"""
-The memory of processes, in bytes, as the system tells it.
-"""
+"""The memory of processes, in bytes, as the system tells it."""
 
 from __future__ import annotations
 
@@ -8,16 +6,12 @@ from pathlib import Path
 
 
 def memory_of(pid: int) -> int:
-    """
-    Return how much memory a process has resident.
-    """
+    """Return how much memory a process has resident."""
     return _read(pid, "VmRSS")
 
 
 def peak_of(pid: int) -> int:
-    """
-    Return the most memory that a process has had resident.
-    """
+    """Return the most memory that a process has had resident."""
     return _read(pid, "VmHWM")
 
 

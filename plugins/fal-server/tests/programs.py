@@ -1,6 +1,4 @@
-"""
-Programs: a server in a process of its own, and the released clients that use it.
-"""
+"""Programs: a server in a process of its own, and the released clients that use it."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ def find_ports() -> str:
 
 
 def _keep(first: int) -> bool:
-    """
-    Keep a row of ports from other processes of the tests, until this one ends.
-    """
+    """Keep a row of ports from other processes of the tests, until this one ends."""
     with socket.socket(socket.AF_UNIX) as name:
         try:
             name.bind(f"\0fal-core-tests-{first}")
@@ -71,9 +67,7 @@ def _keep(first: int) -> bool:
 
 
 def connect(address: str, key: str) -> httpx.Client:
-    """
-    Return a client of a listener in plain text, which shows *key* unless that is empty.
-    """
+    """Return a client of a listener in plain text, which shows *key* unless that is empty."""
     return httpx.Client(
         base_url=f"http://{address}",
         headers={"Authorization": f"Key {key}"} if key else {},
@@ -125,9 +119,7 @@ class Program:
         self.lines: list[str] = []
 
     def wait_until_ready(self) -> Mapping[str, str]:
-        """
-        Return the variables that it prints once it runs.
-        """
+        """Return the variables that it prints once it runs."""
         assert self.process.stdout is not None
         variables = {}
         for line in self.process.stdout:
@@ -140,17 +132,13 @@ class Program:
         raise AssertionError(f"It ended with {self.end()}: {self.errors.read_text()}")
 
     def unread(self) -> int:
-        """
-        Return how many bytes it has printed that were not read.
-        """
+        """Return how many bytes it has printed that were not read."""
         assert self.process.stdout is not None
         found = fcntl.ioctl(self.process.stdout, termios.FIONREAD, bytes(4))
         return int.from_bytes(found, sys.byteorder)
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """
-        Send a signal, and return the exit code.
-        """
+        """Send a signal, and return the exit code."""
         assert self.process.stdout is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -189,9 +177,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """
-        Start it, once more where it has ended.
-        """
+        """Start it, once more where it has ended."""
         self.program = Program(self.data, *self._arguments, variables=self._variables)
         told = self.program.wait_until_ready()
         directory = DataDirectory(self.data)
@@ -200,50 +186,36 @@ class Server:
 
     @property
     def plane(self) -> Server:
-        """
-        The object that has the ports, as a `Plane` has.
-        """
+        """The object that has the ports, as a `Plane` has."""
         return self
 
     def call(self, name: str, request: Any) -> Any:
-        """
-        Call a procedure that answers with one message.
-        """
+        """Call a procedure that answers with one message."""
         with grpc.insecure_channel(f"127.0.0.1:{self.ports['api']}") as channel:
             answer = getattr(IsolateControllerStub(channel), name)
             return answer(request, metadata=to_metadata(self.key), timeout=PATIENCE)
 
     def stream(self, name: str, request: Any, *, key: str | None = None) -> Iterator[Any]:
-        """
-        Call a procedure that answers with many messages.
-        """
+        """Call a procedure that answers with many messages."""
         with grpc.insecure_channel(f"127.0.0.1:{self.ports['api']}") as channel:
             answer = getattr(IsolateControllerStub(channel), name)
             yield from answer(request, metadata=to_metadata(key or self.key), timeout=PATIENCE)
 
     def client(self) -> httpx.Client:
-        """
-        Return a client of its HTTP side, with the key of its owner.
-        """
+        """Return a client of its HTTP side, with the key of its owner."""
         return connect(f"127.0.0.1:{self.ports['api']}", self.key)
 
     def kill(self) -> None:
-        """
-        End it by SIGKILL.
-        """
+        """End it by SIGKILL."""
         self.program.end(signal.SIGKILL)
 
     def close(self) -> None:
-        """
-        End it as it is meant to be ended.
-        """
+        """End it as it is meant to be ended."""
         self.program.end()
 
 
 def to_metadata(key: str) -> tuple[tuple[str, str], ...]:
-    """
-    Return *key* as gRPC shows it.
-    """
+    """Return *key* as gRPC shows it."""
     id, _, secret = key.partition(":")
     return (("auth-key-id", id), ("auth-key", secret))
 
@@ -277,9 +249,7 @@ class Clients:
         return self._run(command, variables, check, directory, code)
 
     def python(self, code: str, *, variables: Mapping[str, str]) -> Any:
-        """
-        Run *code*, and return the JSON of the last line that it prints.
-        """
+        """Run *code*, and return the JSON of the last line that it prints."""
         command = [str(self.folder / "bin" / "python"), "-c", code]
         return json.loads(self._run(command, variables, check=True).splitlines()[-1])
 
@@ -352,9 +322,7 @@ def install_this(folder: Path, python: str) -> str:
 
 
 def install(folder: Path, wanted: Sequence[str], python: str) -> str:
-    """
-    Make an environment of *python* with *wanted* installed, and return its executable.
-    """
+    """Make an environment of *python* with *wanted* installed, and return its executable."""
     uv = shutil.which(
         "uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     )
@@ -382,9 +350,7 @@ find_database: Callable[[Path], str] | None = None
 def end_runners(
     data: Path, *, database: str | None = None, machines: Sequence[str] = ("local",)
 ) -> None:
-    """
-    End the runners that outlive the server of *data*, and wait until they are gone.
-    """
+    """End the runners that outlive the server of *data*, and wait until they are gone."""
     # Here, since most modules end with it, and another process would only import it anew.
     words = ["--data", str(data)]
     words += [word for each in machines for word in ("--machine", each)]
@@ -410,17 +376,13 @@ def ask():
 
 
 def read_told(printed: str) -> Any:
-    """
-    Return the JSON of the last line of what a program has printed that begins with ``JSON``.
-    """
+    """Return the JSON of the last line of what a program has printed that begins with ``JSON``."""
     told = [line for line in printed.splitlines() if line.startswith("JSON ")]
     return json.loads(told[-1].removeprefix("JSON "))
 
 
 class Applied:
-    """
-    A server that the released clients run and deploy on.
-    """
+    """A server that the released clients run and deploy on."""
 
     def __init__(self, data: Path, launch: Callable[..., Program], clients: Clients) -> None:
         self.data = data
@@ -430,9 +392,7 @@ class Applied:
         self.start()
 
     def start(self) -> None:
-        """
-        Start the server, once more where it has ended.
-        """
+        """Start the server, once more where it has ended."""
         options = ("--webhook-network", "127.0.0.0/8", "--port", self._port)
         self.program = self._launch(self.data, *options)
         variables = dict(self.program.wait_until_ready())
@@ -454,15 +414,11 @@ class Applied:
         )
 
     def python(self, code: str, directory: Path | None = None) -> Any:
-        """
-        Run *code*, and return the JSON of the last line that it prints.
-        """
+        """Run *code*, and return the JSON of the last line that it prints."""
         return self.python_and_output(code, directory)[0]
 
     def python_and_output(self, code: str, directory: Path | None = None) -> tuple[Any, str]:
-        """
-        Run *code*, and return the JSON of the last line that it prints, and all that it does.
-        """
+        """Run *code*, and return the JSON of the last line that it prints, and all that it does."""
         file = self.data.parent / f"client{secrets.token_hex(4)}.py"
         file.write_text(textwrap.dedent(code))
         source = f"import runpy; runpy.run_path({str(file)!r}, run_name='__main__')"
@@ -475,7 +431,5 @@ class Applied:
         return read_told(printed), printed
 
     def client(self, listener: str = "FAL_RUN_HOST") -> httpx.Client:
-        """
-        Return an HTTP client of a gateway, with the key of the owner.
-        """
+        """Return an HTTP client of a gateway, with the key of the owner."""
         return connect(self.variables[listener], self.variables["FAL_KEY"])

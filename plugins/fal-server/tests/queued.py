@@ -1,6 +1,4 @@
-"""
-Queued requests, as tests make them.
-"""
+"""Queued requests, as tests make them."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from fal_server.store.queued_requests import QueuedRequest
 
 
 def make_request(id: str = "one", number: int = 1, **fields: Any) -> QueuedRequest:
-    """
-    Return a request of ``user|2`` to an application of ``user|1``.
-    """
+    """Return a request of ``user|2`` to an application of ``user|1``."""
     given = {
         "account_id": "user|1",
         "owner_name": "owner",
@@ -29,9 +25,7 @@ def make_request(id: str = "one", number: int = 1, **fields: Any) -> QueuedReque
 
 
 def make_pending(id: str = "one", number: int = 1, **fields: Any) -> PendingRequest:
-    """
-    Return the same as a request without a response.
-    """
+    """Return the same as a request without a response."""
     request = make_request(id, number, **fields)
     name = (request.owner_name, request.alias)
     return PendingRequest.of(request, Place(name, (request.sender, "")))

@@ -1,6 +1,4 @@
-"""
-Agents of runners that are plain sockets: a function of the test handles each connection.
-"""
+"""Agents of runners that are plain sockets: a function of the test handles each connection."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ class Agent:
 
 @contextlib.asynccontextmanager
 async def listening(agent: Agent) -> AsyncIterator[tuple[HttpClient, str]]:
-    """
-    Have *agent* listen, and yield a client and its url.
-    """
+    """Have *agent* listen, and yield a client and its url."""
     server = await asyncio.start_server(agent.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, contextlib.aclosing(HttpClient()) as exchanges:
@@ -71,18 +67,14 @@ async def listening(agent: Agent) -> AsyncIterator[tuple[HttpClient, str]]:
 
 @contextlib.asynccontextmanager
 async def listening_on(path: Path, agent: Agent) -> AsyncIterator[tuple[HttpClient, str]]:
-    """
-    Have *agent* listen on a Unix socket, and yield a client and its url.
-    """
+    """Have *agent* listen on a Unix socket, and yield a client and its url."""
     server = await asyncio.start_unix_server(agent.serve, path)
     async with server, contextlib.aclosing(HttpClient()) as exchanges:
         yield exchanges, f"unix:{path}"
 
 
 def run(work: Awaitable[Any]) -> Any:
-    """
-    Return the result of *work*, in an event loop like that of the server.
-    """
+    """Return the result of *work*, in an event loop like that of the server."""
     loop = make_loop()
     try:
         return loop.run_until_complete(asyncio.wait_for(work, PATIENCE))
@@ -93,9 +85,7 @@ def run(work: Awaitable[Any]) -> Any:
 
 
 def answering(*answers: bytes) -> Serve:
-    """
-    Return a handler that sends each of *answers* to one request, and then closes.
-    """
+    """Return a handler that sends each of *answers* to one request, and then closes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for answer in answers:
@@ -107,9 +97,7 @@ def answering(*answers: bytes) -> Serve:
 
 
 def holding(answer: bytes) -> Serve:
-    """
-    Return a handler that answers any number of requests in the same way.
-    """
+    """Return a handler that answers any number of requests in the same way."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -120,18 +108,14 @@ def holding(answer: bytes) -> Serve:
 
 
 async def ask(exchanges: HttpClient, url: str, method: str = "GET", **given: Any) -> bytes:
-    """
-    Return the body of an answer.
-    """
+    """Return the body of an answer."""
     headers = given.pop("headers", {})
     async with exchanges.ask(method, url, "/", headers=headers, **given) as upstream:
         return await upstream.read()
 
 
 def answer_of(turn: Serve, method: str = "GET", **given: Any) -> tuple[int, str, bytes]:
-    """
-    Return the status, a header and the body that *turn* answers a request with.
-    """
+    """Return the status, a header and the body that *turn* answers a request with."""
 
     async def main() -> tuple[int, str, bytes]:
         async with (
@@ -146,9 +130,7 @@ def answer_of(turn: Serve, method: str = "GET", **given: Any) -> tuple[int, str,
 
 @contextlib.contextmanager
 def full_listener() -> Iterator[str]:
-    """
-    Yield a URL at which no further connection is made, as nobody accepts those that wait.
-    """
+    """Yield a URL at which no further connection is made, as nobody accepts those that wait."""
     with socket.socket() as full, contextlib.ExitStack() as stack:
         full.bind(("127.0.0.1", 0))
         full.listen(0)

@@ -1,6 +1,4 @@
-"""
-Clusters of Ray whose nodes may be lost, and servers that have their runners there.
-"""
+"""Clusters of Ray whose nodes may be lost, and servers that have their runners there."""
 
 from __future__ import annotations
 
@@ -55,9 +53,7 @@ class Where(fal.App, keep_alive=300, max_concurrency=1, max_multiplexing=4):
 
 @contextmanager
 def start_cluster(nodes: Sequence[Sequence[str]]) -> Iterator[Cluster]:
-    """
-    Start a cluster for the servers of a module.
-    """
+    """Start a cluster for the servers of a module."""
     python = find_ray()
     if python is None:
         reason = "There is no Ray: name a Python that has it with FAL_RAY_PYTHON."
@@ -76,18 +72,14 @@ def start_cluster(nodes: Sequence[Sequence[str]]) -> Iterator[Cluster]:
 
 
 def deploy(applied: Any) -> None:
-    """
-    Deploy the application ``where``, which needs a GPU that this machine has not.
-    """
+    """Deploy the application ``where``, which needs a GPU that this machine has not."""
     file = applied.data.parent / "where.py"
     file.write_text(APP)
     applied.fal("deploy", f"{file}::Where", "--app-name", "where", "--auth", "private")
 
 
 def ask(applied: Any, n: int) -> Any:
-    """
-    Ask the application where it runs.
-    """
+    """Ask the application where it runs."""
     with applied.client() as client:
         answer = client.post("/owner/where", json={"n": n})
     assert answer.status_code == 200, answer.text
@@ -95,9 +87,7 @@ def ask(applied: Any, n: int) -> Any:
 
 
 def submit(applied: Any, numbers: range, *, gate: str = "") -> list[str]:
-    """
-    Submit a request for each of *numbers*, and return their ids.
-    """
+    """Submit a request for each of *numbers*, and return their ids."""
     ids: list[str] = applied.python(
         f"""
         import fal_client, json
@@ -112,9 +102,7 @@ def submit(applied: Any, numbers: range, *, gate: str = "") -> list[str]:
 
 
 def collect(applied: Any, ids: list[str]) -> list[Any]:
-    """
-    Wait for the responses of requests, and return them.
-    """
+    """Wait for the responses of requests, and return them."""
     answers: list[Any] = applied.python(
         f"""
         import fal_client, json
@@ -127,9 +115,7 @@ def collect(applied: Any, ids: list[str]) -> list[Any]:
 
 
 def has_processes(namespace: str) -> bool:
-    """
-    Return whether any process is left in a namespace of processes.
-    """
+    """Return whether any process is left in a namespace of processes."""
     for each in Path("/proc").glob("[0-9]*/ns/pid"):
         # It may end meanwhile.
         with suppress(OSError):
@@ -139,9 +125,7 @@ def has_processes(namespace: str) -> bool:
 
 
 def node_of(cluster: Cluster, answer: Any) -> str:
-    """
-    Return the address of the node that has answered.
-    """
+    """Return the address of the node that has answered."""
     for address, pid in cluster.nodes.items():
         # One that is lost has none.
         with suppress(FileNotFoundError):

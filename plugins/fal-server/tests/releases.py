@@ -1,6 +1,4 @@
-"""
-Releases of an application: which one answers, and how a deployment fails.
-"""
+"""Releases of an application: which one answers, and how a deployment fails."""
 
 from __future__ import annotations
 
@@ -13,17 +11,13 @@ import pytest
 
 
 def release_of(answer: httpx.Response) -> int:
-    """
-    Return the release of the application that has answered.
-    """
+    """Return the release of the application that has answered."""
     release: int = answer.json()["release"]
     return release
 
 
 def error_of(call: Callable[[], Any]) -> Any:
-    """
-    Return the error of gRPC that *call* raises.
-    """
+    """Return the error of gRPC that *call* raises."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     return caught.value

@@ -1,6 +1,4 @@
-"""
-Replicas: servers in processes of their own, on one PostgreSQL.
-"""
+"""Replicas: servers in processes of their own, on one PostgreSQL."""
 
 from __future__ import annotations
 
@@ -69,9 +67,7 @@ class Replicas:
 
     @property
     def decider(self) -> int:
-        """
-        The index of the server that decides, once one does.
-        """
+        """The index of the server that decides, once one does."""
         found: list[int] = []
 
         def look() -> bool:
@@ -83,17 +79,13 @@ class Replicas:
 
     @property
     def token(self) -> int:
-        """
-        The token of the claim to decide.
-        """
+        """The token of the claim to decide."""
         with self._engine.connect() as connection:
             return read_claim(connection, APPLICATIONS).token
 
     @property
     def followers(self) -> list[int]:
-        """
-        The indices of the servers that run and do not decide.
-        """
+        """The indices of the servers that run and do not decide."""
         decider = self.decider
         return [
             number
@@ -103,38 +95,28 @@ class Replicas:
 
     @property
     def machines(self) -> set[str]:
-        """
-        The machines of the replicas that run, or ran lately.
-        """
+        """The machines of the replicas that run, or ran lately."""
         with self._engine.connect() as connection:
             return {each.machine for each in read_replicas(connection)}
 
     def read(self, query: sa.Select[Any]) -> list[Any]:
-        """
-        Return the rows that the database has.
-        """
+        """Return the rows that the database has."""
         with self._engine.connect() as connection:
             return list(connection.execute(query))
 
     def list(self) -> Any:
-        """
-        Return what ``fal-core server replicas`` lists.
-        """
+        """Return what ``fal-core server replicas`` lists."""
         data = str(self.servers[0].data)
         done = CliRunner().invoke(replica_commands.replicas, ["--data", data, "--json"])
         assert done.exit_code == 0, done.output
         return json.loads(done.output)
 
     def forget(self) -> None:
-        """
-        Connect anew, as the database was restarted.
-        """
+        """Connect anew, as the database was restarted."""
         self._engine.dispose()
 
     def close(self) -> None:
-        """
-        End all servers and their runners.
-        """
+        """End all servers and their runners."""
         with ThreadPoolExecutor(len(self.servers)) as threads:
             running = (each for each in self.servers if each.program.process.poll() is None)
             for _ in threads.map(Server.close, running):

@@ -1,6 +1,4 @@
-"""
-A server of S3 for the tests, on a port of loopback, with what it keeps in its memory.
-"""
+"""A server of S3 for the tests, on a port of loopback, with what it keeps in its memory."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ main()
 
 
 def missing() -> str | None:
-    """
-    Return why there is no server for tests here. None where there is one.
-    """
+    """Return why there is no server for tests here. None where there is one."""
     for name in ("moto", "flask", "flask_cors", "s3fs"):
         if find_spec(name) is None:
             return f"the package {name} is not installed"
@@ -56,9 +52,7 @@ class S3Server:
         self.start()
 
     def start(self) -> None:
-        """
-        Start it, with nothing in its bucket.
-        """
+        """Start it, with nothing in its bucket."""
         command = [sys.executable, "-c", _MAIN, "-H", "127.0.0.1", "-p", str(self.port)]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr is not None
@@ -76,30 +70,22 @@ class S3Server:
         self._process.stderr.close()
 
     def make_bucket(self, name: str) -> None:
-        """
-        Make a bucket.
-        """
+        """Make a bucket."""
         made = urllib.request.Request(f"{self.address}/{name}", method="PUT")
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(made).close()
 
     @property
     def address(self) -> str:
-        """
-        Its address.
-        """
+        """Its address."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """
-        The environment variables of its clients.
-        """
+        """The environment variables of its clients."""
         return {**CREDENTIALS, "AWS_ENDPOINT_URL": self.address, "NO_PROXY": "127.0.0.1"}
 
     def close(self) -> None:
-        """
-        End it. What it has kept is gone.
-        """
+        """End it. What it has kept is gone."""
         self._process.kill()
         self._process.wait()
         self._drain.wait()

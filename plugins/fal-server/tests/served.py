@@ -24,9 +24,7 @@ from programs import connect
 
 
 def make_application(folder: str) -> Callable[..., None]:
-    """
-    Return the function that serves the application.
-    """
+    """Return the function that serves the application."""
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         import json
@@ -79,9 +77,7 @@ def make_application(folder: str) -> Callable[..., None]:
                 self.answer({"detail": "It is wrong."}, 422)
 
             def attempts(self, request: str, told: dict[str, Any]) -> None:
-                """
-                Answer each attempt with the next status; 0 is none at all.
-                """
+                """Answer each attempt with the next status; 0 is none at all."""
                 attempt = int(self.headers.get("x-fal-request-attempt") or 1)
                 status = told["statuses"][min(attempt, len(told["statuses"])) - 1]
                 # Gives no answer, and ends with its process.
@@ -132,9 +128,7 @@ def make_application(folder: str) -> Callable[..., None]:
 
 
 def fill(request: Any, function: Callable[..., Any]) -> None:
-    """
-    Fill *request* with *function*, in an environment without requirements.
-    """
+    """Fill *request* with *function*, in an environment without requirements."""
     cloudpickle.register_pickle_by_value(sys.modules[function.__module__])
     version = ".".join(str(each) for each in sys.version_info[:2])
     request.environments.add(kind="virtualenv").configuration["python_version"] = version
@@ -156,9 +150,7 @@ class ServedPlane:
         self.plane = start()
 
     def restart(self) -> None:
-        """
-        End the server, and start it once more.
-        """
+        """End the server, and start it once more."""
         self.plane.close()
         self.plane = self._start()
 
@@ -229,9 +221,7 @@ class ServedPlane:
         function: Callable[..., None] | None = None,
         **machine: Any,
     ) -> RegisterApplicationRequest:
-        """
-        Return the request that registers the application under *name*.
-        """
+        """Return the request that registers the application under *name*."""
         request = RegisterApplicationRequest(
             application_name=name, auth_mode=auth_mode, termination_grace_period_seconds=0
         )
@@ -250,9 +240,7 @@ class ServedPlane:
         keep_alive: int = 300,
         **metadata: str,
     ) -> Any:
-        """
-        Run a function, and return its result; *metadata* is sent with the call.
-        """
+        """Run a function, and return its result; *metadata* is sent with the call."""
         request = HostedRun(application_name=function.__name__)
         fill(request, function)
         request.machine_requirements.keep_alive = keep_alive
@@ -263,18 +251,14 @@ class ServedPlane:
         return cloudpickle.loads(last.return_value.definition)
 
     def client(self, listener: str = "queue", key: str | None = None) -> httpx.Client:
-        """
-        Return a client of a gateway, with the key of the owner unless another is given.
-        """
+        """Return a client of a gateway, with the key of the owner unless another is given."""
         shown = self.plane.key if key is None else key
         return connect(f"127.0.0.1:{self.plane.plane.ports[listener]}", shown)
 
     def submit(
         self, path: str, told: Any = None, *, key: str | None = None, **headers: str
     ) -> str:
-        """
-        Submit a request of the owner, and return its id.
-        """
+        """Submit a request of the owner, and return its id."""
         shown = {name.replace("_", "-"): value for name, value in headers.items()}
         with self.client(key=key) as client:
             answer = client.post(f"/owner/{path}", json=told or {}, headers=shown)
@@ -282,50 +266,36 @@ class ServedPlane:
         return str(answer.json()["request_id"])
 
     def status(self, name: str, request: str) -> httpx.Response:
-        """
-        Return the response for the status of a request to the application *name*.
-        """
+        """Return the response for the status of a request to the application *name*."""
         with self.client() as client:
             return client.get(f"/owner/{name}/requests/{request}/status")
 
     def finish(self, name: str, request: str) -> httpx.Response:
-        """
-        Wait until a request is answered, and return its answer.
-        """
+        """Wait until a request is answered, and return its answer."""
         self.settle(lambda: self.status(name, request).status_code == 200)
         with self.client() as client:
             return client.get(f"/owner/{name}/requests/{request}")
 
     def find(self, request: str) -> Any:
-        """
-        Return a request as the queue keeps it.
-        """
+        """Return a request as the queue keeps it."""
         return self.plane.run(self.plane.plane.queue.requests.find(request))
 
     def begin(self, name: str, request: str) -> None:
-        """
-        Wait until a runner has the request.
-        """
+        """Wait until a runner has the request."""
         self.settle(lambda: self.status(name, request).json()["status"] == "IN_PROGRESS")
 
     def lines(self, name: str) -> list[str]:
-        """
-        Return the lines of the runners of an application, the newest first.
-        """
+        """Return the lines of the runners of an application, the newest first."""
         with self.plane.client() as client:
             told = client.post("/logs/history", params={"app_name": name}).json()
         return [str(each["message"]) for each in told["items"]]
 
     def open(self, gate: str) -> None:
-        """
-        Release the requests that are held at *gate*.
-        """
+        """Release the requests that are held at *gate*."""
         (self.folder / gate).touch()
 
     def order(self) -> list[str]:
-        """
-        Return the path and the name of each request that has reached the application.
-        """
+        """Return the path and the name of each request that has reached the application."""
         try:
             return (self.folder / "order").read_text().splitlines()
         except FileNotFoundError:
@@ -333,9 +303,7 @@ class ServedPlane:
             return []
 
     def waiting(self, app: str) -> int:
-        """
-        Return how many requests wait for a runner of an application, as the metrics tell.
-        """
+        """Return how many requests wait for a runner of an application, as the metrics tell."""
         metrics = f"http://127.0.0.1:{self.plane.ports['metrics']}/metrics"
         label = f'fal_server_requests_waiting{{application="owner/{app}"}} '
         told = httpx.get(metrics, trust_env=False, timeout=PATIENCE).text.splitlines()

@@ -1,6 +1,4 @@
-"""
-Limits: the page that lists them, and how they are written.
-"""
+"""Limits: the page that lists them, and how they are written."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ ROWS = re.findall(
 
 
 def test_page_lists_every_limit():
-    """
-    The page has a row with the default of each limit, in their order.
-    """
+    """The page has a row with the default of each limit, in their order."""
     fields = attrs.fields(Limits)
     assert [row[:2] for row in ROWS] == [
         (option_of(field.name), write_default(field)) for field in fields
@@ -31,9 +27,7 @@ def test_page_lists_every_limit():
 
 
 def test_each_limit_has_a_test(check_all):
-    """
-    The test that a row names is there.
-    """
+    """The test that a row names is there."""
 
     def check(row):
         _, _, file, name = row

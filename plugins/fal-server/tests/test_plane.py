@@ -1,6 +1,4 @@
-"""
-The control plane: how it starts, and what is left of it when it has ended or cannot start.
-"""
+"""The control plane: how it starts, and what is left of it when it has ended or cannot start."""
 
 from __future__ import annotations
 
@@ -26,16 +24,12 @@ from fal_server.store.accounts import list_accounts
 
 
 def threads() -> set[str]:
-    """
-    Return the names of the threads of servers that run.
-    """
+    """Return the names of the threads of servers that run."""
     return {each.name for each in threading.enumerate() if each.name.startswith("state-")}
 
 
 def create(data: Path, owner: str = "owner") -> ControlPlane:
-    """
-    Return a control plane that is not started, and whose database is closed.
-    """
+    """Return a control plane that is not started, and whose database is closed."""
 
     async def main() -> ControlPlane:
         plane = ControlPlane.create(ServerSettings(data=data, owner=owner))
@@ -72,9 +66,7 @@ def test_owner_that_cannot_be_made(tmp_path: Path, nickname: str):
 
 
 def test_machine_types_that_are_declared_wrongly(tmp_path: Path):
-    """
-    A mistake where machine types are declared is told at the start, before anything is made.
-    """
+    """A mistake where machine types are declared is told at the start, before anything is made."""
 
     class Wrong:
         fal_core_api = 1
@@ -90,9 +82,7 @@ def test_machine_types_that_are_declared_wrongly(tmp_path: Path):
 
 
 def test_data_of_a_newer_version(tmp_path: Path):
-    """
-    Data that a newer version has written is left alone.
-    """
+    """Data that a newer version has written is left alone."""
     data = tmp_path / "data"
     create(data)
     with sqlite3.connect(data / "state.db") as connection:

@@ -1,6 +1,4 @@
-"""
-Settings: the ports of listeners, and where the data is.
-"""
+"""Settings: the ports of listeners, and where the data is."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ def test_ports_follow_that_of_the_api():
 
 
 def test_database_is_in_the_data_directory_by_default():
-    """
-    The database is a file in the data directory, unless another is given.
-    """
+    """The database is a file in the data directory, unless another is given."""
     assert ServerSettings(data=Path("/srv")).database_url == "sqlite:////srv/state.db"
     other = ServerSettings(data=Path("/srv"), database="postgresql://host/state")
     assert other.database_url == "postgresql://host/state"
@@ -49,9 +45,7 @@ def test_database_is_in_the_data_directory_by_default():
     ],
 )
 def test_default_data_directory(monkeypatch: pytest.MonkeyPatch, variable, expected: str):
-    """
-    The data directory is where the desktop's convention has data, if nothing else is said.
-    """
+    """The data directory is where the desktop's convention has data, if nothing else is said."""
     monkeypatch.setenv("HOME", "/home/me")
     if variable is None:
         monkeypatch.delenv("XDG_DATA_HOME", raising=False)
@@ -75,9 +69,7 @@ def test_default_data_directory(monkeypatch: pytest.MonkeyPatch, variable, expec
     ],
 )
 def test_metrics_ask_for_a_key_beyond_this_machine(host: str, asks: bool):
-    """
-    The metrics ask for a key where others than this machine may reach the server.
-    """
+    """The metrics ask for a key where others than this machine may reach the server."""
     assert ServerSettings(data=Path("data"), host=host).asks_for_metrics_key is asks
     for told in (True, False):
         settings = ServerSettings(data=Path("data"), host=host, metrics_key=told)

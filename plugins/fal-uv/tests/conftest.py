@@ -1,6 +1,4 @@
-"""
-Real parts: wheels in a directory, and a cache that nothing else uses.
-"""
+"""Real parts: wheels in a directory, and a cache that nothing else uses."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from fal_uv.testing import write_wheel
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A directory of wheels: alpha 1 and 2, beta that needs alpha 1, native for many Pythons.
-    """
+    """A directory of wheels: alpha 1 and 2, beta that needs alpha 1, native for many Pythons."""
     directory = tmp_path_factory.mktemp("wheels")
     write_wheel(directory, "alpha", "1.0")
     write_wheel(directory, "alpha", "2.0", scripts={"alpha": "alpha:main"})
@@ -43,9 +39,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def offline(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    No index but the directory of wheels.
-    """
+    """No index but the directory of wheels."""
     for name in list(os.environ):
         if name.startswith(("UV_", "PIP_INDEX", "PIP_EXTRA", "PIP_FIND")):
             monkeypatch.delenv(name)
@@ -55,9 +49,7 @@ def offline(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @attrs.define
 class Installers:
-    """
-    Makes installers, and keeps what they log.
-    """
+    """Makes installers, and keeps what they log."""
 
     workspace: Path
     logs: list[Log] = attrs.field(factory=list)
@@ -81,9 +73,7 @@ def installer(tmp_path: Path, offline: None) -> Callable[[Target], Installer]:
 
 @pytest.fixture
 def other_python() -> str:
-    """
-    The minor version of an installed Python that is not the running one.
-    """
+    """The minor version of an installed Python that is not the running one."""
     usual = [version for version in installed_versions() if not version.endswith("t")]
     minors = {".".join(version.split(".")[:2]) for version in usual}
     minors.discard(running_python().minor_version)

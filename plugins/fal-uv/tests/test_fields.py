@@ -1,6 +1,4 @@
-"""
-Fields of kinds of environments.
-"""
+"""Fields of kinds of environments."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_uv.fields import masked_repr, to_absolute_path, to_layers, to_texts
 
 
 def test_texts_become_a_tuple() -> None:
-    """
-    A list of anything else, or a text in place of one, is refused; credentials are masked.
-    """
+    """A list of anything else, or a text in place of one, is refused; credentials are masked."""
     assert to_texts(["a", "b"]) == ("a", "b")
     with pytest.raises(OptionError, match="not the str 'https://") as caught:
         to_texts("https://me:hunter2@host/simple")
@@ -27,9 +23,7 @@ def test_texts_become_a_tuple() -> None:
 
 
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    They are found though the program goes to another directory.
-    """
+    """They are found though the program goes to another directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
     assert to_absolute_path(None) is None
@@ -38,16 +32,12 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_requirements_are_parsed() -> None:
-    """
-    They may be in layers.
-    """
+    """They may be in layers."""
     assert to_layers(()) == ()
     assert to_layers([" six "]) == ("six",)
     assert to_layers([["six"], ["attrs"]]) == (("six",), ("attrs",))
 
 
 def test_credentials_are_shown_nowhere() -> None:
-    """
-    A representation has asterisks in their place.
-    """
+    """A representation has asterisks in their place."""
     assert masked_repr(("https://me:hunter2@host/simple",)) == "('https://***@host/simple',)"

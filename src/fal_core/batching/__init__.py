@@ -1,3 +1,1 @@
-"""
-Batching: many calls made with few launches.
-"""
+"""Batching: many calls made with few launches."""

@@ -124,9 +124,7 @@ class Batch(UnattendedSink):
         self._take(self._batcher.handle_exited, self, exited)
 
     def single(self) -> ItemOutcome:
-        """
-        Return how the only item has ended, or the batch as a whole.
-        """
+        """Return how the only item has ended, or the batch as a whole."""
         try:
             return VALUE, self.result()
         except BaseException as error:
@@ -200,18 +198,14 @@ class Batcher:
 
     @property
     def room(self) -> int:
-        """
-        How many more items should be added to those that wait.
-        """
+        """How many more items should be added to those that wait."""
         if self._alone:
             return self.limit - len(self.running) - len(self.waiting)
         running = sum(batch.end - batch.done for batch in self.running)
         return int(self.pace.size) * self.limit - running - len(self.waiting)
 
     def launch_waiting(self) -> None:
-        """
-        Launch batches of waiting items while the host can take more.
-        """
+        """Launch batches of waiting items while the host can take more."""
         waiting = self.waiting
         while waiting and len(self.running) < self.limit:
             size = int(self.pace.size)
@@ -225,21 +219,15 @@ class Batcher:
                 self._launch([item for item, _ in pairs], [tag for _, tag in pairs])
 
     def launcher_of(self, tag: Any) -> Launcher:
-        """
-        Return the launcher of the function that the item of *tag* calls.
-        """
+        """Return the launcher of the function that the item of *tag* calls."""
         return self.launcher
 
     def count_apart(self, count: int) -> int:
-        """
-        Return how many of the next *count* items may be in one batch.
-        """
+        """Return how many of the next *count* items may be in one batch."""
         return self._separation.count(self.waiting, count)
 
     def drop_unwanted(self) -> None:
-        """
-        Free what waits but is not wanted any more.
-        """
+        """Free what waits but is not wanted any more."""
         kept = self._keep_wanted(self.waiting)
         self.waiting.clear()
         self.waiting.extend(kept)
@@ -247,9 +235,7 @@ class Batcher:
     # -- launching -----------------------------------------------------------------
 
     def _share(self) -> int:
-        """
-        Leave items for the other workers when few are left.
-        """
+        """Leave items for the other workers when few are left."""
         if self.more:
             return LARGEST
         return max(1, -(-len(self.waiting) // max(1, self.limit // 2)))
@@ -294,30 +280,22 @@ class Batcher:
     # -- events of batches ---------------------------------------------------------
 
     def handle_started(self, batch: Batch, started: Started) -> None:
-        """
-        Note which items of *batch* may have run.
-        """
+        """Note which items of *batch* may have run."""
         batch.started = max(batch.started, started.count)
 
     def handle_items(self, batch: Batch, item: Item) -> None:
-        """
-        Settle the items of *batch* whose outcomes have come.
-        """
+        """Settle the items of *batch* whose outcomes have come."""
         outcomes = open_items(batch.opener, item.sealed)
         tags = batch.tags[item.first : item.first + item.count]
         batch.done = item.first + item.count
         self._settle(batch.items[item.first : batch.done], tags, outcomes)
 
     def handle_returned(self, batch: Batch, returned: Returned) -> None:
-        """
-        Launch the items again that the worker has not started.
-        """
+        """Launch the items again that the worker has not started."""
         self._take_back(batch, returned.first)
 
     def handle_exited(self, batch: Batch, exited: Exited) -> None:
-        """
-        Settle the items of *batch* that have no outcome yet.
-        """
+        """Settle the items of *batch* that have no outcome yet."""
         self.running.discard(batch)
         # An execution refers to its sink: this ends the cycle.
         batch.execution = None
@@ -349,9 +327,7 @@ class Batcher:
         )
 
     def _settle(self, items: list[Any], tags: list[Any], outcomes: list[ItemOutcome]) -> None:
-        """
-        Deliver the outcomes of items, but for those that are run again.
-        """
+        """Deliver the outcomes of items, but for those that are run again."""
         policy = self.launcher.policy
         if not policy.retries:
             self._hand_out(items, tags, outcomes)
@@ -374,9 +350,7 @@ class Batcher:
         self._deliver(tags, outcomes)
 
     def _take_back(self, batch: Batch, first: int) -> None:
-        """
-        Put items that the worker has not started back in front of those that wait.
-        """
+        """Put items that the worker has not started back in front of those that wait."""
         pairs = zip(batch.items[first : batch.end], batch.tags[first : batch.end], strict=True)
         self.waiting.extendleft(reversed(list(pairs)))
         batch.end = min(batch.end, first)
@@ -399,9 +373,7 @@ class Batcher:
 
 
 class Separation:
-    """
-    Finds out how many of the items that wait may be in one batch.
-    """
+    """Finds out how many of the items that wait may be in one batch."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -409,9 +381,7 @@ class Separation:
         self._ahead = most
 
     def count(self, waiting: deque[Any], count: int) -> int:
-        """
-        Return how many of the next *count* items in *waiting* may be in one batch.
-        """
+        """Return how many of the next *count* items in *waiting* may be in one batch."""
         count = min(count, self._ahead)
         calls = [
             (*args, *kwargs.values()) if kwargs else args
@@ -455,9 +425,7 @@ class Pace:
         self._launching: float | None = None
 
     def slow_down(self, most: float = 1.0) -> None:
-        """
-        Make the next batch no larger than *most*.
-        """
+        """Make the next batch no larger than *most*."""
         self.size = max(1.0, min(self.size, most))
 
     def learn(self, count: int, launched: float, ended: float, *, running: int) -> None:
@@ -473,9 +441,7 @@ class Pace:
     def learn_started(
         self, count: int, launched: float, started: float, ended: float, *, running: int
     ) -> None:
-        """
-        Learn from *count* items that ended, the first of which began at *started*.
-        """
+        """Learn from *count* items that ended, the first of which began at *started*."""
         self.tells_starts = True
         # A launch that waited for another batch took longer than launching does.
         launching = started - launched

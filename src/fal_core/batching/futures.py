@@ -1,6 +1,4 @@
-"""
-``submit``: calls whose results are futures.
-"""
+"""``submit``: calls whose results are futures."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ class SubmittedFuture(CallFuture):
         self.submitter.withdraw(self)
 
     def running(self) -> bool:
-        """
-        Tell whether the host runs the call.
-        """
+        """Tell whether the host runs the call."""
         return not self.done() and self.submitter.runs(self)
 
 
@@ -64,9 +60,7 @@ class Submitter:
         self.abandon()
 
     def abandon(self) -> None:
-        """
-        Begin without calls, in a forked child: those there are belong to the parent.
-        """
+        """Begin without calls, in a forked child: those there are belong to the parent."""
         self._lock = threading.RLock()
         self._settled: list[tuple[SubmittedFuture, ItemOutcome]] = []
         # How many futures are being settled, whose callbacks may not have begun.
@@ -80,16 +74,12 @@ class Submitter:
         return Batcher(launcher, self._take, self._deliver, is_wanted=wanted)
 
     def count(self) -> int:
-        """
-        Return how many calls are under way and were not cancelled, or are being settled.
-        """
+        """Return how many calls are under way and were not cancelled, or are being settled."""
         with self._lock:
             return len(self._under_way()) + len(self._settled) + self._settling
 
     def cancel(self) -> None:
-        """
-        Cancel all calls.
-        """
+        """Cancel all calls."""
         with self._lock:
             futures = self._under_way()
         for future in futures:
@@ -102,18 +92,14 @@ class Submitter:
         return [future for future in futures if not future.done()]
 
     def submit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> SubmittedFuture:
-        """
-        Queue a call, and launch it if the host can take another.
-        """
+        """Queue a call, and launch it if the host can take another."""
         future = SubmittedFuture()
         future.submitter = self
         self.enqueue(future, args, kwargs)
         return future
 
     def enqueue(self, future: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """
-        Queue the call of *future*, and launch it if the host can take another.
-        """
+        """Queue the call of *future*, and launch it if the host can take another."""
         batcher = self._batcher
         with self._lock:
             if not self._is_waited_for:
@@ -130,9 +116,7 @@ class Submitter:
             self._settle()
 
     def runs(self, future: SubmittedFuture) -> bool:
-        """
-        Tell whether the host runs the call of *future*.
-        """
+        """Tell whether the host runs the call of *future*."""
         with self._lock:
             for batch in self._batcher.running:
                 if batch.runs:
@@ -143,17 +127,13 @@ class Submitter:
             return False
 
     def withdraw(self, future: SubmittedFuture) -> None:
-        """
-        Take the call of *future* out of the queue, or end it, but not others of its launch.
-        """
+        """Take the call of *future* out of the queue, or end it, but not others of its launch."""
         self._stop_deadline(future)
         with self._lock:
             self._withdraw(future)
 
     def _cancel_alone(self, batch: Batch) -> None:
-        """
-        End *batch* if none of its remaining items is wanted.
-        """
+        """End *batch* if none of its remaining items is wanted."""
         if batch.cancelled or batch.execution is None or batch.done >= batch.end:
             return
         # What is not wanted stays so: no item is looked at twice.
@@ -177,9 +157,7 @@ class Submitter:
         self._settle()
 
     def _time_out(self, future: SubmittedFuture) -> None:
-        """
-        End the call of *future*, or take it out of the queue, as its time is up.
-        """
+        """End the call of *future*, or take it out of the queue, as its time is up."""
         with self._lock:
             if future.done() or future.deadline is None:
                 return
@@ -221,9 +199,7 @@ class Submitter:
         self._settled.extend(zip(tags, outcomes, strict=True))
 
     def _settle(self) -> None:
-        """
-        Give futures their outcomes, without the lock: callbacks may submit.
-        """
+        """Give futures their outcomes, without the lock: callbacks may submit."""
         with self._lock:
             settled, self._settled = self._settled, []
             self._settling += len(settled)

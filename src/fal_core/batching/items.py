@@ -1,6 +1,4 @@
-"""
-The items of batches: their arguments, and their outcomes.
-"""
+"""The items of batches: their arguments, and their outcomes."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ ItemOutcome = tuple[int, Any]
 
 
 def open_items(opener: Opener, sealed: Sealed) -> list[ItemOutcome]:
-    """
-    Open the outcomes that an event of a batch carries.
-    """
+    """Open the outcomes that an event of a batch carries."""
     outcomes: list[ItemOutcome] = opener.open_value(sealed)
     if any(map(itemgetter(0), outcomes)):
         return [_open_item(opener, kind, value) for kind, value in outcomes]

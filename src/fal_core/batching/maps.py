@@ -1,6 +1,4 @@
-"""
-``map``: calls for many items, of which a bounded number is under way.
-"""
+"""``map``: calls for many items, of which a bounded number is under way."""
 
 from __future__ import annotations
 
@@ -123,9 +121,7 @@ class Mapped(Iterator[Any]):
         raise StopIteration
 
     def close(self) -> None:
-        """
-        End the calls that run and take no more items.
-        """
+        """End the calls that run and take no more items."""
         self._closed = True
         self._inputs = None
         self._batcher.waiting.clear()
@@ -153,9 +149,7 @@ class Mapped(Iterator[Any]):
             self._come.extend(outcomes)
 
     def _advance(self) -> None:
-        """
-        Take items, launch them, and wait for an event if there is nothing else to do.
-        """
+        """Take items, launch them, and wait for an event if there is nothing else to do."""
         self._take_inputs()
         self._batcher.more = self._inputs is not None
         self._batcher.launch_waiting()

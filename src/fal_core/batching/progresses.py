@@ -1,6 +1,4 @@
-"""
-Progress of maps: how many items have ended, shown while it runs.
-"""
+"""Progress of maps: how many items have ended, shown while it runs."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ _INTERVAL = 0.1
 
 
 def count_items(iterables: Iterable[Iterable[object]]) -> int | None:
-    """
-    Return how many items a map over *iterables* has. None where one does not say.
-    """
+    """Return how many items a map over *iterables* has. None where one does not say."""
     sizes = [len(each) if isinstance(each, Sized) else None for each in iterables]
     known = [size for size in sizes if size is not None]
     return min(known) if known and len(known) == len(sizes) else None
@@ -47,9 +43,7 @@ class MapProgress:
         self._closed = False
 
     def add(self, outcomes: Iterable[ItemOutcome]) -> None:
-        """
-        Count items that have ended, and show how many have.
-        """
+        """Count items that have ended, and show how many have."""
         for kind, _ in outcomes:
             self._done += 1
             self._failed += kind == RAISED
@@ -59,9 +53,7 @@ class MapProgress:
             self._show(now - self._began)
 
     def close(self) -> None:
-        """
-        Show for the last time how many items have ended, if any has, and how long it took.
-        """
+        """Show for the last time how many items have ended, if any has, and how long it took."""
         if self._closed or not self._done:
             return
         self._closed = True
@@ -73,9 +65,7 @@ class MapProgress:
         print_log(Log(self.describe(took), "INFO", "BRIDGE"))
 
     def describe(self, took: float) -> str:
-        """
-        Return how far the map is after *took* seconds.
-        """
+        """Return how far the map is after *took* seconds."""
         total = "" if self._total is None else f" of {self._total}"
         failed = f" ({self._failed} failed)" if self._failed else ""
         line = f"{self._name}: {self._done}{total}{failed} in {show_seconds(took)}"

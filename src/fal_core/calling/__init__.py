@@ -1,6 +1,4 @@
-"""
-Calling: one call of a function, from its declaration to its result.
-"""
+"""Calling: one call of a function, from its declaration to its result."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Following detached work from another process.
-"""
+"""Following detached work from another process."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_core.spawns import SpawnInfo
 
 
 class Launches(Protocol):
-    """
-    An isolated function, as far as its calls are followed.
-    """
+    """An isolated function, as far as its calls are followed."""
 
     def make_launcher(self) -> Launcher: ...
 
@@ -65,9 +61,7 @@ def attach(
 
 
 def _answer(host: Host[Any, Any], call: HomeCall, sink: OpeningSink) -> None:
-    """
-    Answer a call that a function makes which this process does not know.
-    """
+    """Answer a call that a function makes which this process does not know."""
     from fal_core.calling.home_calls import answer_home_call
 
     seal = SimpleNamespace(name="the detached call", by_value=None, classes=frozenset())

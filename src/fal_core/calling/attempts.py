@@ -1,6 +1,4 @@
-"""
-Attempts: making a call again after its host has failed.
-"""
+"""Attempts: making a call again after its host has failed."""
 
 from __future__ import annotations
 
@@ -52,15 +50,11 @@ class Retries:
         self._retry_on = retry_on
 
     def heed_raised(self) -> bool:
-        """
-        Tell whether it matters what the function has raised.
-        """
+        """Tell whether it matters what the function has raised."""
         return bool(self._left and self._retry_on)
 
     def allow(self, error: BaseException | None) -> bool:
-        """
-        Tell whether the call may be made again after *error*.
-        """
+        """Tell whether the call may be made again after *error*."""
         if isinstance(error, HostError):
             # That of a node is the cause of the error of its call.
             is_final = isinstance(error, _FINAL) or isinstance(error.__cause__, _FINAL)
@@ -72,9 +66,7 @@ class Retries:
         return self._left > 0 and isinstance(error, self._retry_on)
 
     def take(self, error: BaseException | None) -> bool:
-        """
-        Take one attempt, if the call may be made again after *error*.
-        """
+        """Take one attempt, if the call may be made again after *error*."""
         if not self.allow(error):
             return False
         self._left -= 1
@@ -117,9 +109,7 @@ class Attempts(LateExecution):
         self._attempt: _Attempt | None = None
 
     def begin(self) -> None:
-        """
-        Launch the call, as often as that fails and may be tried again.
-        """
+        """Launch the call, as often as that fails and may be tried again."""
         while True:
             attempt = self._attempt = _Attempt(self, self._sink)
             try:
@@ -138,9 +128,7 @@ class Attempts(LateExecution):
             return
 
     def begin_again(self, error: BaseException | None) -> bool:
-        """
-        Begin another attempt, if the one that has ended with *error* may be followed by one.
-        """
+        """Begin another attempt, if the one that has ended with *error* may be followed by one."""
         if self.has_results or self.cancelled or not self.retries.take(error):
             self._attempt = None
             return False
@@ -169,9 +157,7 @@ class Attempts(LateExecution):
 
 
 class _Flag:
-    """
-    An event for one thread that waits, which costs next to nothing if none does.
-    """
+    """An event for one thread that waits, which costs next to nothing if none does."""
 
     __slots__ = ("_event", "_is_set")
 
@@ -194,9 +180,7 @@ class _Flag:
 
 
 class _Attempt(SinkAround):
-    """
-    The sink of one attempt: passes on what does not lead to another one.
-    """
+    """The sink of one attempt: passes on what does not lead to another one."""
 
     def __init__(self, attempts: Attempts, sink: Sink) -> None:
         super().__init__(sink)

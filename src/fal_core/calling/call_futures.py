@@ -1,6 +1,4 @@
-"""
-Futures of calls.
-"""
+"""Futures of calls."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ class CallbackThread:
         self.abandon()
 
     def abandon(self) -> None:
-        """
-        Begin anew in a forked child, in which the thread does not run.
-        """
+        """Begin anew in a forked child, in which the thread does not run."""
         self._lock = threading.Lock()
         self._queue: SimpleQueue[tuple[Callback, Future[Any]]] = SimpleQueue()
         self._left = 0
@@ -45,23 +41,17 @@ class CallbackThread:
         self._ident: int | None = None
 
     def count(self) -> int:
-        """
-        Return how many callbacks have not ended.
-        """
+        """Return how many callbacks have not ended."""
         return self._left
 
     def cancel(self) -> None:
-        """
-        Let the program end without them.
-        """
+        """Let the program end without them."""
         with self._lock:
             self._left = 0
             program_end.release(self)
 
     def run(self, callback: Callback, future: Future[Any]) -> None:
-        """
-        Call *callback* with *future*, after those that came before.
-        """
+        """Call *callback* with *future*, after those that came before."""
         with self._lock:
             if not self._is_started:
                 threading.Thread(
@@ -74,9 +64,7 @@ class CallbackThread:
             self._queue.put((callback, future))
 
     def wait(self) -> None:
-        """
-        Wait until the callbacks there are have ended, unless one of them asks.
-        """
+        """Wait until the callbacks there are have ended, unless one of them asks."""
         if threading.get_ident() != self._ident and self._left:
             ended = threading.Event()
             self.run(lambda _: ended.set(), Future())
@@ -114,15 +102,11 @@ class AnsweredFuture(Future[Any]):
     _settled_by: int | None = None
 
     def add_done_callback(self, fn: Callback) -> None:
-        """
-        Call *fn* with this future once the call has ended.
-        """
+        """Call *fn* with this future once the call has ended."""
         super().add_done_callback(partial(_call_back, fn))
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
-        """
-        Take the answer of the call: *value*, or *error*. It is dropped after a cancel.
-        """
+        """Take the answer of the call: *value*, or *error*. It is dropped after a cancel."""
         self._settled_by = threading.get_ident()
         try:
             if error is None:
@@ -144,9 +128,7 @@ class CallFuture(AnsweredFuture):
     """
 
     def cancel(self) -> bool:
-        """
-        Cancel the call, or end it if it runs; return False if it has ended.
-        """
+        """Cancel the call, or end it if it runs; return False if it has ended."""
         if not super().cancel():
             return False
         # Of several threads that cancel, one goes on: this is one step.
@@ -158,14 +140,10 @@ class CallFuture(AnsweredFuture):
         return True
 
     def end_call(self) -> None:
-        """
-        End the call, whose answer nobody waits for.
-        """
+        """End the call, whose answer nobody waits for."""
 
     def result(self, timeout: float | None = None) -> Any:
-        """
-        Wait for the result and return it, or raise what the function or its host raised.
-        """
+        """Wait for the result and return it, or raise what the function or its host raised."""
         __tracebackhide__ = True
         try:
             return super().result(timeout)
@@ -180,9 +158,7 @@ class CallFuture(AnsweredFuture):
             del self
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """
-        Wait for the end and return what :meth:`result` would raise; None for a result.
-        """
+        """Wait for the end and return what :meth:`result` would raise; None for a result."""
         try:
             return super().exception(timeout)
         except CancelledError:

@@ -1,6 +1,4 @@
-"""
-Deadlines: ending a call when its time is up.
-"""
+"""Deadlines: ending a call when its time is up."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ class Deadline:
         self._timer: Timer = get_event_thread().after(seconds, expire)
 
     def stop(self) -> None:
-        """
-        Let nothing happen at that moment; it may have passed.
-        """
+        """Let nothing happen at that moment; it may have passed."""
         get_event_thread().forget(self._timer)
 
     def error(self, host: str, *, queued: bool = False, detail: str = "") -> Timeout:
@@ -101,9 +97,7 @@ class TimedExecution(LateExecution, SinkAround):
         super().drive(timeout)
 
     def launched(self, inner: Execution) -> None:
-        """
-        Take note of the execution of the call, which may have ended.
-        """
+        """Take note of the execution of the call, which may have ended."""
         if not self.ended:
             self.settle(inner)
         elif self._detail:
@@ -111,9 +105,7 @@ class TimedExecution(LateExecution, SinkAround):
             try_cancel(self.host_name, inner, self._grace_at_deadline)
 
     def stop(self) -> None:
-        """
-        Forget the deadline of a call that was not launched, or has ended.
-        """
+        """Forget the deadline of a call that was not launched, or has ended."""
         if self._deadline is not None:
             self._deadline.stop()
 
@@ -211,6 +203,4 @@ def with_deadline(
 
 
 def _ignore(event: Event) -> None:
-    """
-    Take an event that comes after the last one.
-    """
+    """Take an event that comes after the last one."""

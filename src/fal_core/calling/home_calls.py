@@ -1,6 +1,4 @@
-"""
-Home calls: a function in a worker calls an isolated function of this process.
-"""
+"""Home calls: a function in a worker calls an isolated function of this process."""
 
 from __future__ import annotations
 
@@ -75,9 +73,7 @@ def _answer(call: HomeCall, sink: OpeningSink, seal: Any, asker: Asker) -> None:
 
 
 def _call(number: int, args: tuple[Any, ...], kwargs: dict[str, Any], asker: Asker) -> Any:
-    """
-    Call the function of *number*. A service is ended once *asker* is over.
-    """
+    """Call the function of *number*. A service is ended once *asker* is over."""
     if number == AT_HOME:
         return args[0](asker, *args[1:], **kwargs)
     function = find_function(number)

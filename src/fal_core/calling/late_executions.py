@@ -1,6 +1,4 @@
-"""
-Executions around an execution: how behaviour is added to a call.
-"""
+"""Executions around an execution: how behaviour is added to a call."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ class LateExecution(Driven):
 
     @property
     def drives(self) -> bool:
-        """
-        Whether driving it delivers events, as far as is known.
-        """
+        """Whether driving it delivers events, as far as is known."""
         from fal_core.sinks.breaches import drives
 
         return self.inner is None or drives(self.inner)
@@ -99,9 +95,7 @@ class LateExecution(Driven):
             raise failure
 
     def wait_until_settled(self, timeout: float | None) -> bool:
-        """
-        Wait until :meth:`settle` was called; return False after *timeout* seconds.
-        """
+        """Wait until :meth:`settle` was called; return False after *timeout* seconds."""
         with self._lock:
             if self._requests is None:
                 return True

@@ -1,6 +1,4 @@
-"""
-Launching: what all calls of one function have in common.
-"""
+"""Launching: what all calls of one function have in common."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ os.register_at_fork(after_in_child=_renew_identity)
 
 
 class Changeable(Protocol):
-    """
-    An isolated function, as far as it may change between two calls.
-    """
+    """An isolated function, as far as it may change between two calls."""
 
     @property
     def host(self) -> Host[Any, Any]: ...
@@ -176,9 +172,7 @@ class Launcher:
         )
 
     def _has_no_edits(self) -> bool:
-        """
-        Look for edits of local modules, and warn of those that this process has not loaded.
-        """
+        """Look for edits of local modules, and warn of those that this process has not loaded."""
         if self._edits is None:
             return True
         has_none = self._edits.are_none()
@@ -203,9 +197,7 @@ class Launcher:
         stream: bool = False,
         lifetime: Lifetime = "attached",
     ) -> Call:
-        """
-        Seal *arguments* and return the envelope of a call.
-        """
+        """Seal *arguments* and return the envelope of a call."""
         plain = self._seal_plain(arguments)
         if plain is not None:
             sealed = self._make_sealed(*plain)
@@ -229,9 +221,7 @@ class Launcher:
         return call
 
     def run_until(self, arguments: Any, is_over: Callable[[], bool]) -> Any:
-        """
-        Make a call and return its result; end it once *is_over* says so.
-        """
+        """Make a call and return its result; end it once *is_over* says so."""
         from fal_core.sinks.requests import request
 
         waiter = self.make_waiter()
@@ -272,9 +262,7 @@ class Launcher:
             self._check_other_python(seal)
 
     def _prepare_launches(self) -> None:
-        """
-        Look up once what each call needs.
-        """
+        """Look up once what each call needs."""
         from fal_core.calling.launches import find_launch
         from fal_core.calling.waiting import Waiter
         from fal_core.events import Sealed
@@ -324,9 +312,7 @@ class Launcher:
         self.launch: Launch = launch
 
     def _observed(self, launch: Launch) -> Launch:
-        """
-        Return *launch* with what observes calls, and with their records.
-        """
+        """Return *launch* with what observes calls, and with their records."""
         if plugins.load_plugins().has_observers:
             from fal_core.sinks.observers import launch_observed
 
@@ -360,9 +346,7 @@ class Launcher:
         return self.environment.brings_python or not self.host.capabilities.same_python
 
     def _check_other_python(self, seal: FunctionSeal) -> None:
-        """
-        Refuse a function that the Python of the environment could not open.
-        """
+        """Refuse a function that the Python of the environment could not open."""
         version = getattr(self.environment, "python_version", None) or ""
         sealed = seal.sealed
         # A version without its minor may turn out to be that of this Python.
@@ -376,9 +360,7 @@ class Launcher:
 
 
 def renew(call: Call) -> Call:
-    """
-    Return *call* under another id, to be launched again.
-    """
+    """Return *call* under another id, to be launched again."""
     return call.again(f"{_process}-{next(_numbers)}", call.arguments)
 
 
@@ -389,9 +371,7 @@ def _answer(seal: FunctionSeal, on: Host[..., Any], call: HomeCall, sink: Openin
 
 
 def _traceparent() -> str | None:
-    """
-    Return the W3C trace context of the caller if OpenTelemetry is in use.
-    """
+    """Return the W3C trace context of the caller if OpenTelemetry is in use."""
     if "opentelemetry.trace" not in sys.modules:
         return None
     from fal_core.sinks.observers import current_traceparent

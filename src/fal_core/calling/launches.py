@@ -91,9 +91,7 @@ class LaunchQueue:
         self._current: Callable[[], None] | None = None
 
     def put(self, launch: Callable[[], None]) -> None:
-        """
-        Make *launch* when its turn has come.
-        """
+        """Make *launch* when its turn has come."""
         if self._process != os.getpid():
             # A forked child has launches of its own, and no thread yet.
             LaunchQueue.__init__(self)
@@ -169,9 +167,7 @@ class Launching(LateExecution, SinkAround):
 
     @property
     def has_returned(self) -> bool:
-        """
-        Whether the launch has returned, or raised.
-        """
+        """Whether the launch has returned, or raised."""
         return self._done.is_set()
 
     def __call__(self, event: Event) -> None:
@@ -214,9 +210,7 @@ class Launching(LateExecution, SinkAround):
         queue.put(entry)
 
     def wait(self) -> Execution:
-        """
-        Wait until the call is launched, or has ended, and return its execution.
-        """
+        """Wait until the call is launched, or has ended, and return its execution."""
         try:
             while not self._done.wait(_LOOK):
                 if self.ended:
@@ -342,9 +336,7 @@ class Launching(LateExecution, SinkAround):
 
 
 def find_launching(execution: Execution | None) -> Launching | None:
-    """
-    Return the launch of *execution* that has not returned, if it has one.
-    """
+    """Return the launch of *execution* that has not returned, if it has one."""
     while isinstance(execution, LateExecution) and execution.inner is not None:
         execution = execution.inner
     if isinstance(execution, Launching) and not execution.has_returned:

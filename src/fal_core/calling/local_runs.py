@@ -1,6 +1,4 @@
-"""
-Local runs: calls of a function in this process, which are prepared as a worker would.
-"""
+"""Local runs: calls of a function in this process, which are prepared as a worker would."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_core.declaring.vocabulary import structure_host_options
 
 
 class Declared(Protocol):
-    """
-    An isolated function, as far as it is run here.
-    """
+    """An isolated function, as far as it is run here."""
 
     @property
     def declaration(self) -> Declaration: ...
@@ -29,9 +25,7 @@ class Declared(Protocol):
 
 
 class LocalRuns:
-    """
-    The calls of one function in this process.
-    """
+    """The calls of one function in this process."""
 
     def __init__(self) -> None:
         # The setup of a function may run the function itself.
@@ -39,9 +33,7 @@ class LocalRuns:
         self._prepared: tuple[Callable[[], Any], Any] | None = None
 
     def run(self, function: Declared, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """
-        Run the declared function here; its ``setup_function`` runs once, before the first run.
-        """
+        """Run the declared function here; its ``setup_function`` runs once, before the first run."""
         declaration = function.declaration
         if declaration.options.gateway.get("serve"):
             if args:

@@ -1,6 +1,4 @@
-"""
-Isolated methods: an isolated function that is accessed through an instance.
-"""
+"""Isolated methods: an isolated function that is accessed through an instance."""
 
 from __future__ import annotations
 
@@ -48,17 +46,13 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
 
     @begins_at_caller
     def __call__(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
-        """
-        Run the method on its host and wait for what it returns.
-        """
+        """Run the method on its host and wait for what it returns."""
         result: ReturnT = self.__func__(self.__self__, *args, **kwargs)
         return result
 
     @begins_at_caller
     def submit(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> Future[ReturnT]:
-        """
-        Queue a call and return the future of its result.
-        """
+        """Queue a call and return the future of its result."""
         future: Future[ReturnT] = self.__func__.submit(self.__self__, *args, **kwargs)
         return future
 
@@ -75,9 +69,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
 
     @begins_at_caller
     def spawn(self, /, *args: Any, **kwargs: Any) -> SpawnInfo[Any]:
-        """
-        Start a call and return at once; its lines are queued, not printed.
-        """
+        """Start a call and return at once; its lines are queued, not printed."""
         info: SpawnInfo[Any] = self.__func__.spawn(self.__self__, *args, **kwargs)
         return info
 
@@ -85,9 +77,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
     def map(
         self, *iterables: Iterable[Any], **options: Unpack[MapKeywords]
     ) -> Iterator[ReturnT]:
-        """
-        Call the method once for each item, as :meth:`IsolatedFunction.map` does.
-        """
+        """Call the method once for each item, as :meth:`IsolatedFunction.map` does."""
         if not iterables:
             # The instance alone would never come to an end. It is no mistake of this frame.
             __tracebackhide__ = True
@@ -103,16 +93,12 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         *args: ArgsT.args,
         **kwargs: ArgsT.kwargs,
     ) -> Iterator[ItemT]:
-        """
-        Run a generator method and iterate over what it yields, as it does.
-        """
+        """Run a generator method and iterate over what it yields, as it does."""
         items: Iterator[ItemT] = self.__func__.stream(self.__self__, *args, **kwargs)
         return items
 
     def run_local(self, /, *args: ArgsT.args, **kwargs: ArgsT.kwargs) -> ReturnT:
-        """
-        Run the method in this process, without an environment.
-        """
+        """Run the method in this process, without an environment."""
         __tracebackhide__ = True
         try:
             result: ReturnT = self.__func__.run_local(self.__self__, *args, **kwargs)
@@ -121,25 +107,19 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
             raise trim_to_user(error)  # noqa: B904  # the same one
 
     def check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """
-        Raise Python's ``TypeError`` if the method does not take these arguments.
-        """
+        """Raise Python's ``TypeError`` if the method does not take these arguments."""
         self.__func__.check_arguments((self.__self__, *args), kwargs)
 
     @property
     def aio(self) -> AsyncCalls[ArgsT, ReturnT]:
-        """
-        The same calls for code that runs in an event loop.
-        """
+        """The same calls for code that runs in an event loop."""
         from fal_core.aio import AsyncCalls
 
         return AsyncCalls(self)
 
     @property
     def flavour(self) -> Flavour:
-        """
-        What calling the method gives.
-        """
+        """What calling the method gives."""
         flavour: Flavour = self.__func__.flavour
         return flavour
 
@@ -151,18 +131,14 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
         on_unsupported: OnUnsupported | None = None,
         **config: Unpack[AnyKeywords],
     ) -> BoundFunction[ArgsT, ReturnT]:
-        """
-        Return this method on another *host*, or with other options.
-        """
+        """Return this method on another *host*, or with other options."""
         return BoundFunction(
             self.__func__.on(host, on_unsupported=on_unsupported, **config), self.__self__
         )
 
     @begins_at_caller
     def with_policy(self, **changes: Unpack[PolicyKeywords]) -> BoundFunction[ArgsT, ReturnT]:
-        """
-        Return this method with other timeouts, retries and the like.
-        """
+        """Return this method with other timeouts, retries and the like."""
         return BoundFunction(self.__func__.with_policy(**changes), self.__self__)
 
     @property
@@ -181,9 +157,7 @@ class BoundFunction(Generic[ArgsT, ReturnT]):
 
 
 def reduce_bound(bound: BoundFunction[..., Any]) -> tuple[Any, ...]:
-    """
-    Reduce *bound*, which the function being sealed has captured, to a stub.
-    """
+    """Reduce *bound*, which the function being sealed has captured, to a stub."""
     from fal_core_worker.opening.stubs import BoundStub
 
     return BoundStub, (bound.__func__, bound.__self__)

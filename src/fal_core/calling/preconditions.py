@@ -60,9 +60,7 @@ def refusals(
     options: HostOptions,
     gateway: Gateway,
 ) -> Iterator[FalCoreError]:
-    """
-    Yield an error for each reason why the host would not run the declared function.
-    """
+    """Yield an error for each reason why the host would not run the declared function."""
     host = declaration.host
     can = host.capabilities
     if can.kinds is not None and environment.kind not in can.kinds:
@@ -136,9 +134,7 @@ def find_unsupported(
 def warn_of_unsupported(
     declaration: Declaration, options: HostOptions, environment: Environment
 ) -> None:
-    """
-    Print once for each function which of its options its host does not act on.
-    """
+    """Print once for each function which of its options its host does not act on."""
     if declaration.policy.on_unsupported == "ignore":
         return
     host = declaration.host
@@ -185,9 +181,7 @@ def announce(
 
 
 def refuse_detached(host: Host[..., Any]) -> UnsupportedError | None:
-    """
-    Return why no detached work can be spawned on *host*; None if it can.
-    """
+    """Return why no detached work can be spawned on *host*; None if it can."""
     if host.capabilities.detach:
         return None
     return UnsupportedError(host.name, "detach work from its caller")
@@ -212,9 +206,7 @@ def _warn(sentence: str) -> None:
 
 
 def _untold(function: Any, host: str, names: Iterable[str]) -> tuple[str, ...]:
-    """
-    Return those of *names* that no warning was printed for, and note that one is now.
-    """
+    """Return those of *names* that no warning was printed for, and note that one is now."""
     try:
         told = _told.setdefault(function, set())
     except TypeError:
@@ -226,9 +218,7 @@ def _untold(function: Any, host: str, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _python_of(environment: Environment) -> str:
-    """
-    Return the version of Python that *environment* wants, as in ``3.11``.
-    """
+    """Return the version of Python that *environment* wants, as in ``3.11``."""
     version: str | None = getattr(environment, "python_version", None)
     return version or THIS_PYTHON
 
@@ -240,9 +230,7 @@ def _said(kinds: frozenset[str]) -> str:
 
 
 def _written_in(declaration: Declaration) -> str:
-    """
-    Return where the kind was declared, and what to write there, as a sentence.
-    """
+    """Return where the kind was declared, and what to write there, as a sentence."""
     code = getattr(declaration.raw_func, "__code__", None)
     place = "" if code is None else f"In {code.co_filename}, line {code.co_firstlineno}, "
     write = "write 'virtualenv', with the packages that it imports as requirements=[…]."
@@ -250,9 +238,7 @@ def _written_in(declaration: Declaration) -> str:
 
 
 def _origin(declaration: Declaration, options: HostOptions) -> str | None:
-    """
-    Return the file of the function if it names secrets, which may lie beside it.
-    """
+    """Return the file of the function if it names secrets, which may lie beside it."""
     if not options.secrets or declaration.raw_func is None:
         return None
     # It imports cloudpickle, which others do while a worker starts.

@@ -49,19 +49,13 @@ class Work(Protocol):
     is_quiet: bool
 
     def count(self) -> int:
-        """
-        Return how many calls there are.
-        """
+        """Return how many calls there are."""
 
     def cancel(self) -> None:
-        """
-        Cancel them all.
-        """
+        """Cancel them all."""
 
     def abandon(self) -> None:
-        """
-        Forget them, in a forked child: they are the parent's.
-        """
+        """Forget them, in a forked child: they are the parent's."""
 
 
 @attrs.frozen(kw_only=True)
@@ -85,9 +79,7 @@ class Ending:
     is_application: bool
 
     def sentences(self, count: int) -> str:
-        """
-        Return what ends, and what to do about it, for *count* such calls.
-        """
+        """Return what ends, and what to do about it, for *count* such calls."""
         what = "service" if self.is_service else "call"
         if count == 1:
             ends = f"Spawned {what} {self.name!r} ends"
@@ -104,9 +96,7 @@ class Ending:
 
 
 class ProgramEnd:
-    """
-    What this process does about its calls when the program ends.
-    """
+    """What this process does about its calls when the program ends."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -139,16 +129,12 @@ class ProgramEnd:
 
     @staticmethod
     def is_past() -> bool:
-        """
-        Tell whether no thread is waited for any more, as in what atexit calls.
-        """
+        """Tell whether no thread is waited for any more, as in what atexit calls."""
         main = threading.main_thread()
         return not main.is_alive() and threading.get_ident() == main.ident
 
     def release(self, work: Work) -> None:
-        """
-        Wait for *work* no longer: its calls have ended.
-        """
+        """Wait for *work* no longer: its calls have ended."""
         with self._changed:
             self._work.pop(id(work), None)
             if not self._work:
@@ -177,9 +163,7 @@ class ProgramEnd:
                 self._thread = threading.current_thread()
 
     def _wait_for_all(self) -> None:
-        """
-        Wait for all work, now that the program has ended; Ctrl-C cancels it.
-        """
+        """Wait for all work, now that the program has ended; Ctrl-C cancels it."""
         # Python reports through this hook what its main thread raises from now on.
         before = sys.unraisablehook
 
@@ -224,9 +208,7 @@ class ProgramEnd:
     # -- spawned calls -----------------------------------------------------------------
 
     def name_at_end(self, info: SpawnInfo, ending: Ending) -> None:
-        """
-        Name the call of *info* if it is still under way when the program ends.
-        """
+        """Name the call of *info* if it is still under way when the program ends."""
         assert info.future is not None
         if not self._names_spawned:
             self._names_spawned = True
@@ -246,9 +228,7 @@ class ProgramEnd:
     # -- forks -------------------------------------------------------------------------
 
     def forget(self) -> None:
-        """
-        Begin anew in a forked child, whose calls all are its parent's.
-        """
+        """Begin anew in a forked child, whose calls all are its parent's."""
         works, spawned = self._work, self._spawned
         self._changed = threading.Condition()
         self._work, self._spawned, self._thread = {}, {}, None

@@ -1,6 +1,4 @@
-"""
-Serving: what the call of a served function runs.
-"""
+"""Serving: what the call of a served function runs."""
 
 from __future__ import annotations
 
@@ -80,17 +78,13 @@ def check_arguments(name: str, arguments: Any) -> None:
 
 
 def extend_environment(environment: Environment, server: Server) -> Environment:
-    """
-    Return *environment* with what *server* needs, where it does not ask for it itself.
-    """
+    """Return *environment* with what *server* needs, where it does not ask for it itself."""
     missing = missing_requirements(environment, server)
     return environment.extend(missing) if missing else environment
 
 
 def missing_requirements(environment: Environment, server: Server) -> tuple[str, ...]:
-    """
-    Return what *server* needs and *environment* does not ask for.
-    """
+    """Return what *server* needs and *environment* does not ask for."""
     asked = set()
     for entry in getattr(environment, "requirements", None) or ():
         for requirement in (entry,) if isinstance(entry, str) else entry:

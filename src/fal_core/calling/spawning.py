@@ -1,6 +1,4 @@
-"""
-Spawning: starting a call that runs while its caller goes on.
-"""
+"""Spawning: starting a call that runs while its caller goes on."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_core.tracebacks.trimming import trim
 
 
 class SpawnFuture(CallFuture):
-    """
-    The future of a spawned call.
-    """
+    """The future of a spawned call."""
 
     execution: Execution | None = None
     host = ""
@@ -32,15 +28,11 @@ class SpawnFuture(CallFuture):
     has_begun = False
 
     def running(self) -> bool:
-        """
-        Tell whether the host runs the call.
-        """
+        """Tell whether the host runs the call."""
         return self.has_begun and not self.done()
 
     def ask(self, method: Callable[..., object], *arguments: Any) -> None:
-        """
-        Call a *method* of the execution; what it raises names the host.
-        """
+        """Call a *method* of the execution; what it raises names the host."""
         request(self.host, method, *arguments)
 
     def end_call(self) -> None:
@@ -49,9 +41,7 @@ class SpawnFuture(CallFuture):
 
 
 class SpawnSink(UnattendedSink):
-    """
-    Fills a :class:`SpawnInfo` from the events of its call.
-    """
+    """Fills a :class:`SpawnInfo` from the events of its call."""
 
     def __init__(
         self,

@@ -1,6 +1,4 @@
-"""
-Streams: what a generator function yields, as it yields it.
-"""
+"""Streams: what a generator function yields, as it yields it."""
 
 from __future__ import annotations
 
@@ -87,9 +85,7 @@ class Stream(Iterator[Any]):
         )
 
     def close(self) -> None:
-        """
-        End the function and take no more items.
-        """
+        """End the function and take no more items."""
         if not self._ended:
             self._ended = True
             try_cancel(self._host, self.execution, self._grace)
@@ -106,18 +102,14 @@ class Stream(Iterator[Any]):
 
 
 def refuse_to_send(host: str) -> UnsupportedError:
-    """
-    Return the error for a value that a running generator is to be sent.
-    """
+    """Return the error for a value that a running generator is to be sent."""
     return UnsupportedError(
         host, "send a value into a running generator", "Pass what it needs as arguments."
     )
 
 
 class _StreamSink(UnattendedSink):
-    """
-    Queues the events of a stream, without keeping the stream itself alive.
-    """
+    """Queues the events of a stream, without keeping the stream itself alive."""
 
     def __init__(
         self,

@@ -1,6 +1,4 @@
-"""
-Waiting for a call on the thread that makes it.
-"""
+"""Waiting for a call on the thread that makes it."""
 
 from __future__ import annotations
 
@@ -120,9 +118,7 @@ class Waiter(OpeningSink, Driver):
             raise
 
     def _drain(self, execution: Execution) -> bool:
-        """
-        Let a service end. Return False if it is interrupted meanwhile.
-        """
+        """Let a service end. Return False if it is interrupted meanwhile."""
         try:
             print(
                 "Ending; requests that run may finish. Ctrl-C again ends it at once.",
@@ -139,9 +135,7 @@ class Waiter(OpeningSink, Driver):
         return True
 
     def wait_until(self, execution: Execution, timeout: float | None) -> bool:
-        """
-        Wait for the end of the call, at most *timeout* seconds; return whether it has come.
-        """
+        """Wait for the end of the call, at most *timeout* seconds; return whether it has come."""
         until = None if timeout is None else time.monotonic() + timeout
         if isinstance(execution, Driven):
             execution.drive(timeout)
@@ -151,9 +145,7 @@ class Waiter(OpeningSink, Driver):
         return self.exited is not None
 
     def _wait_for_others(self, timeout: float | None) -> None:
-        """
-        Wait for the end while another thread delivers the events.
-        """
+        """Wait for the end while another thread delivers the events."""
         from fal_core.sinks.breaches import (
             NOT_DRIVEN,
             PATIENCE,

@@ -1,6 +1,4 @@
-"""
-Capacities: what the machines of a host have, for programs that choose among hosts.
-"""
+"""Capacities: what the machines of a host have, for programs that choose among hosts."""
 
 from fal_core.capacities.nodes import Capacity, CountingHost, NodeCapacity
 

@@ -1,6 +1,4 @@
-"""
-What the machines of a host have, and the hosts that tell.
-"""
+"""What the machines of a host have, and the hosts that tell."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ class NodeCapacity:
     gpu_model: str | None = None
 
     def has(self, machine: Machine) -> bool:
-        """
-        Return whether it can be a machine of such a type.
-        """
+        """Return whether it can be a machine of such a type."""
         if machine.gpus > self.gpus:
             return False
         model = machine.gpu_model if machine.gpus else None
@@ -65,15 +61,11 @@ class Capacity:
     free_gpus: float | None = None
 
     def has(self, machine: Machine) -> bool:
-        """
-        Return whether one of them can be a machine of such a type.
-        """
+        """Return whether one of them can be a machine of such a type."""
         return any(node.has(machine) for node in self.nodes)
 
     def has_free(self, machine: Machine) -> bool:
-        """
-        Return whether there is room for one at present, as far as is known.
-        """
+        """Return whether there is room for one at present, as far as is known."""
         cpus, gpus = self.free_cpus, self.free_gpus
         return (cpus is None or cpus >= (machine.cpus or 1)) and (
             gpus is None or gpus >= machine.gpus
@@ -81,9 +73,7 @@ class Capacity:
 
 
 class CountingHost(ABC):
-    """
-    A :class:`Host` that tells what its machines have.
-    """
+    """A :class:`Host` that tells what its machines have."""
 
     @abstractmethod
     def read_capacity(self) -> Capacity:

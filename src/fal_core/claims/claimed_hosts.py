@@ -1,6 +1,4 @@
-"""
-Claimed hosts: those that run calls on devices which somebody else has claimed.
-"""
+"""Claimed hosts: those that run calls on devices which somebody else has claimed."""
 
 from __future__ import annotations
 

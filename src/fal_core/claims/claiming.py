@@ -1,6 +1,4 @@
-"""
-Claiming: all the devices that a call asks for, or none.
-"""
+"""Claiming: all the devices that a call asks for, or none."""
 
 from __future__ import annotations
 
@@ -70,9 +68,7 @@ class Claim:
 
     @property
     def variables(self) -> dict[str, str]:
-        """
-        The environment variables by which a process uses these devices and no others.
-        """
+        """The environment variables by which a process uses these devices and no others."""
         if not self.is_known:
             return {}
         return {
@@ -81,9 +77,7 @@ class Claim:
         }
 
     def release(self) -> None:
-        """
-        Give up the claim in this process.
-        """
+        """Give up the claim in this process."""
         for descriptor in self.descriptors:
             release(descriptor)
 
@@ -199,9 +193,7 @@ class _Waiting:
 
     @property
     def wanted(self) -> str:
-        """
-        What is waited for, in words.
-        """
+        """What is waited for, in words."""
         return " or ".join(map(str, self.wants))
 
     def _pause(self, seconds: float) -> None:
@@ -257,9 +249,7 @@ def _claim_all(directory: int, want: Want, devices: Sequence[Device]) -> Claim |
 
 
 def _lock(directory: int, device: Device) -> list[int] | None:
-    """
-    Lock one device; None if it is held, or a slice of it is, or what it is a slice of.
-    """
+    """Lock one device; None if it is held, or a slice of it is, or what it is a slice of."""
     held: list[int] = []
     if device.parent is not None:
         # Holders of slices share what these are slices of, and nobody gets the whole.
@@ -278,9 +268,7 @@ def _lock(directory: int, device: Device) -> list[int] | None:
 
 @contextmanager
 def _gate(directory: int) -> Iterator[None]:
-    """
-    Let others wait that would take the same devices in another order, and get none.
-    """
+    """Let others wait that would take the same devices in another order, and get none."""
     until = time.monotonic() + _GATE_PATIENCE
     gate = lock_file(directory, _GATE, shared=False)
     while gate is None and time.monotonic() < until:

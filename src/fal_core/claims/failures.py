@@ -1,6 +1,4 @@
-"""
-Failures of claims.
-"""
+"""Failures of claims."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Holders: who has the devices that a call waits for, in words.
-"""
+"""Holders: who has the devices that a call waits for, in words."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_core.reprs import show_size
 
 
 def this_process() -> str:
-    """
-    Return what others are told of this process while it holds a device.
-    """
+    """Return what others are told of this process while it holds a device."""
     import getpass
 
     try:
@@ -31,18 +27,14 @@ def this_process() -> str:
 def holders_of(
     directory: int, wants: Sequence[Want], devices: Sequence[Device]
 ) -> tuple[str, ...]:
-    """
-    Return a sentence for each device that would do for *wants* and that others hold.
-    """
+    """Return a sentence for each device that would do for *wants* and that others hold."""
     fitting = {device.uuid: device for want in wants for device in want.fitting(devices)}
     held = ((device, _holder(directory, device)) for device in fitting.values())
     return tuple(f"{named(device)} is held by {who}." for device, who in held if who)
 
 
 def use_of(device: Device) -> str:
-    """
-    Return a sentence about who uses *device* without a claim.
-    """
+    """Return a sentence about who uses *device* without a claim."""
     who = ", ".join(map(str, device.processes[:5]))
     plural = "es" if len(device.processes) > 1 else ""
     by = f" by process{plural} {who}" if who else ""
@@ -54,16 +46,12 @@ def use_of(device: Device) -> str:
 
 
 def named(device: Device) -> str:
-    """
-    Return how *device* is named to people.
-    """
+    """Return how *device* is named to people."""
     return f"{device.name} ({device.uuid})"
 
 
 def _holder(directory: int, device: Device) -> str:
-    """
-    Return who holds *device*, as its file says. Empty if nobody does.
-    """
+    """Return who holds *device*, as its file says. Empty if nobody does."""
     if _is_free(directory, device.uuid, shared=False):
         if device.parent is None or _is_free(directory, device.parent, shared=True):
             return ""

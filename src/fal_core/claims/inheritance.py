@@ -1,6 +1,4 @@
-"""
-Inheritance: a claim that a process makes for another one, which it starts.
-"""
+"""Inheritance: a claim that a process makes for another one, which it starts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Missing devices: options that ask for what this machine does not have.
-"""
+"""Missing devices: options that ask for what this machine does not have."""
 
 from __future__ import annotations
 

@@ -86,9 +86,7 @@ def open_directory() -> Iterator[int]:
 
 
 def _share(descriptor: int, path: Path) -> None:
-    """
-    Let all users make files in a directory of this user's own.
-    """
+    """Let all users make files in a directory of this user's own."""
     for _ in range(_TRIES):
         found = os.fstat(descriptor)
         if found.st_mode & _SHARED == _SHARED:
@@ -154,25 +152,19 @@ def lock_file(directory: int, name: str, *, shared: bool) -> int | None:
 
 
 def release(descriptor: int) -> None:
-    """
-    Close the descriptor of a lock. The lock is released with its last copy.
-    """
+    """Close the descriptor of a lock. The lock is released with its last copy."""
     if descriptor in _held:
         _held.discard(descriptor)
         os.close(descriptor)
 
 
 def adopt(descriptor: int) -> None:
-    """
-    Take note of a lock that this process has inherited, and gives up with :func:`release`.
-    """
+    """Take note of a lock that this process has inherited, and gives up with :func:`release`."""
     _held.add(descriptor)
 
 
 def write_holder(descriptor: int, text: str) -> None:
-    """
-    Write who holds the lock into its file, for those who wait for it.
-    """
+    """Write who holds the lock into its file, for those who wait for it."""
     if os.fstat(descriptor).st_nlink != 1:
         # It has another name, perhaps that of a file of the user's.
         return
@@ -187,9 +179,7 @@ def write_holder(descriptor: int, text: str) -> None:
 
 
 def read_holder(directory: int, name: str) -> str:
-    """
-    Return what the holder of a lock has written. Empty where it has not.
-    """
+    """Return what the holder of a lock has written. Empty where it has not."""
     try:
         descriptor = _open(directory, name)
     except OSError:
@@ -203,17 +193,13 @@ def read_holder(directory: int, name: str) -> str:
 
 
 def name_of(uuid: str) -> str:
-    """
-    Return the name of the file for the device *uuid*.
-    """
+    """Return the name of the file for the device *uuid*."""
     name = quote(uuid, safe="")
     return f"{name if len(name) < 200 else digest(uuid.encode())}.lock"
 
 
 def _open(directory: int, name: str) -> int:
-    """
-    Open the file *name*, which is made if there is none, without following a link.
-    """
+    """Open the file *name*, which is made if there is none, without following a link."""
     # A FIFO is not waited for.
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     while True:

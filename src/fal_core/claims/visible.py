@@ -1,6 +1,4 @@
-"""
-Visible devices: those that this process may use, as ``CUDA_VISIBLE_DEVICES`` says.
-"""
+"""Visible devices: those that this process may use, as ``CUDA_VISIBLE_DEVICES`` says."""
 
 from __future__ import annotations
 

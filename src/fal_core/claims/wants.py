@@ -1,6 +1,4 @@
-"""
-What calls ask for: so many GPUs, of a machine type or of any.
-"""
+"""What calls ask for: so many GPUs, of a machine type or of any."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ class Want:
         return sorted(fitting, key=_rank)
 
     def is_possible(self, devices: Sequence[Device]) -> bool:
-        """
-        Tell whether there are enough of *devices*, if nobody else holds any.
-        """
+        """Tell whether there are enough of *devices*, if nobody else holds any."""
         return len(self.fitting(devices)) >= self.count
 
     def _accepts(self, device: Device) -> bool:
@@ -89,7 +85,5 @@ def _rank(device: Device) -> tuple[bool, bool, int, int]:
 
 
 def is_used(device: Device) -> bool:
-    """
-    Tell whether processes use *device*, whether or not they hold it.
-    """
+    """Tell whether processes use *device*, whether or not they hold it."""
     return bool(device.processes) or (device.used or 0) > device.memory // 10

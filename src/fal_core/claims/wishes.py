@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 class Wishes:
-    """
-    The devices *uuids* that a call waits for, until the end of the context.
-    """
+    """The devices *uuids* that a call waits for, until the end of the context."""
 
     def __init__(self, uuids: Collection[str]) -> None:
         self.uuids = uuids
@@ -52,9 +50,7 @@ class Wishes:
 
 
 def wanted_devices(uuids: Collection[str]) -> set[str]:
-    """
-    Return those of the devices *uuids* that somebody waits for.
-    """
+    """Return those of the devices *uuids* that somebody waits for."""
     wanted = set()
     try:
         with open_directory() as directory:

@@ -1,6 +1,4 @@
-"""
-The command line ``fal-core``.
-"""
+"""The command line ``fal-core``."""
 
 from __future__ import annotations
 

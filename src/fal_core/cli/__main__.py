@@ -1,6 +1,4 @@
-"""
-The command line, as ``python -m fal_core.cli``.
-"""
+"""The command line, as ``python -m fal_core.cli``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-``fal-core help`` and ``fal-core version``: what is said about the program itself.
-"""
+"""``fal-core help`` and ``fal-core version``: what is said about the program itself."""
 
 from __future__ import annotations
 

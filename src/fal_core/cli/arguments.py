@@ -1,6 +1,4 @@
-"""
-Arguments: words of a command line, made into the arguments that a function takes.
-"""
+"""Arguments: words of a command line, made into the arguments that a function takes."""
 
 from __future__ import annotations
 
@@ -29,15 +27,11 @@ _BY_POSITION = (
 
 
 class ArgumentError(ValueError):
-    """
-    Arguments of the command line do not fit the function.
-    """
+    """Arguments of the command line do not fit the function."""
 
 
 class UnknownArgument(ArgumentError):
-    """
-    The function has no argument *name*.
-    """
+    """The function has no argument *name*."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -127,9 +121,7 @@ def _take_item(parameters: Parameters, value: Any) -> Arguments:
 
 
 def _take_json(parameters: Parameters, value: dict[str, Any] | list[Any]) -> Arguments:
-    """
-    Return the arguments of an object, by name, or of an array, by position.
-    """
+    """Return the arguments of an object, by name, or of an array, by position."""
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     if isinstance(value, dict):
@@ -143,9 +135,7 @@ def _take_json(parameters: Parameters, value: dict[str, Any] | list[Any]) -> Arg
 
 
 def _named(parameters: Parameters, word: str, waiting: list[str]) -> tuple[str, str]:
-    """
-    Return the name and the text of an argument given by name.
-    """
+    """Return the name and the text of an argument given by name."""
     written, equals, text = word[2:].partition("=")
     name = written.replace("-", "_")
     if equals:
@@ -208,9 +198,7 @@ class Parameters:
 
     @classmethod
     def of(cls, function: IsolatedFunction[..., Any]) -> Parameters:
-        """
-        Return the parameters of *function*, without the one that its ``setup_function`` gives.
-        """
+        """Return the parameters of *function*, without the one that its ``setup_function`` gives."""
         name = getattr(function.raw_func, "__name__", "function")
         signature = _signature(function.raw_func)
         every = list(signature.parameters.values())
@@ -264,9 +252,7 @@ class Parameters:
         return found
 
     def at(self, index: int) -> inspect.Parameter:
-        """
-        Return the parameter for the positional argument number *index*.
-        """
+        """Return the parameter for the positional argument number *index*."""
         if index < len(self.positional):
             return self.positional[index]
         if self.rest is None:
@@ -280,9 +266,7 @@ class Parameters:
 
 
 def _signature(func: Any) -> inspect.Signature:
-    """
-    Return the signature of *func*, its annotations resolved to types where possible.
-    """
+    """Return the signature of *func*, its annotations resolved to types where possible."""
     try:
         signature = signature_of(func)
     except (TypeError, ValueError):

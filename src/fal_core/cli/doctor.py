@@ -1,6 +1,4 @@
-"""
-``fal-core doctor``: what is wrong with this machine.
-"""
+"""``fal-core doctor``: what is wrong with this machine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-``fal-core executions``: detached work, which outlives the process that launched it.
-"""
+"""``fal-core executions``: detached work, which outlives the process that launched it."""
 
 from __future__ import annotations
 
@@ -161,9 +159,7 @@ def cancel(reference: str, host: str, grace: float, as_json: bool) -> None:
 
 
 def _print_statuses(statuses: Iterable[ExecutionStatus], *, with_owners: bool) -> None:
-    """
-    Print a table of detached work.
-    """
+    """Print a table of detached work."""
     rows = [
         (
             status.reference,
@@ -179,18 +175,14 @@ def _print_statuses(statuses: Iterable[ExecutionStatus], *, with_owners: bool) -
 
 
 def _state(status: ExecutionStatus) -> str:
-    """
-    Return the phase of detached work, or how it has ended.
-    """
+    """Return the phase of detached work, or how it has ended."""
     # Only the class of the error; the JSON has its sentence, and attaching raises it.
     kind = status.error.partition(":")[0]
     return (status.end or status.phase) + (f" ({kind})" if kind else "")
 
 
 def _print_lines(info: SpawnInfo, stream: Any) -> None:
-    """
-    Print the lines of detached work as they come, until it has ended.
-    """
+    """Print the lines of detached work as they come, until it has ended."""
     assert info.future is not None
     end = object()
 

@@ -1,6 +1,4 @@
-"""
-``fal-core explain``: what a host would do with a function.
-"""
+"""``fal-core explain``: what a host would do with a function."""
 
 from __future__ import annotations
 
@@ -73,9 +71,7 @@ def explain(target: str, host: str | None, as_json: bool) -> None:
 
 
 def render(explanation: Explanation) -> Iterable[str]:
-    """
-    Yield the lines that show *explanation* to a person.
-    """
+    """Yield the lines that show *explanation* to a person."""
     runs = explanation.runs
     verdict = styled(
         "runs" if runs else "does not run", sys.stdout, fg="green" if runs else "red", bold=True
@@ -107,9 +103,7 @@ def render(explanation: Explanation) -> Iterable[str]:
 
 
 def _by_package(travels: Iterable[Travel]) -> list[tuple[str, str, str]]:
-    """
-    Return a row for each package whose modules travel as source, and for each other module.
-    """
+    """Return a row for each package whose modules travel as source, and for each other module."""
     rows: dict[tuple[str, ...], list[Travel]] = {}
     for travel in travels:
         package = travel.module.partition(".")[0] if travel.how == "source" else travel.module

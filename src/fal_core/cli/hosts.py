@@ -1,6 +1,4 @@
-"""
-``fal-core hosts``: the places where functions can run.
-"""
+"""``fal-core hosts``: the places where functions can run."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for ma
 
 @click.group()
 def hosts() -> None:
-    """
-    Look at the hosts that are installed, and check them.
-    """
+    """Look at the hosts that are installed, and check them."""
 
 
 @hosts.command("list")
@@ -251,9 +247,7 @@ def check_host(
 
 
 def _summary(cls: type[Host[..., Any]]) -> str:
-    """
-    Return the first sentence of the docstring of *cls*, without its full stop.
-    """
+    """Return the first sentence of the docstring of *cls*, without its full stop."""
     text = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0]
     return " ".join(text.split()).removesuffix(".")
 

@@ -1,6 +1,4 @@
-"""
-Output of the command line: sentences, JSON, results and errors.
-"""
+"""Output of the command line: sentences, JSON, results and errors."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_core_worker.opening.exceptions import RemoteTraceback
 
 
 def is_terminal(stream: IO[str]) -> bool:
-    """
-    Tell whether *stream* is a terminal on which a line can be redrawn.
-    """
+    """Tell whether *stream* is a terminal on which a line can be redrawn."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
@@ -40,17 +36,13 @@ def styled(text: str, stream: IO[str], **style: Any) -> str:
 
 
 def complain(sentence: str, *, title: str = "Error") -> None:
-    """
-    Print *sentence* on standard error, after a title.
-    """
+    """Print *sentence* on standard error, after a title."""
     colour = "red" if title == "Error" else "yellow"
     click.echo(f"{styled(f'{title}:', sys.stderr, fg=colour, bold=True)} {sentence}", err=True)
 
 
 def is_abandoned(stream: IO[str]) -> bool:
-    """
-    Tell whether *stream* is a pipe that nobody reads any more.
-    """
+    """Tell whether *stream* is a pipe that nobody reads any more."""
     try:
         descriptor = stream.fileno()
         is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
@@ -90,17 +82,13 @@ class OutputErrors:
                 _give_up(stream)
 
     def has_raised(self, error: OSError) -> bool:
-        """
-        Tell whether *error* came from the output, or means that nobody reads it.
-        """
+        """Tell whether *error* came from the output, or means that nobody reads it."""
         if isinstance(error, BrokenPipeError) and any(map(is_abandoned, self._streams)):
             return True
         return error in self._errors
 
     def flush(self) -> None:
-        """
-        Flush both streams.
-        """
+        """Flush both streams."""
         for stream in self._streams:
             stream.flush()
 
@@ -117,9 +105,7 @@ class OutputErrors:
 
 
 def _give_up(stream: IO[str]) -> None:
-    """
-    Discard what *stream* still buffers, which Python would fail to write at its exit.
-    """
+    """Discard what *stream* still buffers, which Python would fail to write at its exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)
@@ -127,9 +113,7 @@ def _give_up(stream: IO[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """
-    Print *value* as indented JSON.
-    """
+    """Print *value* as indented JSON."""
     click.echo(json.dumps(value, indent=2, default=str))
 
 
@@ -169,17 +153,13 @@ def _fields(value: Any) -> Any:
 
 @attrs.frozen
 class ResultPrinter:
-    """
-    Prints results as text or as JSON.
-    """
+    """Prints results as text or as JSON."""
 
     stream: IO[str]
     as_json: bool = attrs.field(kw_only=True)
 
     def __call__(self, value: Any) -> None:
-        """
-        Print *value*; None is printed as JSON only.
-        """
+        """Print *value*; None is printed as JSON only."""
         if self.as_json:
             self._write(to_json(value))
         elif value is not None:
@@ -197,9 +177,7 @@ class ResultPrinter:
 
 
 def remote_traceback(error: BaseException) -> str:
-    """
-    Return the traceback of *error* from the worker; empty if it was raised here.
-    """
+    """Return the traceback of *error* from the worker; empty if it was raised here."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, RemoteTraceback):
         cause = cause.__cause__
@@ -207,9 +185,7 @@ def remote_traceback(error: BaseException) -> str:
 
 
 def report(error: FalCoreError) -> int:
-    """
-    Print what *error* says, and return the exit code for it.
-    """
+    """Print what *error* says, and return the exit code for it."""
     from fal_core.loading.targets import TargetError, TargetImportError
 
     if isinstance(error, TargetImportError) and error.traceback:
@@ -230,9 +206,7 @@ def exit_of_function(error: BaseException) -> click.exceptions.Exit | None:
 
 
 def _raised_there(error: BaseException) -> BaseException:
-    """
-    Return what the function raised, for which *error* may stand.
-    """
+    """Return what the function raised, for which *error* may stand."""
     cause = error.__cause__
     if isinstance(error, UserFunctionException) and not isinstance(cause, RemoteTraceback):
         return cause or error
@@ -240,9 +214,7 @@ def _raised_there(error: BaseException) -> BaseException:
 
 
 def _leave(error: SystemExit) -> click.exceptions.Exit:
-    """
-    Return the click exception that exits as Python does after *error*.
-    """
+    """Return the click exception that exits as Python does after *error*."""
     if error.code is None or isinstance(error.code, int):
         return click.exceptions.Exit(error.code or 0)
     click.echo(str(error.code), err=True)

@@ -1,6 +1,4 @@
-"""
-``fal-core plugins``: list the installed plugins, and begin a new one.
-"""
+"""``fal-core plugins``: list the installed plugins, and begin a new one."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for ma
 
 @click.group()
 def plugins() -> None:
-    """
-    Look at the plugins that are installed, or begin one.
-    """
+    """Look at the plugins that are installed, or begin one."""
 
 
 @plugins.command("list", short_help="List the plugins, and what is wrong with them.")

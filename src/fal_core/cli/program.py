@@ -1,6 +1,4 @@
-"""
-The program ``fal-core``: its commands and its exit codes.
-"""
+"""The program ``fal-core``: its commands and its exit codes."""
 
 from __future__ import annotations
 
@@ -84,18 +82,14 @@ ELSEWHERE: Mapping[str, str] = {
 
 
 def import_command(name: str) -> click.Command:
-    """
-    Return the command of the core that is called *name*.
-    """
+    """Return the command of the core that is called *name*."""
     module, _, attribute = COMMANDS[name].partition(":")
     command: click.Command = getattr(import_module(module), attribute)
     return command
 
 
 class LazyGroup(click.Group):
-    """
-    The commands of the core, imported when they are used, and those of plugins.
-    """
+    """The commands of the core, imported when they are used, and those of plugins."""
 
     _asked = False
 
@@ -109,9 +103,7 @@ class LazyGroup(click.Group):
         return [*COMMANDS, *sorted(self.commands)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """
-        Write the commands by section, with an example of each.
-        """
+        """Write the commands by section, with an example of each."""
         found = {}
         for name in self.list_commands(ctx):
             command = self.get_command(ctx, name)
@@ -158,9 +150,7 @@ class LazyGroup(click.Group):
             ) from None
 
     def _find_remedy(self, ctx: click.Context, name: str) -> str:
-        """
-        Return a sentence on how to get the command *name*; empty if nothing is known.
-        """
+        """Return a sentence on how to get the command *name*; empty if nothing is known."""
         from fal_core.declaring.known_options import nearest_name
         from fal_core.plugins.catalog import offered_extras
 
@@ -203,9 +193,7 @@ class LazyGroup(click.Group):
         added[name] = command
 
     def _ask_plugins(self) -> None:
-        """
-        Let plugins add their commands; one that fails is reported, and the others work.
-        """
+        """Let plugins add their commands; one that fails is reported, and the others work."""
         if self._asked:
             return
         self._asked = True
@@ -220,9 +208,7 @@ class LazyGroup(click.Group):
 
 
 def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    """
-    Print the version and exit.
-    """
+    """Print the version and exit."""
     if wanted:
         from importlib.metadata import version
 
@@ -244,9 +230,7 @@ def print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     help="Print the version and exit.",
 )
 def cli() -> None:
-    """
-    Run Python functions anywhere.
-    """
+    """Run Python functions anywhere."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -304,9 +288,7 @@ def _show(error: click.ClickException) -> None:
 
 
 def _say(error: click.ClickException) -> str:
-    """
-    Return what *error* says, as a sentence.
-    """
+    """Return what *error* says, as a sentence."""
     if not isinstance(error, click.NoSuchOption):
         return error.format_message()
     from difflib import get_close_matches

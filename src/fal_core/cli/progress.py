@@ -1,6 +1,4 @@
-"""
-Progress: what a call waits for before it runs, shown on the terminal.
-"""
+"""Progress: what a call waits for before it runs, shown on the terminal."""
 
 from __future__ import annotations
 
@@ -57,9 +55,7 @@ class Progress:
             threading.Thread(target=self._draw, name="fal-core progress", daemon=True).start()
 
     def __call__(self, event: Event) -> None:
-        """
-        Show *event*.
-        """
+        """Show *event*."""
         with self._lock:
             if isinstance(event, State):
                 self._tell_time(event.name)
@@ -73,17 +69,13 @@ class Progress:
                 self._enter("")
 
     def close(self) -> None:
-        """
-        Remove the line for good.
-        """
+        """Remove the line for good."""
         self._over.set()
         with self._lock:
             self._enter("")
 
     def _tell_time(self, state: str) -> None:
-        """
-        Print how long the environment was built, if it took a while.
-        """
+        """Print how long the environment was built, if it took a while."""
         waited = time.monotonic() - self._since
         was_building = self._words == _WORDS["building"] and state != "building"
         if self._drawing and was_building and waited >= _PATIENCE:
@@ -127,9 +119,7 @@ class Progress:
 
 @attrs.define(eq=False, slots=False)
 class ShownHost(WrapperHost[..., Any]):
-    """
-    Passes everything to *inner*, and shows the events of its calls.
-    """
+    """Passes everything to *inner*, and shows the events of its calls."""
 
     progress: Progress
 
@@ -149,9 +139,7 @@ class ShownHost(WrapperHost[..., Any]):
 
 
 class _ShownSink(CallSink):
-    """
-    Shows events, and passes on all but lines; if they cannot be shown the call is ended.
-    """
+    """Shows events, and passes on all but lines; if they cannot be shown the call is ended."""
 
     def __init__(self, progress: Progress, sink: Sink) -> None:
         self._progress = progress
@@ -182,9 +170,7 @@ class _ShownSink(CallSink):
 def shown(
     function: IsolatedFunction[..., Any], progress: Progress
 ) -> Iterator[IsolatedFunction[..., Any]]:
-    """
-    Yield *function* with its calls shown by *progress*.
-    """
+    """Yield *function* with its calls shown by *progress*."""
     other = attrs.evolve(function, host=ShownHost(function.host, progress))
     if function.raw_func is not None:
         functools.update_wrapper(other, function.raw_func, updated=())
@@ -195,9 +181,7 @@ def shown(
 
 
 def make_progress() -> Progress:
-    """
-    Return the progress line on standard error.
-    """
+    """Return the progress line on standard error."""
     return Progress(sys.stderr, print_log)
 
 

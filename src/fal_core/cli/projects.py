@@ -1,6 +1,4 @@
-"""
-Projects: the files of a new plugin, and ``fal-core new`` for those of functions.
-"""
+"""Projects: the files of a new plugin, and ``fal-core new`` for those of functions."""
 
 from __future__ import annotations
 
@@ -70,16 +68,12 @@ class Project:
 
     @property
     def distribution(self) -> str:
-        """
-        The name of its distribution.
-        """
+        """The name of its distribution."""
         return _PREFIXES.get(self.role, "") + self.name
 
     @property
     def module(self) -> str:
-        """
-        The name of its module.
-        """
+        """The name of its module."""
         return self.name.replace("-", "_")
 
     def refuse_taken(self) -> None:
@@ -110,9 +104,7 @@ class Project:
         )
 
     def fill(self, text: str) -> str:
-        """
-        Return the template *text* with the names of this project filled in.
-        """
+        """Return the template *text* with the names of this project filled in."""
         from importlib.metadata import version
 
         return Template(text).substitute(

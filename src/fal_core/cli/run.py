@@ -1,6 +1,4 @@
-"""
-``fal-core run``: call a function, and print what it returns.
-"""
+"""``fal-core run``: call a function, and print what it returns."""
 
 from __future__ import annotations
 
@@ -192,9 +190,7 @@ def run(
 def parse(
     function: IsolatedFunction[..., Any], words: tuple[str, ...], input_text: str | None
 ) -> arguments.Arguments:
-    """
-    Return the arguments on the command line; what serves requests takes its arguments of them.
-    """
+    """Return the arguments on the command line; what serves requests takes its arguments of them."""
     context = click.get_current_context()
     if function.options.gateway.get("serve"):
         if words and words[0].startswith("-"):
@@ -210,9 +206,7 @@ def parse(
 
 
 def _refusing(read: Callable[[], _T]) -> _T:
-    """
-    Return what *read* returns; arguments that do not fit are a wrong command line.
-    """
+    """Return what *read* returns; arguments that do not fit are a wrong command line."""
     context = click.get_current_context()
     try:
         return read()
@@ -228,9 +222,7 @@ def _refusing(read: Callable[[], _T]) -> _T:
 
 
 def _unknown_option(word: str) -> click.UsageError:
-    """
-    Return the error for *word*, which is no option of this command.
-    """
+    """Return the error for *word*, which is no option of this command."""
     from difflib import get_close_matches
 
     context = click.get_current_context()
@@ -246,9 +238,7 @@ def _check_mapped(
     *,
     detach: bool,
 ) -> None:
-    """
-    Check that *function* can be called for each item of an input.
-    """
+    """Check that *function* can be called for each item of an input."""
     context = click.get_current_context()
     if input_text is None or words:
         raise click.UsageError(
@@ -265,9 +255,7 @@ def _check_mapped(
 
 
 def _hint_at_option(name: str, context: click.Context) -> str:
-    """
-    Return which option of the command was meant by *name*, which no argument has.
-    """
+    """Return which option of the command was meant by *name*, which no argument has."""
     from difflib import get_close_matches
 
     options = [each for option in context.command.params for each in option.opts]
@@ -278,9 +266,7 @@ def _hint_at_option(name: str, context: click.Context) -> str:
 def call(
     function: IsolatedFunction[..., Any], given: arguments.Arguments, show: ResultPrinter
 ) -> None:
-    """
-    Call *function* and show its result, or its items as they come.
-    """
+    """Call *function* and show its result, or its items as they come."""
     args, kwargs = given
     if function.flavour.endswith("generator"):
         for item in function.stream(*args, **kwargs):
@@ -294,9 +280,7 @@ def call_all(
     items: Iterable[arguments.Arguments],
     show: ResultPrinter,
 ) -> None:
-    """
-    Call *function* for each of *items*, and show the results in their order as they come.
-    """
+    """Call *function* for each of *items*, and show the results in their order as they come."""
     from fal_core.batching.maps import Mapped
 
     results = Mapped(function.make_launcher(), arguments=items, progress=True)
@@ -311,18 +295,14 @@ def call_all(
 
 
 def start(function: IsolatedFunction[..., Any], given: arguments.Arguments) -> str:
-    """
-    Start *function* detached from this process, and return its reference.
-    """
+    """Start *function* detached from this process, and return its reference."""
     args, kwargs = given
     return function.with_policy(lifetime="detached").spawn(*args, **kwargs).reference
 
 
 @contextlib.contextmanager
 def _standard_output(*, json: bool) -> Iterator[IO[str]]:
-    """
-    Yield the stream for results; with *json*, anything else goes to standard error.
-    """
+    """Yield the stream for results; with *json*, anything else goes to standard error."""
     results = sys.stdout
     if not json:
         yield results
@@ -371,9 +351,7 @@ def measured(
 
 
 def describe(function: IsolatedFunction[..., Any], usage: Usage) -> str:
-    """
-    Return what *function* has used, in sentences.
-    """
+    """Return what *function* has used, in sentences."""
     parts = [
         f"{show_size(usage.memory)} of memory",
         f"{usage.processor_seconds:.2f} s of processors",

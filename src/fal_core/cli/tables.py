@@ -1,6 +1,4 @@
-"""
-Tables: rows of cells that fit the terminal, and break between words.
-"""
+"""Tables: rows of cells that fit the terminal, and break between words."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ def print_table(
 
 
 def find_width(stream: IO[str]) -> int | None:
-    """
-    Return how many columns a line on *stream* has. None where any number is fine.
-    """
+    """Return how many columns a line on *stream* has. None where any number is fine."""
     return shutil.get_terminal_size().columns if is_terminal(stream) else None
 
 
@@ -90,9 +86,7 @@ def fit_columns(
 
 
 def row_lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    """
-    Yield the lines of one *row*, whose cells are broken between words.
-    """
+    """Yield the lines of one *row*, whose cells are broken between words."""
     cells = [wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
     most = widths[-1]
     # A word that is longer than its column begins a line of its own.
@@ -108,9 +102,7 @@ def row_lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """
-    Return *text* in lines of *width*, broken between words alone.
-    """
+    """Return *text* in lines of *width*, broken between words alone."""
     if len(text) <= width:
         return [text]
     indent = text[: len(text) - len(text.lstrip())]
@@ -130,9 +122,7 @@ def _longest_word(text: str) -> int:
 def _records(
     headings: Sequence[str], rows: Sequence[Sequence[str]], limit: int
 ) -> Iterator[str]:
-    """
-    Yield a line for each cell of each row, after its heading.
-    """
+    """Yield a line for each cell of each row, after its heading."""
     width = max(map(len, headings))
     for number, row in enumerate(rows):
         if number:

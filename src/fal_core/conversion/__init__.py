@@ -1,6 +1,4 @@
-"""
-Conversion: values that users write, made into strictly typed ones.
-"""
+"""Conversion: values that users write, made into strictly typed ones."""
 
 from __future__ import annotations
 

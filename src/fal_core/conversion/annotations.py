@@ -1,6 +1,4 @@
-"""
-Annotations: the types that options and parameters declare, and words for them.
-"""
+"""Annotations: the types that options and parameters declare, and words for them."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ def option_types(cls: type) -> Mapping[str, Any]:
 
 
 def option_names(cls: type) -> tuple[str, ...]:
-    """
-    Return the names of the options that the attrs class *cls* declares.
-    """
+    """Return the names of the options that the attrs class *cls* declares."""
     return _option_names(cls)
 
 
@@ -84,9 +80,7 @@ def _option_names(cls: type) -> tuple[str, ...]:
 
 
 def plain(annotation: Any) -> Any:
-    """
-    Return *annotation* without ``Annotated`` and ``NewType`` around it.
-    """
+    """Return *annotation* without ``Annotated`` and ``NewType`` around it."""
     while True:
         if typing.get_origin(annotation) is typing.Annotated:
             annotation = annotation.__origin__
@@ -97,16 +91,12 @@ def plain(annotation: Any) -> Any:
 
 
 def kind_of_type(annotation: Any) -> Any:
-    """
-    Return *annotation* without its parameters, as in ``list`` for ``list[str]``.
-    """
+    """Return *annotation* without its parameters, as in ``list`` for ``list[str]``."""
     return typing.get_origin(annotation) or annotation
 
 
 def has_fields(annotation: Any) -> bool:
-    """
-    Tell whether *annotation* is an attrs class, a dataclass or a typed dictionary.
-    """
+    """Tell whether *annotation* is an attrs class, a dataclass or a typed dictionary."""
     kind = kind_of_type(annotation)
     return isinstance(kind, type) and (
         attrs.has(kind) or hasattr(kind, "__dataclass_fields__") or typing.is_typeddict(kind)
@@ -114,9 +104,7 @@ def has_fields(annotation: Any) -> bool:
 
 
 def describe(annotation: Any) -> str:
-    """
-    Return in words what a value of *annotation* is, as in ``a list of strings``.
-    """
+    """Return in words what a value of *annotation* is, as in ``a list of strings``."""
     annotation = plain(annotation)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in UNIONS:
@@ -137,17 +125,13 @@ def describe(annotation: Any) -> str:
 
 
 def alternatives(words: list[str]) -> str:
-    """
-    Return *words* as one enumeration, each once.
-    """
+    """Return *words* as one enumeration, each once."""
     *most, last = dict.fromkeys(words)
     return f"{', '.join(most)} or {last}" if most else last
 
 
 def _arm_words(arm: Any) -> list[str]:
-    """
-    Return the words for an arm of a union; those of a literal join the union's own.
-    """
+    """Return the words for an arm of a union; those of a literal join the union's own."""
     arm = plain(arm)
     if arm is bool:
         return ["True", "False"]

@@ -1,6 +1,4 @@
-"""
-Classes with fields, filled by cattrs: attrs classes, dataclasses and typed dictionaries.
-"""
+"""Classes with fields, filled by cattrs: attrs classes, dataclasses and typed dictionaries."""
 
 from __future__ import annotations
 
@@ -49,9 +47,7 @@ def make_converter(structure: Structure) -> cattrs.Converter:
 
 
 def _is_plain(target: Any) -> bool:
-    """
-    Tell whether *target* is structured without cattrs.
-    """
+    """Tell whether *target* is structured without cattrs."""
     kind = kind_of_type(target)
     return kind in CONTAINERS or kind in UNIONS or kind is typing.Literal or is_scalar(target)
 
@@ -92,9 +88,7 @@ def _fields_hook(target: Any, made: cattrs.Converter) -> Structure:
 
 
 def _first_mismatch(errors: BaseValidationError, value: Any, target: Any) -> Mismatch:
-    """
-    Return the first thing that is wrong with the fields of *value*.
-    """
+    """Return the first thing that is wrong with the fields of *value*."""
     error = errors.exceptions[0]
     notes = getattr(error, "__notes__", ())
     field = next((note.name for note in notes if hasattr(note, "name")), None)

@@ -1,6 +1,4 @@
-"""
-Values that do not fit, on their way to become an error.
-"""
+"""Values that do not fit, on their way to become an error."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ class Mismatch(Exception):
     progress: tuple[int, ...] = ()
 
     def inside(self, step: str, index: int = 0) -> Mismatch:
-        """
-        Return it as seen from the value that holds it at *step*.
-        """
+        """Return it as seen from the value that holds it at *step*."""
         return Mismatch(self.value, self.expected, (step, *self.path), (index, *self.progress))
 
 
@@ -55,9 +51,7 @@ def nearest(mismatches: Sequence[Mismatch], target: Any) -> Mismatch:
 
 
 def show(value: Any) -> str:
-    """
-    Return the shortened ``repr`` of *value*, and its type.
-    """
+    """Return the shortened ``repr`` of *value*, and its type."""
     if value is None:
         return "None"
     return f"{reprlib.repr(value)} ({type(value).__name__})"

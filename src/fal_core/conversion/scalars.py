@@ -1,6 +1,4 @@
-"""
-Scalars: values that hold no others, taken as they are or refused.
-"""
+"""Scalars: values that hold no others, taken as they are or refused."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_core.conversion.mismatches import Manner, Mismatch
 
 
 def is_scalar(target: Any) -> bool:
-    """
-    Tell whether :func:`structure_scalar` is for *target*.
-    """
+    """Tell whether :func:`structure_scalar` is for *target*."""
     kind = kind_of_type(target)
     if kind is typing.Annotated or typing.is_typeddict(kind):
         return False
@@ -42,9 +38,7 @@ def structure_scalar(value: Any, target: Any, *, manner: Manner) -> Any:
 
 
 def _structure_name(value: str | int, target: Any) -> Any:
-    """
-    Return the enum member, the path or the date that *value* names.
-    """
+    """Return the enum member, the path or the date that *value* names."""
     import datetime
 
     kind = kind_of_type(target)

@@ -50,9 +50,7 @@ def structure_strictly(value: Any, annotation: Any, where: str, *, manner: Manne
 
 
 def _structure(value: Any, annotation: Any, manner: Manner) -> Any:
-    """
-    Return *value* as *annotation* has it, or raise :class:`Mismatch`.
-    """
+    """Return *value* as *annotation* has it, or raise :class:`Mismatch`."""
     if annotation is Any or type(value) is annotation:
         return value
     if annotation in PRIMITIVES:

@@ -42,9 +42,7 @@ def structure(value: Any, annotation: Any, where: str, *, manner: Manner = "writ
 
 
 def _accept(value: Any, annotation: Any) -> Any:
-    """
-    Return *value* if it is clear at once that it fits, else :data:`_UNCLEAR`.
-    """
+    """Return *value* if it is clear at once that it fits, else :data:`_UNCLEAR`."""
     kind = type(value)
     if annotation is Any or kind is annotation:
         return value

@@ -1,6 +1,4 @@
-"""
-Texts: arguments of a command line, made into what an annotation declares.
-"""
+"""Texts: arguments of a command line, made into what an annotation declares."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Declaring: options sorted by owner and made typed, policies, and hosts by name.
-"""
+"""Declaring: options sorted by owner and made typed, policies, and hosts by name."""
 
 from __future__ import annotations
 

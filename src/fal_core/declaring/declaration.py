@@ -1,6 +1,4 @@
-"""
-The declaration of an isolated function: all that a call is made from.
-"""
+"""The declaration of an isolated function: all that a call is made from."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ class Parameters(NamedTuple):
 
     @classmethod
     def of(cls, code: CodeType) -> Parameters:
-        """
-        Return those of the function with this *code*.
-        """
+        """Return those of the function with this *code*."""
         last = code.co_argcount
         names = code.co_varnames[: last + code.co_kwonlyargcount]
         return cls(names[:last], names[code.co_posonlyargcount : last], names[last:])
@@ -75,30 +71,22 @@ class Declaration:
 
     @classmethod
     def of(cls, function: Any) -> Declaration:
-        """
-        Return what *function*, which has these attributes, declares now.
-        """
+        """Return what *function*, which has these attributes, declares now."""
         return cls(**{field.name: getattr(function, field.name) for field in attrs.fields(cls)})
 
     @property
     def values(self) -> dict[str, Any]:
-        """
-        The attributes by their names.
-        """
+        """The attributes by their names."""
         return attrs.asdict(self, recurse=False)
 
     @property
     def name(self) -> str:
-        """
-        The name of the function, for people.
-        """
+        """The name of the function, for people."""
         return getattr(self.raw_func, "__name__", "function")
 
     @property
     def flavour(self) -> Flavour:
-        """
-        What calling the function gives. A call of a served one runs its server.
-        """
+        """What calling the function gives. A call of a served one runs its server."""
         if self.options.gateway.get("serve"):
             return "function"
         func = inspect.unwrap(self.raw_func) if callable(self.raw_func) else None
@@ -112,24 +100,18 @@ class Declaration:
 
     @property
     def is_generator(self) -> bool:
-        """
-        Whether calls yield items.
-        """
+        """Whether calls yield items."""
         return self.flavour.endswith("generator")
 
     @property
     def is_service(self) -> bool:
-        """
-        Whether the function is reached from outside.
-        """
+        """Whether the function is reached from outside."""
         gateway = self.options.gateway
         return bool(gateway.get("serve")) or gateway.get("exposed_port") is not None
 
     @property
     def has_setup(self) -> bool:
-        """
-        Whether the function is given what its setup has returned, before all else.
-        """
+        """Whether the function is given what its setup has returned, before all else."""
         return self.options.host.get("setup_function") is not None
 
     def takes(self, count: int, names: Iterable[str]) -> bool:

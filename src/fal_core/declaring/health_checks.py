@@ -1,6 +1,4 @@
-"""
-The health check of a service, as the option ``health_check_config`` declares it.
-"""
+"""The health check of a service, as the option ``health_check_config`` declares it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Known options: every option that the installed plugins know, and what it belongs to.
-"""
+"""Known options: every option that the installed plugins know, and what it belongs to."""
 
 from __future__ import annotations
 
@@ -72,9 +70,7 @@ class KnownOptions:
 
     @classmethod
     def read(cls, plugins: Plugins, others: tuple[type[HostOptions], ...] = ()) -> KnownOptions:
-        """
-        Return the options that *plugins* know, and those of *others*.
-        """
+        """Return the options that *plugins* know, and those of *others*."""
         host: dict[str, type[HostOptions]] = {}
         installed_options = (each.options for each in plugins.hosts.values())
         for options in (HostOptions, *installed_options, *others):
@@ -92,9 +88,7 @@ class KnownOptions:
         )
 
     def refuse(self, option: str, kind: str) -> OptionError:
-        """
-        Return the error for *option*, which environments of *kind* do not take.
-        """
+        """Return the error for *option*, which environments of *kind* do not take."""
         usable = self.environments.get(kind, ())
         kinds = sorted(other for other, names in self.environments.items() if option in names)
         if kinds:

@@ -1,6 +1,4 @@
-"""
-Machine types that declarations name: whether they are written once, and anybody knows them.
-"""
+"""Machine types that declarations name: whether they are written once, and anybody knows them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The hosts that declarations name.
-"""
+"""The hosts that declarations name."""
 
 from __future__ import annotations
 
@@ -31,7 +29,5 @@ def to_host(host: Host[Any, Any] | str) -> Host[Any, Any]:
 
 
 def default_host() -> Host[Any, Any]:
-    """
-    Return the host of functions that name none: that of ``FAL_CORE_HOST``, or ``local``.
-    """
+    """Return the host of functions that name none: that of ``FAL_CORE_HOST``, or ``local``."""
     return to_host(os.environ.get("FAL_CORE_HOST") or "local")

@@ -1,6 +1,4 @@
-"""
-Policies, checked as options are.
-"""
+"""Policies, checked as options are."""
 
 from __future__ import annotations
 

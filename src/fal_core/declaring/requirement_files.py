@@ -62,9 +62,7 @@ def with_paths(written: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def names_script(written: Mapping[str, Any]) -> bool:
-    """
-    Tell whether the options *written* have :data:`SCRIPT` among their requirements.
-    """
+    """Tell whether the options *written* have :data:`SCRIPT` among their requirements."""
     return any(_has_script(written.get(option)) for option in OPTIONS)
 
 
@@ -128,9 +126,7 @@ def script_of(func: Callable[..., Any]) -> str:
 
 
 def file_of(func: Callable[..., Any]) -> str | None:
-    """
-    Return the absolute path of the file that the function or class *func* is written in.
-    """
+    """Return the absolute path of the file that the function or class *func* is written in."""
     module = sys.modules.get(getattr(func, "__module__", None) or "")
     code = getattr(getattr(func, "__wrapped__", func), "__code__", None)
     for found in (getattr(module, "__file__", None), getattr(code, "co_filename", None)):

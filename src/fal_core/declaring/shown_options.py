@@ -1,6 +1,4 @@
-"""
-Shown options: the values of options as people may read them, without credentials.
-"""
+"""Shown options: the values of options as people may read them, without credentials."""
 
 from __future__ import annotations
 
@@ -29,17 +27,13 @@ def shown_fields(environment: Environment, names: Iterable[str]) -> Iterator[tup
 
 
 def shown_value(field: attrs.Attribute[Any], value: Any) -> str:
-    """
-    Return the ``repr`` of the *value* of a field, without credentials.
-    """
+    """Return the ``repr`` of the *value* of a field, without credentials."""
     # A field that may hold them has a ``repr`` of its own.
     return str(field.repr(value)) if callable(field.repr) else repr(value)
 
 
 def show_options(title: str, options: Options) -> str:
-    """
-    Return a table of *options*, as a function has them, for notebooks.
-    """
+    """Return a table of *options*, as a function has them, for notebooks."""
     written = [name for name in options.environment if name != "kind"]
     try:
         shown = dict(shown_fields(structure_environment(options), written))

@@ -1,6 +1,4 @@
-"""
-Spreading: options that are written together, each given the name that it has alone.
-"""
+"""Spreading: options that are written together, each given the name that it has alone."""
 
 from __future__ import annotations
 
@@ -57,9 +55,7 @@ def _refuse_second(written: Mapping[str, Any], more: Mapping[str, Any]) -> None:
 
 
 def _check_provided(environment: Environment) -> type[Environment]:
-    """
-    Return the class of *environment*, which must be the one that its kind has here.
-    """
+    """Return the class of *environment*, which must be the one that its kind has here."""
     cls, provided = type(environment), find_environment(environment.kind)
     if provided is not cls:
         raise OptionError(

@@ -1,6 +1,4 @@
-"""
-Typed options: made from what the user wrote, and written as JSON and back.
-"""
+"""Typed options: made from what the user wrote, and written as JSON and back."""
 
 from __future__ import annotations
 
@@ -87,9 +85,7 @@ def restore(cls: type[T], travelled: Mapping[str, Any]) -> T:
 
 
 def options_of(environment: Environment) -> dict[str, Any]:
-    """
-    Return the options of *environment* that differ from their defaults.
-    """
+    """Return the options of *environment* that differ from their defaults."""
     cls: Any = type(environment)
     options: dict[str, Any] = {}
     for attribute in attrs.fields(cls):
@@ -117,9 +113,7 @@ class TypedOptionsCache(Generic[T]):
         key: KeyT,
         make: Callable[[Mapping[str, Any], KeyT], T],
     ) -> T:
-        """
-        Return the value of *options*, which *make* makes from *written* and *key*.
-        """
+        """Return the value of *options*, which *make* makes from *written* and *key*."""
         identity = id(options)
         kept = self._kept.get(identity)
         if kept is not None and kept[1] is key and kept[0]() is options:
@@ -140,9 +134,7 @@ class TypedOptionsCache(Generic[T]):
 
 
 def _copy(value: Any) -> Any:
-    """
-    Return *value* with every plain container in it copied.
-    """
+    """Return *value* with every plain container in it copied."""
     if type(value) is dict:
         return {key: _copy(item) for key, item in value.items()}
     if type(value) in (list, tuple):

@@ -1,6 +1,4 @@
-"""
-The vocabulary: options as users write them, sorted by owner and made typed.
-"""
+"""The vocabulary: options as users write them, sorted by owner and made typed."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ DEFAULT_KIND = "virtualenv"
 
 
 def known_options() -> KnownOptions:
-    """
-    Return the options that the plugins of this process know, and hosts that are no plugin.
-    """
+    """Return the options that the plugins of this process know, and hosts that are no plugin."""
     global _known_options
     plugins, others, current = load_plugins(), _others, _known_options
     if current is None or current.plugins is not plugins or current.others is not others:
@@ -40,9 +36,7 @@ def known_options() -> KnownOptions:
 
 
 def _note_options(own: type[HostOptions]) -> None:
-    """
-    Know the options of a host that is no plugin too, also where its function is moved.
-    """
+    """Know the options of a host that is no plugin too, also where its function is moved."""
     global _others
     # One class for each name: a program may make classes of hosts again and again.
     if not set(option_names(own)) <= known_options().host.keys():
@@ -95,9 +89,7 @@ def parse_options(config: Mapping[str, Any], own: type[HostOptions] = HostOption
 
 
 def spread_if_needed(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """
-    Return *config*, where options are written together each with a name of its own.
-    """
+    """Return *config*, where options are written together each with a name of its own."""
     if "options" not in config and not isinstance(config.get("kind"), Environment):
         return config
     # Imported for those who write so.
@@ -208,9 +200,7 @@ def restore_environment(travelled: Mapping[str, Any]) -> Environment:
 
 
 def unusable_options(options: Options, host: Host[..., Any]) -> tuple[str, ...]:
-    """
-    Return the names of the options that are set and that *host* does not act on.
-    """
+    """Return the names of the options that are set and that *host* does not act on."""
     usable = set(option_names(host.options))
     acted_on = host.capabilities.options
     if acted_on is not None:
@@ -247,9 +237,7 @@ def _make_environment(written: Mapping[str, Any]) -> Environment:
 
 
 def _find_environment(kind: str, written: Mapping[str, Any]) -> type[Environment]:
-    """
-    Return the class of *kind*; the error for an implied kind says what implied it.
-    """
+    """Return the class of *kind*; the error for an implied kind says what implied it."""
     try:
         return find_environment(kind)
     except UnknownNameError as error:
@@ -276,9 +264,7 @@ def _build_gateway(written: Mapping[str, Any], cls: type[Gateway]) -> Gateway:
 
 
 def _respell(config: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Return *config* with the SDK's spellings replaced.
-    """
+    """Return *config* with the SDK's spellings replaced."""
     written: dict[str, Any] = {}
     for name, value in config.items():
         plain = SPELLINGS.get(name, name)

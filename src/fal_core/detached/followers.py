@@ -1,6 +1,4 @@
-"""
-Followers: detached work as a process sees it that has attached to it.
-"""
+"""Followers: detached work as a process sees it that has attached to it."""
 
 from __future__ import annotations
 
@@ -55,21 +53,15 @@ class FollowedExecution(LateExecution):
         self.largest: int = sys.maxsize if limit is None else limit + _TEXT
 
     def begin(self) -> None:
-        """
-        Follow the work in a thread.
-        """
+        """Follow the work in a thread."""
         threading.Thread(target=self.follow, name="fal-core detached", daemon=True).start()
 
     @abstractmethod
     def follow(self) -> None:
-        """
-        Report the work to its end, over one connection after the other.
-        """
+        """Report the work to its end, over one connection after the other."""
 
     def report(self, event: Event) -> None:
-        """
-        Give *event* to the sink.
-        """
+        """Give *event* to the sink."""
         self.sink(event)
 
     def send(self, message: Message) -> None:
@@ -109,9 +101,7 @@ class FollowedExecution(LateExecution):
 
 
 class SupervisedExecution:
-    """
-    The execution at the other end of the connection to a supervisor.
-    """
+    """The execution at the other end of the connection to a supervisor."""
 
     def __init__(self, reference: str, connection: socket.socket) -> None:
         self._reference = reference

@@ -19,9 +19,7 @@ LOST = WorkerLost(detail="Its supervisor exited before it ended.")
 
 
 def read_status(directory: Path) -> dict[str, Any] | None:
-    """
-    Return the status of detached work. None where it cannot be read.
-    """
+    """Return the status of detached work. None where it cannot be read."""
     try:
         status: dict[str, Any] = json.loads((directory / "status.json").read_text())
     except (OSError, ValueError):
@@ -30,16 +28,12 @@ def read_status(directory: Path) -> dict[str, Any] | None:
 
 
 def write_status(directory: Path, status: dict[str, Any]) -> None:
-    """
-    Replace the status of detached work.
-    """
+    """Replace the status of detached work."""
     write_atomically(directory / "status.json", json.dumps(status), durable=False)
 
 
 def end_status(outcome: Outcome | None, exited: Exited) -> dict[str, Any]:
-    """
-    Return what the status of a call says of its end.
-    """
+    """Return what the status of a call says of its end."""
     if isinstance(exited.reason, Cancelled):
         return {"ended": True, "end": "cancelled"}
     if outcome is not None:
@@ -49,7 +43,5 @@ def end_status(outcome: Outcome | None, exited: Exited) -> dict[str, Any]:
 
 
 def describe(error: HostError) -> str:
-    """
-    Return an error as a status has it: its class and its sentence.
-    """
+    """Return an error as a status has it: its class and its sentence."""
     return f"{type(error).__name__}: {error}"

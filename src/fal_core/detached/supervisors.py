@@ -1,6 +1,4 @@
-"""
-Supervisors: the processes that run detached calls.
-"""
+"""Supervisors: the processes that run detached calls."""
 
 from __future__ import annotations
 
@@ -84,9 +82,7 @@ class Supervisor(SinkAround):
         self._ended = threading.Event()
 
     def run(self, make_host: Callable[[], Host[..., Any]]) -> None:
-        """
-        Run the call, and return when it has ended.
-        """
+        """Run the call, and return when it has ended."""
         server = self.listen()
         self._write_status(pid=os.getpid())
         envelope = (self._directory / "call").read_bytes()
@@ -126,9 +122,7 @@ class Supervisor(SinkAround):
         return launch(call, self.for_host())
 
     def listen(self) -> socket.socket:
-        """
-        Return the socket that accepts followers: of those of this machine, by default.
-        """
+        """Return the socket that accepts followers: of those of this machine, by default."""
         server = socket.socket(socket.AF_UNIX)
         before = os.getcwd()
         os.chdir(self._directory)
@@ -195,9 +189,7 @@ class Supervisor(SinkAround):
             raise failure
 
     def _write_lines(self) -> None:
-        """
-        Write lines for ever, as soon as there are any.
-        """
+        """Write lines for ever, as soon as there are any."""
         with self._has_lines:
             while True:
                 self._has_lines.wait_for(lambda: bool(self._lines))
@@ -208,9 +200,7 @@ class Supervisor(SinkAround):
                     self._failure = error
 
     def _write(self, events: Sequence[Event]) -> None:
-        """
-        Write the lines that wait, and then *events*. Called under the lock.
-        """
+        """Write the lines that wait, and then *events*. Called under the lock."""
         lines, self._lines, self._size = self._lines, [], 0
         records = self._journal.append(*lines, *events)
         for follower in list(self._followers):

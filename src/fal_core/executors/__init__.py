@@ -1,3 +1,1 @@
-"""
-Executors: any host behind the interface of ``concurrent.futures``.
-"""
+"""Executors: any host behind the interface of ``concurrent.futures``."""

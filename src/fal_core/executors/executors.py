@@ -1,6 +1,4 @@
-"""
-An executor that runs what it is given on a host, in an environment of its own.
-"""
+"""An executor that runs what it is given on a host, in an environment of its own."""
 
 from __future__ import annotations
 

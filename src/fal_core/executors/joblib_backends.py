@@ -1,6 +1,4 @@
-"""
-A backend of joblib, and so of scikit-learn, that runs on any host.
-"""
+"""A backend of joblib, and so of scikit-learn, that runs on any host."""
 
 from __future__ import annotations
 
@@ -66,9 +64,7 @@ def _backend_class() -> Any:
     from joblib.parallel import AutoBatchingMixin, ParallelBackendBase
 
     class Backend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]  # no types
-        """
-        Runs the jobs of joblib in an executor.
-        """
+        """Runs the jobs of joblib in an executor."""
 
         supports_retrieve_callback = True
         default_n_jobs = -1
@@ -90,9 +86,7 @@ def _backend_class() -> Any:
             self._executor: Executor | None = None
 
         def effective_n_jobs(self, n_jobs: int | None) -> int:
-            """
-            Return how many jobs run at once: all processors of this machine for -1.
-            """
+            """Return how many jobs run at once: all processors of this machine for -1."""
             import joblib
 
             if n_jobs == 0:
@@ -103,18 +97,14 @@ def _backend_class() -> Any:
             return n_jobs if n_jobs > 0 else max(1, count + 1 + n_jobs)
 
         def configure(self, n_jobs: int = 1, parallel: Any = None, **_: Any) -> int:
-            """
-            Make an executor of *n_jobs* workers, and return how many they are.
-            """
+            """Make an executor of *n_jobs* workers, and return how many they are."""
             self.parallel = parallel
             workers = self.effective_n_jobs(n_jobs)
             self._executor = Executor(self._kind, max_workers=workers, **self._options)
             return workers
 
         def submit(self, func: Any, callback: Any = None) -> Any:
-            """
-            Queue a batch of jobs and return its future.
-            """
+            """Queue a batch of jobs and return its future."""
             assert self._executor is not None
             future = self._executor.submit(func)
             if callback is not None:
@@ -125,15 +115,11 @@ def _backend_class() -> Any:
         apply_async = submit
 
         def retrieve_result_callback(self, out: Any) -> Any:
-            """
-            Return the results of a batch that has ended, or raise its error.
-            """
+            """Return the results of a batch that has ended, or raise its error."""
             return out.result()
 
         def abort_everything(self, ensure_ready: bool = True) -> None:
-            """
-            Cancel the jobs that do not run yet: another one has failed.
-            """
+            """Cancel the jobs that do not run yet: another one has failed."""
             if self._executor is not None:
                 self._executor.shutdown(wait=False, cancel_futures=True)
                 self._executor = None
@@ -141,9 +127,7 @@ def _backend_class() -> Any:
                 self.configure(n_jobs=self.parallel.n_jobs, parallel=self.parallel)
 
         def terminate(self) -> None:
-            """
-            Take no more jobs. Workers stay warm for a while.
-            """
+            """Take no more jobs. Workers stay warm for a while."""
             if self._executor is not None:
                 self._executor.shutdown(wait=False, cancel_futures=True)
                 self._executor = None

@@ -1,6 +1,4 @@
-"""
-The calls of an executor, in the order in which they were submitted.
-"""
+"""The calls of an executor, in the order in which they were submitted."""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ class Future(AnsweredFuture):
     taken = False
 
     def cancel(self) -> bool:
-        """
-        Take the call out of the queue; return False if it runs or has ended.
-        """
+        """Take the call out of the queue; return False if it runs or has ended."""
         if not super().cancel():
             return False
         if self.calls is not None:
@@ -58,9 +54,7 @@ class Future(AnsweredFuture):
         return True
 
     def settle(self, value: Any, error: BaseException | None = None) -> None:
-        """
-        Take the answer of the call: *value*, or *error*.
-        """
+        """Take the answer of the call: *value*, or *error*."""
         calls = self.calls
         if isinstance(error, InitializerFailed) and calls is not None:
             cause = _raised_by_initializer(error)
@@ -83,9 +77,7 @@ def _raised_by_initializer(error: InitializerFailed) -> BaseException:
 
 
 class PooledBatcher(Batcher):
-    """
-    Batches of calls of several functions. The calls of one batch have their function in common.
-    """
+    """Batches of calls of several functions. The calls of one batch have their function in common."""
 
     def launcher_of(self, tag: Future) -> Launcher:
         return tag.launcher or self.launcher
@@ -124,9 +116,7 @@ class PooledCalls(Submitter):
         super().__init__(launcher)
 
     def abandon(self) -> None:
-        """
-        Begin without calls, in a forked child: those there are belong to the parent.
-        """
+        """Begin without calls, in a forked child: those there are belong to the parent."""
         super().abandon()
         self.futures: set[Future] = set()
         self._ended = threading.Condition()
@@ -138,15 +128,11 @@ class PooledCalls(Submitter):
         return batcher
 
     def count(self) -> int:
-        """
-        Return how many calls have not ended.
-        """
+        """Return how many calls have not ended."""
         return len(self.futures)
 
     def cancel(self) -> None:
-        """
-        End all calls, those that run too: the program ends.
-        """
+        """End all calls, those that run too: the program ends."""
         self.cancel_waiting()
         with self._lock:
             batches = list(self._batcher.running)
@@ -155,9 +141,7 @@ class PooledCalls(Submitter):
                 try_cancel(batch.launcher.opener.host, batch.execution, self.grace)
 
     def cancel_waiting(self) -> None:
-        """
-        Cancel the calls that were not sent to a worker yet.
-        """
+        """Cancel the calls that were not sent to a worker yet."""
         with self._lock:
             futures = [future for _, future in self._batcher.waiting]
         for future in futures:
@@ -166,9 +150,7 @@ class PooledCalls(Submitter):
     def queue(
         self, launcher: Launcher, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Future:
-        """
-        Queue a call, and launch it if the host can take another.
-        """
+        """Queue a call, and launch it if the host can take another."""
         future = Future()
         future.calls, future.launcher = self, launcher
         self.futures.add(future)
@@ -180,9 +162,7 @@ class PooledCalls(Submitter):
         return future
 
     def withdraw(self, future: Any) -> None:
-        """
-        Take *future*, which is cancelled, out of the queue.
-        """
+        """Take *future*, which is cancelled, out of the queue."""
         self._stop_deadline(future)
         with self._lock:
             if not future.taken:
@@ -191,26 +171,20 @@ class PooledCalls(Submitter):
         self._settle()
 
     def wait(self) -> None:
-        """
-        Wait until all calls have ended, and the callbacks of their futures.
-        """
+        """Wait until all calls have ended, and the callbacks of their futures."""
         with self._ended:
             self._ended.wait_for(lambda: not self.futures)
         callback_thread.wait()
 
     def forget(self, future: Future) -> None:
-        """
-        Wait for *future* no longer: its call has ended, and its callbacks have been called.
-        """
+        """Wait for *future* no longer: its call has ended, and its callbacks have been called."""
         self.futures.discard(future)
         if not self.futures:
             with self._ended:
                 self._ended.notify_all()
 
     def break_off(self, cause: BaseException) -> None:
-        """
-        End the calls that wait: the initializer raised *cause*, and will do so again.
-        """
+        """End the calls that wait: the initializer raised *cause*, and will do so again."""
         with self._lock:
             if self.broken:
                 return
@@ -226,9 +200,7 @@ class PooledCalls(Submitter):
                 future.settle(None, error)
 
     def _start(self, future: Future) -> bool:
-        """
-        Take *future* out of the queue; tell whether its call is to be sent.
-        """
+        """Take *future* out of the queue; tell whether its call is to be sent."""
         if future.taken or not future.wanted:
             return future.wanted
         with self._lock:

@@ -1,6 +1,4 @@
-"""
-The functions of an executor: those that are sealed once, and those that travel with each call.
-"""
+"""The functions of an executor: those that are sealed once, and those that travel with each call."""
 
 from __future__ import annotations
 
@@ -57,9 +55,7 @@ class PooledFunctions:
         self._any: IsolatedFunction[..., Any] | None = None
 
     def find(self, func: Callable[..., Any]) -> tuple[Launcher, bool]:
-        """
-        Return the launcher of calls of *func*, and whether *func* is their first argument.
-        """
+        """Return the launcher of calls of *func*, and whether *func* is their first argument."""
         with self._lock:
             found = self._sealed.get(id(func))
             if found is not None:
@@ -110,9 +106,7 @@ class PooledFunctions:
 
 
 def _is_constant(value: Any) -> bool:
-    """
-    Tell whether *value* is the same in every call.
-    """
+    """Tell whether *value* is the same in every call."""
     if isinstance(value, functools.partial):
         return all(map(_is_constant, (value.func, *value.args, *value.keywords.values())))
     if type(value) in (tuple, frozenset):
@@ -123,25 +117,19 @@ def _is_constant(value: Any) -> bool:
 
 
 def _is_of_module(func: types.BuiltinFunctionType) -> bool:
-    """
-    Tell whether *func* is a function, and no method, whose object may change.
-    """
+    """Tell whether *func* is a function, and no method, whose object may change."""
     return isinstance(func.__self__, types.ModuleType | None)
 
 
 def make_setup(initializer: Callable[..., object], initargs: Iterable[Any]) -> Initializer:
-    """
-    Return the setup function of an executor, whose workers are no other's.
-    """
+    """Return the setup function of an executor, whose workers are no other's."""
     number = os.urandom(8).hex()
     module = _travelling_module(initializer)
     return Initializer(initializer, tuple(initargs), module=module, number=number)
 
 
 def _travelling_module(func: Callable[..., Any]) -> str:
-    """
-    Return the name of the module of *func* if it travels by value with it.
-    """
+    """Return the name of the module of *func* if it travels by value with it."""
     from fal_core.sealing.imports import is_installed
 
     module = getattr(func, "__module__", None)

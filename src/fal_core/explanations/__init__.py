@@ -1,6 +1,4 @@
-"""
-Explanations: what a host would do with a function, without doing it.
-"""
+"""Explanations: what a host would do with a function, without doing it."""
 
 from fal_core.explanations.explaining import Explanation, explain, explain_everywhere
 

@@ -1,6 +1,4 @@
-"""
-Packages that others bring: what is installed with a package because it requires that.
-"""
+"""Packages that others bring: what is installed with a package because it requires that."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The checks of ``fal-core doctor``: the core's own, and those of plugins.
-"""
+"""The checks of ``fal-core doctor``: the core's own, and those of plugins."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ PATIENCE = 30.0
 
 
 def core_checks() -> tuple[Check, ...]:
-    """
-    Return the checks of the core.
-    """
+    """Return the checks of the core."""
     return (
         Check("python", check_python),
         Check("cache", check_cache),
@@ -50,9 +46,7 @@ def all_checks() -> Iterator[Check]:
 
 
 def run_check(check: Check) -> Finding:
-    """
-    Run *check* and return its finding; an exception is a finding too.
-    """
+    """Run *check* and return its finding; an exception is a finding too."""
     try:
         return check.run()
     except Exception as error:
@@ -61,9 +55,7 @@ def run_check(check: Check) -> Finding:
 
 
 def check_python() -> Finding:
-    """
-    Check that fal-core supports this version of Python.
-    """
+    """Check that fal-core supports this version of Python."""
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
@@ -74,9 +66,7 @@ def check_python() -> Finding:
 
 
 def check_cache() -> Finding:
-    """
-    Check that the cache directory can be written, and belongs to this user.
-    """
+    """Check that the cache directory can be written, and belongs to this user."""
     root = cache_root()
     path = os.path.join(root, f"written-by-doctor.{os.getpid()}")
     try:
@@ -96,9 +86,7 @@ def check_cache() -> Finding:
 
 
 def check_plugins() -> Finding:
-    """
-    Check that all plugins can be loaded.
-    """
+    """Check that all plugins can be loaded."""
     plugins = load_plugins()
     if plugins.broken:
         return Finding(False, " ".join(map(str, plugins.broken)))
@@ -107,9 +95,7 @@ def check_plugins() -> Finding:
 
 
 def check_call() -> Finding:
-    """
-    Check that a function can be called on this machine.
-    """
+    """Check that a function can be called on this machine."""
     from fal_core.decorators import function
 
     began = time.perf_counter()

@@ -1,6 +1,4 @@
-"""
-Explaining: what a host would do with a function, without doing it.
-"""
+"""Explaining: what a host would do with a function, without doing it."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ class MachineUse:
 
 
 def machine_uses(options: HostOptions, host: Host[..., object]) -> Iterator[MachineUse]:
-    """
-    Yield the machine types of a function with *options*, the preferred one first.
-    """
+    """Yield the machine types of a function with *options*, the preferred one first."""
     machines = [_resolve(name, options.num_gpus) for name in options.machine_names]
     if not machines and options.num_gpus:
         machines = [Machine(name="any", gpus=options.num_gpus)]
@@ -234,9 +230,7 @@ def explain(
 
 
 def explain_everywhere(function: IsolatedFunction[..., Any]) -> tuple[Explanation, ...]:
-    """
-    Return what each installed host would do with *function*.
-    """
+    """Return what each installed host would do with *function*."""
     return tuple(explain(function, name) for name in sorted(load_plugins().hosts))
 
 
@@ -245,9 +239,7 @@ def _name(function: IsolatedFunction[..., Any]) -> str:
 
 
 def _try_to_seal(function: IsolatedFunction[..., Any], reasons: list[str]) -> list[str]:
-    """
-    Seal *function* as a call would, and return notes on the seal.
-    """
+    """Seal *function* as a call would, and return notes on the seal."""
     try:
         launcher = function.make_launcher(rehearsed=True)
     except FalCoreError as error:
@@ -284,9 +276,7 @@ def _missing(function: IsolatedFunction[..., Any]) -> Iterator[str]:
 
 
 def _served(function: IsolatedFunction[..., Any]) -> Callable[..., Any]:
-    """
-    Return what a call runs: a server where one is installed, else the function itself.
-    """
+    """Return what a call runs: a server where one is installed, else the function itself."""
     try:
         return function.func
     except FalCoreError:

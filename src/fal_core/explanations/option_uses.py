@@ -1,6 +1,4 @@
-"""
-Option uses: what a host does with each option of a function.
-"""
+"""Option uses: what a host does with each option of a function."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ class OptionUse:
 def environment_uses(
     function: IsolatedFunction[..., Any], environment: Environment
 ) -> Iterator[OptionUse]:
-    """
-    Yield the options of *environment*, which *function* declares.
-    """
+    """Yield the options of *environment*, which *function* declares."""
     yield OptionUse(name="kind", value=repr(environment.kind), part="environment")
     own = function.options.environment
     names = [name for name in option_names(type(environment)) if name in own]
@@ -60,9 +56,7 @@ def environment_uses(
 
 
 def _kept_use(name: str, value: Any) -> OptionUse:
-    """
-    Return the use of an option that is kept for other kinds of environments.
-    """
+    """Return the use of an option that is kept for other kinds of environments."""
     shown, kinds = "…", []
     cls: Any
     for kind, cls in sorted(load_plugins().environments.items()):
@@ -77,9 +71,7 @@ def _kept_use(name: str, value: Any) -> OptionUse:
 def other_uses(
     function: IsolatedFunction[..., Any], environment: Environment
 ) -> Iterator[OptionUse]:
-    """
-    Yield the options of the host, the gateway and the core.
-    """
+    """Yield the options of the host, the gateway and the core."""
     typed = structure_host_options(function.options, function.host)
     unsupported = find_unsupported(function.options, function.host, typed, environment)
     for name, value in function.options.host.items():
@@ -114,9 +106,7 @@ def other_uses(
 
 
 def _users_of(option: str) -> Iterator[str]:
-    """
-    Yield the names of the installed hosts that act on *option*.
-    """
+    """Yield the names of the installed hosts that act on *option*."""
     for name, cls in load_plugins().hosts.items():
         # A wrapper host computes both, so its class does not say what it acts on.
         options, capabilities = cls.options, cls.capabilities

@@ -1,6 +1,4 @@
-"""
-Travels: how the modules that a function uses reach the worker.
-"""
+"""Travels: how the modules that a function uses reach the worker."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ class Travel:
 def travel_report(
     func: Callable[..., Any], local_python_modules: Iterable[str] = ()
 ) -> tuple[Travel, ...]:
-    """
-    Return how each module that *func* uses reaches the worker.
-    """
+    """Return how each module that *func* uses reaches the worker."""
     module = getattr(func, "__module__", None) or "__main__"
     local = local_modules(func, local_python_modules)
     named = set(local_python_modules)

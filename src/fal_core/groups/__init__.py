@@ -1,6 +1,4 @@
-"""
-Groups: calls that run on several nodes at once, as one call.
-"""
+"""Groups: calls that run on several nodes at once, as one call."""
 
 from __future__ import annotations
 

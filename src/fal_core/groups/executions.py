@@ -1,6 +1,4 @@
-"""
-Executions of calls that run on several nodes: their parts, joined to one.
-"""
+"""Executions of calls that run on several nodes: their parts, joined to one."""
 
 from __future__ import annotations
 
@@ -116,17 +114,13 @@ class GroupExecution:
     # -- the start ---------------------------------------------------------------
 
     def begin(self) -> None:
-        """
-        Have all nodes prepared, each on a thread of its own.
-        """
+        """Have all nodes prepared, each on a thread of its own."""
         for node in self._nodes:
             name = f"node {node.rank} of call {self._call.id}"
             threading.Thread(target=self._get, args=(node,), name=name, daemon=True).start()
 
     def _get(self, node: GroupNode) -> None:
-        """
-        Get *node*; the thread that gets the last one launches the call on all.
-        """
+        """Get *node*; the thread that gets the last one launches the call on all."""
         preparation = Preparation(
             call=self._call,
             rank=node.rank,
@@ -170,9 +164,7 @@ class GroupExecution:
     # -- events --------------------------------------------------------------------
 
     def _take(self, node: GroupNode, event: Event) -> None:
-        """
-        Take an event of *node*.
-        """
+        """Take an event of *node*."""
         with self._delivering:
             if node.ended:
                 return
@@ -193,9 +185,7 @@ class GroupExecution:
                 node.execution.send(Credit(event.count))
 
     def _enter(self, node: GroupNode, state: State) -> None:
-        """
-        Deliver the phase that all nodes have entered now, if it is another one.
-        """
+        """Deliver the phase that all nodes have entered now, if it is another one."""
         if state.name not in _COMMON:
             if not node.rank:
                 self._deliver(state)
@@ -246,9 +236,7 @@ class GroupExecution:
     # -- the end -------------------------------------------------------------------
 
     def _fail(self, node: GroupNode | None, failure: Outcome | Exited) -> None:
-        """
-        End the call on all nodes but *node*, which has ended, unless the call ends already.
-        """
+        """End the call on all nodes but *node*, which has ended, unless the call ends already."""
         with self._lock:
             if self._cancelled or self._succeeded or self._failure is not None:
                 return
@@ -271,9 +259,7 @@ class GroupExecution:
                 self._finish()
 
     def _finish(self) -> None:
-        """
-        Deliver how the call has ended: all nodes have.
-        """
+        """Deliver how the call has ended: all nodes have."""
         failure = self._failure
         if failure is None and not self._succeeded:
             failure = Exited(reason=Cancelled())

@@ -1,6 +1,4 @@
-"""
-Failures of nodes, and how a call ends by them.
-"""
+"""Failures of nodes, and how a call ends by them."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ class NodeFailed(HostError):
 
 
 def end_by(rank: int, error: BaseException) -> Exited:
-    """
-    Return the end of a call whose node *rank* has failed with *error*.
-    """
+    """Return the end of a call whose node *rank* has failed with *error*."""
     if isinstance(error, (Cancelled, HandlerFailed)):
         # Not the node: somebody has ended the call.
         return Exited(reason=error)

@@ -1,6 +1,4 @@
-"""
-The nodes of a group, from when they are asked for until their part of the call has ended.
-"""
+"""The nodes of a group, from when they are asked for until their part of the call has ended."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_core.reprs import show_fields
 
 
 def _keep() -> None:
-    """
-    Release nothing: there is nothing to give back.
-    """
+    """Release nothing: there is nothing to give back."""
 
 
 @attrs.frozen(kw_only=True)

@@ -1,6 +1,4 @@
-"""
-Importing: imports at the top of a file of what is there only where its functions run.
-"""
+"""Importing: imports at the top of a file of what is there only where its functions run."""
 
 from __future__ import annotations
 

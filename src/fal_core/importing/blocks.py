@@ -1,6 +1,4 @@
-"""
-``with imports():`` at the top of a file.
-"""
+"""``with imports():`` at the top of a file."""
 
 from __future__ import annotations
 

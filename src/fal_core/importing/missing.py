@@ -1,6 +1,4 @@
-"""
-Modules that are not here, and the functions that run where they are.
-"""
+"""Modules that are not here, and the functions that run where they are."""
 
 from __future__ import annotations
 
@@ -105,9 +103,7 @@ def explain_import(error: ModuleNotFoundError) -> str | None:
 
 
 def _texts_of_block(path: str) -> list[str]:
-    """
-    Return the texts in the block ``# /// script`` of the file at *path*.
-    """
+    """Return the texts in the block ``# /// script`` of the file at *path*."""
     try:
         block = inline_metadata(path)
     except OptionError:
@@ -116,9 +112,7 @@ def _texts_of_block(path: str) -> list[str]:
 
 
 def _plugins_in(path: str) -> list[str]:
-    """
-    Return the modules of plugins that the file at *path* imports and that are not here.
-    """
+    """Return the modules of plugins that the file at *path* imports and that are not here."""
     found = [
         name.partition(".")[0]
         for node in ast.walk(_parse(path))
@@ -144,9 +138,7 @@ def _is_ours(frame: FrameType) -> bool:
 
 
 def _uses(function: IsolatedFunction[..., Any], module: str, space: Mapping[str, Any]) -> bool:
-    """
-    Tell whether *function* has *module* in its requirements, or a name for it in its code.
-    """
+    """Tell whether *function* has *module* in its requirements, or a name for it in its code."""
     environment = function.options.environment
     if _brings(all_requirements({**environment}), module):
         return True
@@ -186,9 +178,7 @@ def _declared_in(path: str) -> dict[str, list[str]]:
 
 
 def _parse(path: str) -> ast.Module:
-    """
-    Return the code of the file at *path*; none where it cannot be read.
-    """
+    """Return the code of the file at *path*; none where it cannot be read."""
     try:
         with open(path, "rb") as file:
             return ast.parse(file.read())

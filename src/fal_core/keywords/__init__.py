@@ -1,6 +1,4 @@
-"""
-Keywords: the options of the installed kinds and hosts, as type checkers and editors know them.
-"""
+"""Keywords: the options of the installed kinds and hosts, as type checkers and editors know them."""
 
 from __future__ import annotations
 

@@ -15,24 +15,16 @@ from fal_core.hosts import Host
 
 
 class SharedHostKeywords(TypedDict, total=False):
-    """
-    Options of hosts and the gateway that executors take too.
-    """
+    """Options of hosts and the gateway that executors take too."""
 
     machine_type: str | list[str] | tuple[str, ...] | None
-    """
-    The machine to run on; of several the first that is free.
-    """
+    """The machine to run on; of several the first that is free."""
 
     machine_types: list[str] | tuple[str, ...] | None
-    """
-    The same as a list, in place of *machine_type*.
-    """
+    """The same as a list, in place of *machine_type*."""
 
     num_gpus: int | None
-    """
-    How many GPUs, where the machine type leaves it open.
-    """
+    """How many GPUs, where the machine type leaves it open."""
 
     nodes: int | None
     """
@@ -41,39 +33,25 @@ class SharedHostKeywords(TypedDict, total=False):
     """
 
     regions: list[str] | tuple[str, ...] | None
-    """
-    Where the function may run.
-    """
+    """Where the function may run."""
 
     keep_alive: float | None
-    """
-    How many seconds a worker stays warm without a call.
-    """
+    """How many seconds a worker stays warm without a call."""
 
     min_concurrency: int | None
-    """
-    How many workers stay warm at any time.
-    """
+    """How many workers stay warm at any time."""
 
     concurrency_buffer: int | None
-    """
-    How many idle workers stay warm beside the busy ones.
-    """
+    """How many idle workers stay warm beside the busy ones."""
 
     concurrency_buffer_perc: int | None
-    """
-    The same in percent of the busy ones.
-    """
+    """The same in percent of the busy ones."""
 
     max_multiplexing: int | None
-    """
-    How many calls one worker runs at once.
-    """
+    """How many calls one worker runs at once."""
 
     scaling_delay: float | None
-    """
-    How many seconds a call waits before another worker starts.
-    """
+    """How many seconds a call waits before another worker starts."""
 
     request_timeout: float | None
     """
@@ -82,9 +60,7 @@ class SharedHostKeywords(TypedDict, total=False):
     """
 
     request_start_timeout: float | None
-    """
-    How many seconds one request may wait to be started; 0 removes the limit that was set.
-    """
+    """How many seconds one request may wait to be started; 0 removes the limit that was set."""
 
     startup_timeout: float | None
     """
@@ -94,54 +70,34 @@ class SharedHostKeywords(TypedDict, total=False):
     """
 
     termination_grace_period_seconds: float | None
-    """
-    How many seconds a worker may take to end.
-    """
+    """How many seconds a worker may take to end."""
 
     secrets: list[str] | tuple[str, ...] | None
-    """
-    The names of secrets that the function sees as variables.
-    """
+    """The names of secrets that the function sees as variables."""
 
     data_mounts: list[str] | tuple[str, ...] | None
-    """
-    Directories that outlive a worker.
-    """
+    """Directories that outlive a worker."""
 
     metadata: Mapping[str, Any] | None
-    """
-    What a deployment carries beside the function.
-    """
+    """What a deployment carries beside the function."""
 
     app_files: list[str] | tuple[str, ...] | None
-    """
-    Files that travel with the function.
-    """
+    """Files that travel with the function."""
 
     app_files_ignore: list[str] | tuple[str, ...] | None
-    """
-    Patterns of files that stay behind.
-    """
+    """Patterns of files that stay behind."""
 
     app_files_context_dir: str | os.PathLike[str] | None
-    """
-    What *app_files* are relative to.
-    """
+    """What *app_files* are relative to."""
 
     requirements_context_dir: str | os.PathLike[str] | None
-    """
-    What paths in requirements are relative to.
-    """
+    """What paths in requirements are relative to."""
 
     metrics_port: int | None
-    """
-    Where a service offers its metrics.
-    """
+    """Where a service offers its metrics."""
 
     private_logs: bool | None
-    """
-    Whether only the owner may see the logs.
-    """
+    """Whether only the owner may see the logs."""
 
     logging: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None
     """
@@ -151,19 +107,13 @@ class SharedHostKeywords(TypedDict, total=False):
     """
 
     health_check_config: Any
-    """
-    How the service is asked for its health.
-    """
+    """How the service is asked for its health."""
 
     skip_retry_conditions: list[str] | tuple[str, ...] | None
-    """
-    Failures after which a request is not retried.
-    """
+    """Failures after which a request is not retried."""
 
     retry_config: Mapping[str, Any] | None
-    """
-    How requests are retried.
-    """
+    """How requests are retried."""
 
     _base_image: str | None
 
@@ -172,19 +122,13 @@ class SharedHostKeywords(TypedDict, total=False):
     _scheduler_options: Mapping[str, Any] | None
 
     wait: float | None
-    """
-    How many seconds a call waits for GPUs that others hold. For as long as it takes by default.
-    """
+    """How many seconds a call waits for GPUs that others hold. For as long as it takes by default."""
 
     ray_resources: Mapping[str, float] | None
-    """
-    Resources of Ray by their names, as in ``{"TPU": 4}``.
-    """
+    """Resources of Ray by their names, as in ``{"TPU": 4}``."""
 
     ray_labels: Mapping[str, str] | None
-    """
-    Labels that the node must have, as in ``{"ray.io/zone": "a"}``.
-    """
+    """Labels that the node must have, as in ``{"ray.io/zone": "a"}``."""
 
     ray_cpus: float | None
     """
@@ -193,31 +137,21 @@ class SharedHostKeywords(TypedDict, total=False):
     """
 
     exposed_port: int | None
-    """
-    The port that a function with a server of its own listens on.
-    """
+    """The port that a function with a server of its own listens on."""
 
 
 class HostKeywords(SharedHostKeywords, total=False):
-    """
-    Options of hosts and the gateway.
-    """
+    """Options of hosts and the gateway."""
 
     max_concurrency: int | None
-    """
-    How many workers there may be at once.
-    """
+    """How many workers there may be at once."""
 
     setup_function: Callable[[], Any] | None
-    """
-    Run once in each worker; its result is passed as the first argument of each call.
-    """
+    """Run once in each worker; its result is passed as the first argument of each call."""
 
 
 class PolicyKeywords(TypedDict, total=False):
-    """
-    What ``with_policy`` takes.
-    """
+    """What ``with_policy`` takes."""
 
     timeout: float | None
     """
@@ -227,9 +161,7 @@ class PolicyKeywords(TypedDict, total=False):
     """
 
     retries: int
-    """
-    How often a call is made again after its host has failed.
-    """
+    """How often a call is made again after its host has failed."""
 
     retry_on: type[Exception] | Iterable[type[Exception]]
     """
@@ -238,9 +170,7 @@ class PolicyKeywords(TypedDict, total=False):
     """
 
     grace: float
-    """
-    Seconds that an interrupted call has to end of its own accord.
-    """
+    """Seconds that an interrupted call has to end of its own accord."""
 
     seal: Literal["once", "every call"]
     """
@@ -249,38 +179,24 @@ class PolicyKeywords(TypedDict, total=False):
     """
 
     on_unsupported: Literal["warn", "error", "ignore"]
-    """
-    What happens at the first call with options that its host cannot use.
-    """
+    """What happens at the first call with options that its host cannot use."""
 
     lifetime: Literal["attached", "detached"]
-    """
-    ``"detached"`` lets spawned calls outlive this process, on hosts that can.
-    """
+    """``"detached"`` lets spawned calls outlive this process, on hosts that can."""
 
 
 class KeywordsBesideOptions(HostKeywords, PolicyKeywords, total=False):
-    """
-    What ``function`` takes for kinds that are not known here, beside ``options``.
-    """
+    """What ``function`` takes for kinds that are not known here, beside ``options``."""
 
     host: Host[Any, Any] | str | None
-    """
-    Where it runs: a host, its name or its URL.
-    """
+    """Where it runs: a host, its name or its URL."""
 
     local_python_modules: list[str] | None
-    """
-    Modules to take along as source, beside those that are found.
-    """
+    """Modules to take along as source, beside those that are found."""
 
 
 class FunctionKeywords(KeywordsBesideOptions, total=False):
-    """
-    What it takes for every kind.
-    """
+    """What it takes for every kind."""
 
     options: Mapping[str, Any] | None
-    """
-    Options of kinds and hosts that type checkers do not know.
-    """
+    """Options of kinds and hosts that type checkers do not know."""

@@ -15,15 +15,11 @@ from fal_core.keywords.hosts import FunctionKeywords
 
 
 class CurrentKeywords(FunctionKeywords, total=False):
-    """
-    What ``function`` takes for kind ``current``.
-    """
+    """What ``function`` takes for kind ``current``."""
 
 
 class VirtualenvKeywords(FunctionKeywords, total=False):
-    """
-    What ``function`` takes for kind ``virtualenv``.
-    """
+    """What ``function`` takes for kind ``virtualenv``."""
 
     requirements: list[str] | tuple[str, ...] | Sequence[list[str] | tuple[str, ...]] | None
     """
@@ -37,19 +33,13 @@ class VirtualenvKeywords(FunctionKeywords, total=False):
     """
 
     constraints_file: str | os.PathLike[str] | None
-    """
-    A file of versions that what is installed must have.
-    """
+    """A file of versions that what is installed must have."""
 
     index_url: str | None
-    """
-    The index in place of the usual default one.
-    """
+    """The index in place of the usual default one."""
 
     extra_index_urls: list[str] | tuple[str, ...] | None
-    """
-    Indexes that are searched before the usual ones.
-    """
+    """Indexes that are searched before the usual ones."""
 
     torch_backend: str | None
     """
@@ -58,9 +48,7 @@ class VirtualenvKeywords(FunctionKeywords, total=False):
     """
 
     exclude_newer: str | None
-    """
-    A date, or how long ago, as in ``7 days``. Nothing that was published later is installed.
-    """
+    """A date, or how long ago, as in ``7 days``. Nothing that was published later is installed."""
 
     project: str | os.PathLike[str] | None
     """
@@ -69,14 +57,10 @@ class VirtualenvKeywords(FunctionKeywords, total=False):
     """
 
     groups: list[str] | tuple[str, ...] | None
-    """
-    Groups of dependencies of the project, beside its own dependencies.
-    """
+    """Groups of dependencies of the project, beside its own dependencies."""
 
     extras: list[str] | tuple[str, ...] | None
-    """
-    Optional dependencies of the project.
-    """
+    """Optional dependencies of the project."""
 
     frozen: bool | None
     """
@@ -98,40 +82,26 @@ class VirtualenvKeywords(FunctionKeywords, total=False):
     """
 
     force: bool | None
-    """
-    Resolve and build anew, once in each process.
-    """
+    """Resolve and build anew, once in each process."""
 
     compile_bytecode: bool | None
-    """
-    Compile what is installed, for a faster first import.
-    """
+    """Compile what is installed, for a faster first import."""
 
     tags: list[str] | tuple[str, ...] | None
-    """
-    Words that keep this environment apart from otherwise equal ones.
-    """
+    """Words that keep this environment apart from otherwise equal ones."""
 
     force_env_build: bool | None
-    """
-    The same as *force*.
-    """
+    """The same as *force*."""
 
 
 class CondaKeywords(FunctionKeywords, total=False):
-    """
-    What ``function`` takes for kind ``conda``.
-    """
+    """What ``function`` takes for kind ``conda``."""
 
     python_version: str | None
-    """
-    As in ``3.11``. None for the one that the packages ask for, or that of the launching Python.
-    """
+    """As in ``3.11``. None for the one that the packages ask for, or that of the launching Python."""
 
     env_dict: Mapping[str, Any] | None
-    """
-    What an ``environment.yml`` says, as a dict.
-    """
+    """What an ``environment.yml`` says, as a dict."""
 
     env_yml: str | os.PathLike[str] | None
     """
@@ -140,9 +110,7 @@ class CondaKeywords(FunctionKeywords, total=False):
     """
 
     env_yml_str: str | None
-    """
-    The text of such a file.
-    """
+    """The text of such a file."""
 
     packages: list[str] | tuple[str, ...] | None
     """
@@ -151,19 +119,13 @@ class CondaKeywords(FunctionKeywords, total=False):
     """
 
     pip: list[str] | tuple[str, ...] | None
-    """
-    Requirements that uv installs, with what conda installed as constraints.
-    """
+    """Requirements that uv installs, with what conda installed as constraints."""
 
     index_url: str | None
-    """
-    The index for *pip* in place of the usual default one.
-    """
+    """The index for *pip* in place of the usual default one."""
 
     extra_index_urls: list[str] | tuple[str, ...] | None
-    """
-    Indexes for *pip* that are searched before the usual ones.
-    """
+    """Indexes for *pip* that are searched before the usual ones."""
 
     torch_backend: str | None
     """
@@ -172,9 +134,7 @@ class CondaKeywords(FunctionKeywords, total=False):
     """
 
     channels: list[str] | tuple[str, ...] | None
-    """
-    Names, URLs or folders, after those of the environment file. By default ``conda-forge``.
-    """
+    """Names, URLs or folders, after those of the environment file. By default ``conda-forge``."""
 
     force: bool | None
     """
@@ -183,30 +143,20 @@ class CondaKeywords(FunctionKeywords, total=False):
     """
 
     force_env_build: bool | None
-    """
-    The same as *force*.
-    """
+    """The same as *force*."""
 
 
 class ContainerKeywords(FunctionKeywords, total=False):
-    """
-    What ``function`` takes for kind ``container`` beside the image.
-    """
+    """What ``function`` takes for kind ``container`` beside the image."""
 
     constraints_file: str | os.PathLike[str] | None
-    """
-    A file of versions that what is installed must have.
-    """
+    """A file of versions that what is installed must have."""
 
     index_url: str | None
-    """
-    The index in place of the usual default one.
-    """
+    """The index in place of the usual default one."""
 
     extra_index_urls: list[str] | tuple[str, ...] | None
-    """
-    Indexes that are searched before the usual ones.
-    """
+    """Indexes that are searched before the usual ones."""
 
     torch_backend: str | None
     """
@@ -215,9 +165,7 @@ class ContainerKeywords(FunctionKeywords, total=False):
     """
 
     exclude_newer: str | None
-    """
-    A date, or how long ago, as in ``7 days``. Nothing that was published later is installed.
-    """
+    """A date, or how long ago, as in ``7 days``. Nothing that was published later is installed."""
 
     project: str | os.PathLike[str] | None
     """
@@ -226,14 +174,10 @@ class ContainerKeywords(FunctionKeywords, total=False):
     """
 
     groups: list[str] | tuple[str, ...] | None
-    """
-    Groups of dependencies of the project, beside its own dependencies.
-    """
+    """Groups of dependencies of the project, beside its own dependencies."""
 
     extras: list[str] | tuple[str, ...] | None
-    """
-    Optional dependencies of the project.
-    """
+    """Optional dependencies of the project."""
 
     frozen: bool | None
     """
@@ -253,14 +197,10 @@ class ContainerKeywords(FunctionKeywords, total=False):
     """
 
     python_version: str | None
-    """
-    Of the image's Python, as in ``3.11``. None if it is unknown until it starts.
-    """
+    """Of the image's Python, as in ``3.11``. None if it is unknown until it starts."""
 
     resolver: Literal["uv", "pip"] | None
-    """
-    Has no effect, as uv resolves in either case.
-    """
+    """Has no effect, as uv resolves in either case."""
 
     force: bool | None
     """
@@ -269,14 +209,10 @@ class ContainerKeywords(FunctionKeywords, total=False):
     """
 
     platform: str | None
-    """
-    Of the image, as in ``linux/arm64``. None for that of the engine.
-    """
+    """Of the image, as in ``linux/arm64``. None for that of the engine."""
 
     shm_size: int | str | None
-    """
-    The size of ``/dev/shm``, in bytes or as in ``2g``. None for half of the memory.
-    """
+    """The size of ``/dev/shm``, in bytes or as in ``2g``. None for half of the memory."""
 
     volumes: list[str] | tuple[str, ...] | None
     """
@@ -285,9 +221,7 @@ class ContainerKeywords(FunctionKeywords, total=False):
     """
 
     network: bool | str | None
-    """
-    Whether its processes have a network, or the name of one of the engine's.
-    """
+    """Whether its processes have a network, or the name of one of the engine's."""
 
     trusted: bool | None
     """
@@ -302,6 +236,4 @@ class ContainerKeywords(FunctionKeywords, total=False):
     """
 
     force_env_build: bool | None
-    """
-    The same as *force*.
-    """
+    """The same as *force*."""

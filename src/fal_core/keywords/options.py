@@ -17,9 +17,7 @@ from fal_core.keywords.values import ImageWithDockerfile
 
 
 class KindKeywords(TypedDict, total=False):
-    """
-    The options of all kinds.
-    """
+    """The options of all kinds."""
 
     requirements: list[str] | tuple[str, ...] | Sequence[list[str] | tuple[str, ...]] | None
     """
@@ -33,19 +31,13 @@ class KindKeywords(TypedDict, total=False):
     """
 
     constraints_file: str | os.PathLike[str] | None
-    """
-    A file of versions that what is installed must have.
-    """
+    """A file of versions that what is installed must have."""
 
     index_url: str | None
-    """
-    The index in place of the usual default one.
-    """
+    """The index in place of the usual default one."""
 
     extra_index_urls: list[str] | tuple[str, ...] | None
-    """
-    Indexes that are searched before the usual ones.
-    """
+    """Indexes that are searched before the usual ones."""
 
     torch_backend: str | None
     """
@@ -54,9 +46,7 @@ class KindKeywords(TypedDict, total=False):
     """
 
     exclude_newer: str | None
-    """
-    A date, or how long ago, as in ``7 days``. Nothing that was published later is installed.
-    """
+    """A date, or how long ago, as in ``7 days``. Nothing that was published later is installed."""
 
     project: str | os.PathLike[str] | None
     """
@@ -65,14 +55,10 @@ class KindKeywords(TypedDict, total=False):
     """
 
     groups: list[str] | tuple[str, ...] | None
-    """
-    Groups of dependencies of the project, beside its own dependencies.
-    """
+    """Groups of dependencies of the project, beside its own dependencies."""
 
     extras: list[str] | tuple[str, ...] | None
-    """
-    Optional dependencies of the project.
-    """
+    """Optional dependencies of the project."""
 
     frozen: bool | None
     """
@@ -94,29 +80,19 @@ class KindKeywords(TypedDict, total=False):
     """
 
     force: bool | None
-    """
-    Resolve and build anew, once in each process.
-    """
+    """Resolve and build anew, once in each process."""
 
     compile_bytecode: bool | None
-    """
-    Compile what is installed, for a faster first import.
-    """
+    """Compile what is installed, for a faster first import."""
 
     tags: list[str] | tuple[str, ...] | None
-    """
-    Words that keep this environment apart from otherwise equal ones.
-    """
+    """Words that keep this environment apart from otherwise equal ones."""
 
     force_env_build: bool | None
-    """
-    The same as *force*.
-    """
+    """The same as *force*."""
 
     env_dict: Mapping[str, Any] | None
-    """
-    What an ``environment.yml`` says, as a dict.
-    """
+    """What an ``environment.yml`` says, as a dict."""
 
     env_yml: str | os.PathLike[str] | None
     """
@@ -125,9 +101,7 @@ class KindKeywords(TypedDict, total=False):
     """
 
     env_yml_str: str | None
-    """
-    The text of such a file.
-    """
+    """The text of such a file."""
 
     packages: list[str] | tuple[str, ...] | None
     """
@@ -136,29 +110,19 @@ class KindKeywords(TypedDict, total=False):
     """
 
     pip: list[str] | tuple[str, ...] | None
-    """
-    Requirements that uv installs, with what conda installed as constraints.
-    """
+    """Requirements that uv installs, with what conda installed as constraints."""
 
     channels: list[str] | tuple[str, ...] | None
-    """
-    Names, URLs or folders, after those of the environment file. By default ``conda-forge``.
-    """
+    """Names, URLs or folders, after those of the environment file. By default ``conda-forge``."""
 
     image: str | ImageWithDockerfile | Mapping[str, Any] | None
-    """
-    A ``ContainerImage`` to build, or the name of an image.
-    """
+    """A ``ContainerImage`` to build, or the name of an image."""
 
     platform: str | None
-    """
-    Of the image, as in ``linux/arm64``. None for that of the engine.
-    """
+    """Of the image, as in ``linux/arm64``. None for that of the engine."""
 
     shm_size: int | str | None
-    """
-    The size of ``/dev/shm``, in bytes or as in ``2g``. None for half of the memory.
-    """
+    """The size of ``/dev/shm``, in bytes or as in ``2g``. None for half of the memory."""
 
     volumes: list[str] | tuple[str, ...] | None
     """
@@ -167,9 +131,7 @@ class KindKeywords(TypedDict, total=False):
     """
 
     network: bool | str | None
-    """
-    Whether its processes have a network, or the name of one of the engine's.
-    """
+    """Whether its processes have a network, or the name of one of the engine's."""
 
     trusted: bool | None
     """
@@ -184,33 +146,21 @@ class KindKeywords(TypedDict, total=False):
     """
 
     options: Mapping[str, Any] | None
-    """
-    Options of kinds and hosts that type checkers do not know.
-    """
+    """Options of kinds and hosts that type checkers do not know."""
 
 
 class AnyKeywords(HostKeywords, KindKeywords, total=False):
-    """
-    What ``on`` takes, whose function may have any kind.
-    """
+    """What ``on`` takes, whose function may have any kind."""
 
     kind: Literal["current", "virtualenv", "conda", "container"] | Environment | None
-    """
-    The kind of the environment, or an environment.
-    """
+    """The kind of the environment, or an environment."""
 
     serve: bool | None
-    """
-    Whether the function becomes an HTTP endpoint.
-    """
+    """Whether the function becomes an HTTP endpoint."""
 
 
 class ExecutorKeywords(SharedHostKeywords, PolicyKeywords, KindKeywords, total=False):
-    """
-    What an executor takes beside its kind and its host.
-    """
+    """What an executor takes beside its kind and its host."""
 
     local_python_modules: list[str] | None
-    """
-    Modules to take along as source, beside those that are found.
-    """
+    """Modules to take along as source, beside those that are found."""

@@ -1,6 +1,4 @@
-"""
-Values: what options may be whose classes belong to plugins.
-"""
+"""Values: what options may be whose classes belong to plugins."""
 
 from __future__ import annotations
 
@@ -8,9 +6,7 @@ from typing import Protocol
 
 
 class ImageWithDockerfile(Protocol):
-    """
-    An image that is built of a Dockerfile, such as a ``ContainerImage``.
-    """
+    """An image that is built of a Dockerfile, such as a ``ContainerImage``."""
 
     @property
     def dockerfile_str(self) -> str: ...

@@ -1,6 +1,4 @@
-"""
-Loading: the isolated function that ``file.py::name`` stands for.
-"""
+"""Loading: the isolated function that ``file.py::name`` stands for."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Scripts: functions of a file that says itself what it requires.
-"""
+"""Scripts: functions of a file that says itself what it requires."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Targets: the isolated functions that ``file.py::name`` stands for.
-"""
+"""Targets: the isolated functions that ``file.py::name`` stands for."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class TargetError(OptionError):
-    """
-    A target names no isolated function.
-    """
+    """A target names no isolated function."""
 
 
 @facts
@@ -104,9 +100,7 @@ def load_targets(target: str) -> dict[str, IsolatedFunction[..., Any]]:
 
 
 def functions_of(module: ModuleType) -> dict[str, IsolatedFunction[..., Any]]:
-    """
-    Return the isolated functions that *module* itself defines, applications included.
-    """
+    """Return the isolated functions that *module* itself defines, applications included."""
     found = {
         name: value
         for name, value in vars(module).items()
@@ -126,18 +120,14 @@ def functions_of(module: ModuleType) -> dict[str, IsolatedFunction[..., Any]]:
 
 
 def as_function(value: Any) -> IsolatedFunction[..., Any] | None:
-    """
-    Return *value* if it is an isolated function, or the function of an application.
-    """
+    """Return *value* if it is an isolated function, or the function of an application."""
     if is_application(value):
         value = value.to_function()
     return value if isinstance(value, IsolatedFunction) else None
 
 
 def is_application(value: Any) -> bool:
-    """
-    Tell whether *value* is a class that can be served: it has ``to_function``.
-    """
+    """Tell whether *value* is a class that can be served: it has ``to_function``."""
     return isinstance(value, type) and callable(getattr(value, "to_function", None))
 
 
@@ -232,9 +222,7 @@ def _execute(name: str, path: str) -> ModuleType:
 
 
 def _is_missing(place: str, name: str | None) -> bool:
-    """
-    Tell whether the missing module *name* is *place* or a package around it.
-    """
+    """Tell whether the missing module *name* is *place* or a package around it."""
     return name is not None and f"{place}.".startswith(f"{name}.")
 
 
@@ -255,9 +243,7 @@ def _choices(place: str, found: dict[str, IsolatedFunction[..., Any]]) -> str:
 
 
 def _locate(error: FalCoreError) -> str:
-    """
-    Return the sentence of *error* after the file and line of the wrong declaration.
-    """
+    """Return the sentence of *error* after the file and line of the wrong declaration."""
     core = frozenset(("fal_core", "fal_core_worker"))
     # Frames of plugins that check a declaration are passed over; if none are left, the
     # plugin itself holds the declaration.
@@ -325,9 +311,7 @@ def loading_from(folder: str) -> Iterator[None]:
 
 
 def put_first(folder: str) -> None:
-    """
-    Have modules imported from *folder* before all others. It stands on ``sys.path`` once.
-    """
+    """Have modules imported from *folder* before all others. It stands on ``sys.path`` once."""
     sys.path[:] = [folder, *(entry for entry in sys.path if entry != folder)]
 
 

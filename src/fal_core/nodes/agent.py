@@ -42,9 +42,7 @@ _ABANDONED = "What has started the agent of the node is gone."
 
 
 class Agent:
-    """
-    The workers of this node, and those who connect for them.
-    """
+    """The workers of this node, and those who connect for them."""
 
     def __init__(self, address: str, abandoned: str = _ABANDONED) -> None:
         self.abandoned: str = abandoned
@@ -56,9 +54,7 @@ class Agent:
         self.changed: threading.Condition = threading.Condition()
 
     def hear(self, lines: IO[bytes]) -> None:
-        """
-        Take what is asked for until nobody is there, and end everything then.
-        """
+        """Take what is asked for until nobody is there, and end everything then."""
         for line in lines:
             told = json.loads(line)
             if "end" in told:

@@ -1,6 +1,4 @@
-"""
-Addresses of agents: how a worker is reached on its node.
-"""
+"""Addresses of agents: how a worker is reached on its node."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ class AgentAddress:
         return connection
 
     def tunnel(self, port: int) -> Tunnel:
-        """
-        Return how others open connections to a port of the node.
-        """
+        """Return how others open connections to a port of the node."""
         return Tunnel(self.host, self.port, self._greeting(f"forward {port}"))
 
     def _greeting(self, purpose: str) -> bytes:

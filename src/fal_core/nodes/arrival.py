@@ -22,9 +22,7 @@ from typing import Any
 
 
 def arrive() -> None:
-    """
-    Take the code, and run it.
-    """
+    """Take the code, and run it."""
     told = json.loads(sys.stdin.buffer.readline())
     if sys.version_info < tuple(told["oldest"]):
         version, oldest = sys.version.split()[0], ".".join(map(str, told["oldest"]))
@@ -46,9 +44,7 @@ def arrive() -> None:
 
 
 def answer(facts: dict[str, Any]) -> None:
-    """
-    Write a line of JSON to standard output.
-    """
+    """Write a line of JSON to standard output."""
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
 
@@ -68,9 +64,7 @@ def find_folder(digest: str) -> str:
 
 
 def unpack(code: bytes, folder: str) -> None:
-    """
-    Unpack an archive to *folder*, whole or not at all.
-    """
+    """Unpack an archive to *folder*, whole or not at all."""
     made = tempfile.mkdtemp(dir=os.path.dirname(folder), prefix=".new-")
     try:
         with zipfile.ZipFile(io.BytesIO(code)) as archive:
@@ -88,9 +82,7 @@ def unpack(code: bytes, folder: str) -> None:
 
 
 def cache_root() -> str:
-    """
-    Return the root of the cache, as fal_core.caches has it, which is not there yet.
-    """
+    """Return the root of the cache, as fal_core.caches has it, which is not there yet."""
     named = os.environ.get("FAL_CORE_CACHE")
     if named:
         return os.path.abspath(os.path.expanduser(named))

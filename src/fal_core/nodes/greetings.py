@@ -1,6 +1,4 @@
-"""
-Greetings: the line that a connection to a node begins with, which says who it is of.
-"""
+"""Greetings: the line that a connection to a node begins with, which says who it is of."""
 
 from __future__ import annotations
 

@@ -23,16 +23,12 @@ _PATIENCE = 10.0
 
 
 def make_name() -> str:
-    """
-    Return the name of a new socket; empty where there are none.
-    """
+    """Return the name of a new socket; empty where there are none."""
     return f"fal-core-{os.urandom(16).hex()}" if sys.platform == "linux" else ""
 
 
 def listen_locally(name: str, backlog: int) -> socket.socket | None:
-    """
-    Return a listening socket called *name*; None where there are none.
-    """
+    """Return a listening socket called *name*; None where there are none."""
     if not name:
         return None
     listener = socket.socket(socket.AF_UNIX)

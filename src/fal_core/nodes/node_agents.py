@@ -1,6 +1,4 @@
-"""
-Agents of nodes, as the process that has started them sees them.
-"""
+"""Agents of nodes, as the process that has started them sees them."""
 
 from __future__ import annotations
 
@@ -107,33 +105,25 @@ class AgentProcess:
             raise self.problem() from error
 
     def problem(self) -> HostError:
-        """
-        Return why the agent has ended.
-        """
+        """Return why the agent has ended."""
         said = self._why or " ".join(self._said.decode(errors="replace").split())
         return WorkerLost(
             detail=f"The agent of node {self.node} has ended: {said or 'it said nothing'}."
         )
 
     def begin_end(self) -> None:
-        """
-        Have it end, and all that it has started.
-        """
+        """Have it end, and all that it has started."""
         with suppress(OSError):
             self._input.shutdown(socket.SHUT_WR)
 
     def await_end(self, seconds: float) -> None:
-        """
-        Wait for its end, and kill what has started it where that takes longer.
-        """
+        """Wait for its end, and kill what has started it where that takes longer."""
         if not self.gone.wait(seconds):
             self._kill()
             self.gone.wait(seconds)
 
     def abandon(self) -> None:
-        """
-        Let go of the agent in a forked child: it belongs to the parent, and ends with it.
-        """
+        """Let go of the agent in a forked child: it belongs to the parent, and ends with it."""
         self._input.close()
         with open(os.devnull, "r+b", buffering=0) as nothing:
             for pipe in (self._process.stdout, self._process.stderr):
@@ -203,9 +193,7 @@ class AgentProcess:
         self._is_up.set()
 
     def _kill(self, why: str = "") -> None:
-        """
-        Kill what has started it, and what that has started here.
-        """
+        """Kill what has started it, and what that has started here."""
         self._why = self._why or why
         if self._process.poll() is None:
             with suppress(ProcessLookupError):
@@ -219,9 +207,7 @@ class AgentProcess:
 
 
 class AgentPlace:
-    """
-    The place of a worker: one of those that an agent has.
-    """
+    """The place of a worker: one of those that an agent has."""
 
     def __init__(self, agent: AgentProcess, token: str) -> None:
         self._agent = agent
@@ -229,22 +215,16 @@ class AgentPlace:
         self.node: str = agent.node
 
     def end(self) -> None:
-        """
-        End the worker, by what has started the agent.
-        """
+        """End the worker, by what has started the agent."""
         with suppress(HostError):
             self._agent.tell({"end": self._token})
 
     def release(self) -> None:
-        """
-        End the worker, if it is there after all.
-        """
+        """End the worker, if it is there after all."""
         self.end()
 
     def why_lost(self, seconds: float) -> HostError | None:
-        """
-        Return why the agent has ended; None where it has not.
-        """
+        """Return why the agent has ended; None where it has not."""
         return self._agent.problem() if self._agent.gone.wait(seconds) else None
 
 

@@ -89,9 +89,7 @@ def find_plugin(module: str, kind: str) -> str:
 
 
 def _closure(names: Iterable[str]) -> list[Distribution]:
-    """
-    Return distributions and what they require, each once.
-    """
+    """Return distributions and what they require, each once."""
     found: dict[str, Distribution] = {}
     left = list(names)
     while left:
@@ -126,9 +124,7 @@ def _plain(name: str) -> str:
 
 
 def _files_of(distributions: Iterable[Distribution]) -> Iterator[tuple[str, Path]]:
-    """
-    Yield the files of packages, each with its name in the archive.
-    """
+    """Yield the files of packages, each with its name in the archive."""
     for each in distributions:
         for file in each.files or ():
             path = Path(str(each.locate_file(file)))

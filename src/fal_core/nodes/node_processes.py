@@ -1,6 +1,4 @@
-"""
-Processes of a node: workers, and the connections that are theirs.
-"""
+"""Processes of a node: workers, and the connections that are theirs."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ _LONGEST_LINE, _SAID = 8192, 4096
 
 
 class NodeProcess:
-    """
-    One worker, and those who are connected for it.
-    """
+    """One worker, and those who are connected for it."""
 
     def __init__(self, told: dict[str, Any]) -> None:
         self.told: dict[str, Any] = told
@@ -58,9 +54,7 @@ class NodeProcess:
     # -- connections -------------------------------------------------------------
 
     def take(self, connection: socket.socket, purpose: bytes) -> bool:
-        """
-        Use a connection for *purpose*; return False if that is none.
-        """
+        """Use a connection for *purpose*; return False if that is none."""
         given: list[int] = []
         if purpose == b"stream given":
             given, purpose = receive_descriptors(connection), b"stream"
@@ -78,9 +72,7 @@ class NodeProcess:
         return True
 
     def await_connection(self, name: str) -> Any:
-        """
-        Return the connection *name*; None if none comes.
-        """
+        """Return the connection *name*; None if none comes."""
         with self.arrived:
             self.arrived.wait_for(
                 lambda: getattr(self, name) is not None or self.ending.is_set(), _ARRIVAL
@@ -93,9 +85,7 @@ class NodeProcess:
             self.control.sendall(json.dumps(facts).encode() + b"\n")
 
     def hear(self, connection: socket.socket) -> None:
-        """
-        End everything once the caller says so, or is gone.
-        """
+        """End everything once the caller says so, or is gone."""
         with suppress(OSError):
             # It says nothing else.
             connection.recv(1)
@@ -131,9 +121,7 @@ class NodeProcess:
     # -- the worker ---------------------------------------------------------------
 
     def run(self) -> None:
-        """
-        Build the environment, start the worker, and wait for its end.
-        """
+        """Build the environment, start the worker, and wait for its end."""
         control = self.await_connection("control")
         if control is None:
             return
@@ -181,9 +169,7 @@ class NodeProcess:
         )
 
     def _explain(self, code: int) -> str | None:
-        """
-        Return the packed reason for *code* that the interpreter knows; None if it knows none.
-        """
+        """Return the packed reason for *code* that the interpreter knows; None if it knows none."""
         assert self.command is not None
         if self.why:
             return _pack_error(WorkerLost(detail=self.why))
@@ -193,9 +179,7 @@ class NodeProcess:
         return None if reason is None else _pack_error(reason)
 
     def build(self) -> Interpreter | None:
-        """
-        Build the environment, and tell it; None if that fails.
-        """
+        """Build the environment, and tell it; None if that fails."""
         try:
             packed = base64.b64decode(self.told["environment"])
             environment = cast(Environment, pickle.loads(packed))
@@ -246,9 +230,7 @@ def close_all(descriptors: list[int]) -> None:
 
 
 def end_process(process: subprocess.Popen[bytes], command: Command | None) -> None:
-    """
-    End a worker and all that it has started.
-    """
+    """End a worker and all that it has started."""
     if process.poll() is not None:
         return
     if command is not None and command.stop_argv is not None:

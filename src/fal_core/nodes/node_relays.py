@@ -46,9 +46,7 @@ class Relay:
         self._room = threading.BoundedSemaphore(_MOST)
 
     def serve(self) -> None:
-        """
-        Pass connections on until the service has ended.
-        """
+        """Pass connections on until the service has ended."""
         with self._server:
             while not self._is_over():
                 if not self._room.acquire(timeout=_LOOK):
@@ -73,9 +71,7 @@ class Relay:
 
 
 class Relays:
-    """
-    The relays of a host.
-    """
+    """The relays of a host."""
 
     def __init__(self) -> None:
         self._relays: dict[int, Relay] = {}
@@ -133,9 +129,7 @@ class Relays:
         return relay.own_port
 
     def find_tunnel(self, url: str) -> Tunnel | None:
-        """
-        Return how a connection is opened to what a relay leads to, and None for another URL.
-        """
+        """Return how a connection is opened to what a relay leads to, and None for another URL."""
         parts = urlsplit(url)
         with self._lock:
             relay = self._relays.get(parts.port or 80)
@@ -144,9 +138,7 @@ class Relays:
         return relay.agent.tunnel(relay.port)
 
     def close(self) -> None:
-        """
-        End all relays.
-        """
+        """End all relays."""
         self._is_closed = True
 
 

@@ -1,6 +1,4 @@
-"""
-Workers on nodes, as the process that calls them sees them.
-"""
+"""Workers on nodes, as the process that calls them sees them."""
 
 from __future__ import annotations
 
@@ -67,25 +65,17 @@ def agent_request(start: Start, machines: Sequence[Machine] = ()) -> dict[str, s
 
 
 class WorkerPlace(Protocol):
-    """
-    What a host has of the place of a worker on a node.
-    """
+    """What a host has of the place of a worker on a node."""
 
     @property
     def node(self) -> str:
-        """
-        The name of the node, for messages.
-        """
+        """The name of the node, for messages."""
 
     def end(self) -> None:
-        """
-        End what runs there; the agent has not done so.
-        """
+        """End what runs there; the agent has not done so."""
 
     def release(self) -> None:
-        """
-        Give the place back: its worker is gone.
-        """
+        """Give the place back: its worker is gone."""
 
     def why_lost(self, seconds: float) -> HostError | None:
         """
@@ -162,9 +152,7 @@ class NodeWorker:
             ) from error
 
     def kill(self) -> None:
-        """
-        End the worker and all that it has started.
-        """
+        """End the worker and all that it has started."""
         with suppress(OSError):
             self._control.sendall(b'{"end": true}\n')
         timer = threading.Timer(_PATIENCE, self._end_place)
@@ -172,9 +160,7 @@ class NodeWorker:
         timer.start()
 
     def why_lost(self) -> HostError:
-        """
-        Return why the worker was lost.
-        """
+        """Return why the worker was lost."""
         if not self._gone.wait(_PATIENCE):
             self._end_place()
         return self._reason
@@ -184,9 +170,7 @@ class NodeWorker:
             self.place.end()
 
     def _facts(self) -> Iterator[dict[str, Any] | None]:
-        """
-        Yield what the agent says until its connection ends, and None now and then.
-        """
+        """Yield what the agent says until its connection ends, and None now and then."""
         rest = b""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
@@ -203,9 +187,7 @@ class NodeWorker:
                     yield _read_facts(line)
 
     def _build(self, told: Iterator[dict[str, Any] | None], start: Start) -> bool:
-        """
-        Have the environment built, and return whether the worker inherits descriptors.
-        """
+        """Have the environment built, and return whether the worker inherits descriptors."""
         facts = self._await_fact("built", told, start)
         problem = python_problem(facts["built"])
         if problem:
@@ -300,17 +282,13 @@ class NodeWorker:
         return reason_of_exit(exited["exited"], self._said.strip())
 
     def _reason_of_break(self) -> HostError:
-        """
-        Return why the agent says nothing more, as the place knows it.
-        """
+        """Return why the agent says nothing more, as the place knows it."""
         why = self.place.why_lost(_NEWS)
         return why or WorkerLost(detail=f"Node {self.place.node} is gone, or its network.")
 
 
 def _read_facts(line: bytes) -> dict[str, Any]:
-    """
-    Return what a line of an agent tells. One that cannot be read is the end of the worker.
-    """
+    """Return what a line of an agent tells. One that cannot be read is the end of the worker."""
     with suppress(RecursionError, ValueError):
         facts = json.loads(line)
         if isinstance(facts, dict) and all(

@@ -1,6 +1,4 @@
-"""
-Remote nodes: other machines, on which environments are built and workers are started.
-"""
+"""Remote nodes: other machines, on which environments are built and workers are started."""
 
 from __future__ import annotations
 
@@ -135,9 +133,7 @@ class RemoteNode:
         return self._relays.open(address, urls, lambda: worker.gone, is_awaited=True)
 
     def close(self) -> None:
-        """
-        End all that was started there.
-        """
+        """End all that was started there."""
         with self._lock:
             self._is_closed = True
             agents, self._agents = list(self._agents.values()), {}
@@ -148,9 +144,7 @@ class RemoteNode:
             agent.await_end(PATIENCE)
 
     def _find_agent(self, environment: Environment) -> AgentProcess:
-        """
-        Return the agent that builds environments of that kind.
-        """
+        """Return the agent that builds environments of that kind."""
         kind = type(environment)
         with self._lock:
             if self._is_closed:
@@ -166,9 +160,7 @@ class RemoteNode:
             return agent
 
     def _dial(self, port: int) -> socket.socket:
-        """
-        Open a connection to a port of the loopback address there.
-        """
+        """Open a connection to a port of the loopback address there."""
         here, there = socket.socketpair()
         with there:
             try:
@@ -193,9 +185,7 @@ class RemoteNode:
 
 
 def _forget_agents() -> None:
-    """
-    Begin without agents in a forked child: they belong to the parent process.
-    """
+    """Begin without agents in a forked child: they belong to the parent process."""
     for node in list(_nodes):
         node._forget()
 

@@ -42,9 +42,7 @@ class Direction:
         self.is_over: bool = False
 
     def pass_on(self) -> bool:
-        """
-        Pass on what there is, and return whether the splice goes on.
-        """
+        """Pass on what there is, and return whether the splice goes on."""
         try:
             if not self.held:
                 part = self.source.recv(_PART)
@@ -62,9 +60,7 @@ class Direction:
 
 
 class Splicer:
-    """
-    The thread of all splices.
-    """
+    """The thread of all splices."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -223,9 +219,7 @@ def await_port(connection: socket.socket, port: int) -> None:
 
 
 def _forget_splicer() -> None:
-    """
-    Have no splice of a forked child wait for a thread of its parent process.
-    """
+    """Have no splice of a forked child wait for a thread of its parent process."""
     global _making, _splicer
     _making, _splicer = threading.Lock(), None
 

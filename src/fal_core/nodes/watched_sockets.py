@@ -1,6 +1,4 @@
-"""
-Connections whose other end is noticed when it is gone, also where it says no word.
-"""
+"""Connections whose other end is noticed when it is gone, also where it says no word."""
 
 from __future__ import annotations
 

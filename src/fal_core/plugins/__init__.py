@@ -1,6 +1,4 @@
-"""
-Plugins: what is installed, what it provides, and what is wrong with it.
-"""
+"""Plugins: what is installed, what it provides, and what is wrong with it."""
 
 from fal_core.plugins.catalog import Plugins
 from fal_core.plugins.installed import (

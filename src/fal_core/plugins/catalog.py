@@ -1,6 +1,4 @@
-"""
-The catalog: the plugins that were loaded, by what they provide.
-"""
+"""The catalog: the plugins that were loaded, by what they provide."""
 
 from __future__ import annotations
 
@@ -52,9 +50,7 @@ _OTHER_ROLE: Mapping[Role, str] = {
 
 
 def offered_extras() -> frozenset[str]:
-    """
-    Return the extras that the installed fal-core has.
-    """
+    """Return the extras that the installed fal-core has."""
     # Imported for an error only: it takes longer to import than all of fal_core.plugins.
     from importlib.metadata import PackageNotFoundError, metadata
 
@@ -114,15 +110,11 @@ class Plugins:
         raise UnknownNameError(role, name, tuple(sorted(classes)), self._hint(role, name))
 
     def conflicts_of(self, role: Role) -> tuple[PluginError, ...]:
-        """
-        Return an error for each name that several plugins claim in *role*.
-        """
+        """Return an error for each name that several plugins claim in *role*."""
         return tuple(error for (own, _), error in self._conflicts.items() if own == role)
 
     def describe(self) -> tuple[PluginDescription, ...]:
-        """
-        Return all plugins, described for a listing, each once.
-        """
+        """Return all plugins, described for a listing, each once."""
         conflicts = list(self._conflicts.values())
         broken = [
             PluginDescription(entry=self._discarded[error.plugin], problem=error.problem)
@@ -132,9 +124,7 @@ class Plugins:
         return (*map(self._with_conflicts, self.loaded), *broken)
 
     def _with_conflicts(self, plugin: PluginDescription) -> PluginDescription:
-        """
-        Return *plugin* with what is wrong with names that others claim, too.
-        """
+        """Return *plugin* with what is wrong with names that others claim, too."""
         claims: list[Claim] = [("host", name) for name in plugin.hosts]
         claims += [("kind of environment", name) for name in plugin.environments]
         found = [str(self._conflicts[claim]) for claim in claims if claim in self._conflicts]

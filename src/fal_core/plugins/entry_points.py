@@ -51,9 +51,7 @@ class EntryPoint:
         return f"{self.name} ({origin})" if origin else self.name
 
     def load(self) -> object:
-        """
-        Import what the entry point names, and return it.
-        """
+        """Import what the entry point names, and return it."""
         from importlib import import_module
 
         module, _, path = self.value.partition(":")
@@ -101,9 +99,7 @@ def _names_in(value: str | None) -> frozenset[str] | None:
 
 
 def _declarations_in(directory: str) -> Iterator[tuple[str, str, str]]:
-    """
-    Yield name, version and ``entry_points.txt`` of each distribution.
-    """
+    """Yield name, version and ``entry_points.txt`` of each distribution."""
     try:
         # Sorted, so that the plugins of every process load in one order.
         entries = sorted(os.listdir(directory))

@@ -1,6 +1,4 @@
-"""
-Hook calls: each plugin is asked by itself, so that one that fails hurts none of the others.
-"""
+"""Hook calls: each plugin is asked by itself, so that one that fails hurts none of the others."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ logger: logging.Logger = logging.getLogger("fal_core.plugins")
 
 @attrs.define(eq=False)
 class HookCalls:
-    """
-    Calls the hooks of all plugins, one plugin at a time.
-    """
+    """Calls the hooks of all plugins, one plugin at a time."""
 
     _manager: pluggy.PluginManager
     _asks: dict[str, tuple[tuple[str, Ask], ...]] = attrs.field(factory=dict, init=False)
@@ -42,9 +38,7 @@ class HookCalls:
         return self._asks[hook]
 
     def observe(self, hook: str, **facts: Any) -> None:
-        """
-        Tell all plugins. What one of them raises is logged, and changes nothing.
-        """
+        """Tell all plugins. What one of them raises is logged, and changes nothing."""
         for plugin, ask in self.each(hook):
             try:
                 ask(**facts)
@@ -108,9 +102,7 @@ class HookCalls:
             yield name, self._manager.subset_hook_caller(hook, others)
 
     def _log(self, plugin: str, hook: str, error: BaseException) -> None:
-        """
-        Log what *plugin* has raised, once for each of its hooks.
-        """
+        """Log what *plugin* has raised, once for each of its hooks."""
         with self._lock:
             if (plugin, hook) in self._told:
                 return

@@ -1,6 +1,4 @@
-"""
-Hook names: what a plugin defines under the name of a hook, or under one that is nearly so.
-"""
+"""Hook names: what a plugin defines under the name of a hook, or under one that is nearly so."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def check_hook_names(plugin: object, answered: Iterable[str]) -> str | None:
 
 
 def check_hook_runs(name: str, function: Callable[..., object]) -> str | None:
-    """
-    Check that *function*, which answers the hook *name*, does so when it is called.
-    """
+    """Check that *function*, which answers the hook *name*, does so when it is called."""
     if inspect.iscoroutinefunction(function):
         return f"its hook {name} is async, and nobody awaits it. Write 'def {name}'."
     answers = getattr(hooks, name).__annotations__["return"] != "None"
@@ -66,9 +62,7 @@ def _functions_of(plugin: object) -> Iterator[tuple[str, bool]]:
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """
-    Return a question whether one of *known* was meant; *otherwise* where none is near.
-    """
+    """Return a question whether one of *known* was meant; *otherwise* where none is near."""
     from difflib import get_close_matches
 
     for near in get_close_matches(name, known, n=1):

@@ -1,6 +1,4 @@
-"""
-Plugins: what is installed, what it provides, and what is wrong with it.
-"""
+"""Plugins: what is installed, what it provides, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ _shared_hosts: dict[str, Host[..., Any]] = {}
 
 
 def load_plugins() -> Plugins:
-    """
-    Return the plugins of this process; the first call loads them.
-    """
+    """Return the plugins of this process; the first call loads them."""
     global _plugins
     plugins = _plugins
     if plugins is None:
@@ -120,9 +116,7 @@ def _from_url(cls: type[Host[..., Any]], url: str) -> Host[..., Any]:
 
 
 def describe_plugins() -> tuple[PluginDescription, ...]:
-    """
-    Return all plugins, each once: those that were loaded, then those that could not be.
-    """
+    """Return all plugins, each once: those that were loaded, then those that could not be."""
     return load_plugins().describe()
 
 
@@ -196,9 +190,7 @@ def _load() -> Plugins:
 
 
 def _is_own(entry: EntryPoint) -> bool:
-    """
-    Tell whether *entry* is a plugin of fal-core.
-    """
+    """Tell whether *entry* is a plugin of fal-core."""
     return entry.value.partition(":")[0].partition(".")[0] in MODULES_OF_EXTRAS
 
 

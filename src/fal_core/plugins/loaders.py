@@ -1,6 +1,4 @@
-"""
-Loaders: each plugin is imported, checked and registered apart from the others.
-"""
+"""Loaders: each plugin is imported, checked and registered apart from the others."""
 
 from __future__ import annotations
 
@@ -63,9 +61,7 @@ _HOOKS = (FunctionType, MethodType, staticmethod, classmethod)
 
 
 class _Manager(pluggy.PluginManager):
-    """
-    Looks for hooks among the functions of a module only; pluggy inspects every object.
-    """
+    """Looks for hooks among the functions of a module only; pluggy inspects every object."""
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         return super().parse_hookimpl_opts(plugin, name) if _is_hook(plugin, name) else None
@@ -77,9 +73,7 @@ class _Manager(pluggy.PluginManager):
 
 
 def _is_hook(owner: object, name: str) -> bool:
-    """
-    Tell whether *name* of *owner* may be a hook.
-    """
+    """Tell whether *name* of *owner* may be a hook."""
     # A plugin that is no module may inherit its hooks.
     return type(owner) is not ModuleType or isinstance(vars(owner).get(name), _HOOKS)
 
@@ -145,9 +139,7 @@ class Loader:
             self._keep(entry, claims)
 
     def conflicts(self) -> dict[Claim, PluginError]:
-        """
-        Return an error for each name that several plugins claim.
-        """
+        """Return an error for each name that several plugins claim."""
         return {
             (role, name): PluginError(
                 " and ".join(sorted(sides)),
@@ -168,9 +160,7 @@ class Loader:
                     _raise_for(entry, check_hook_runs(name, implementation.function))
 
     def _claim(self, entry: EntryPoint, plugin: object, claims: dict[Claim, type]) -> None:
-        """
-        Add to *claims* what *plugin* provides, including what breaks the contract.
-        """
+        """Add to *claims* what *plugin* provides, including what breaks the contract."""
         for role, hook, label, check in _PROVIDED:
             for cls in self._answers(entry, hook, plugin):
                 claim = role, str(getattr(cls, label, cls))
@@ -182,9 +172,7 @@ class Loader:
                 _raise_for(entry, check(cls))
 
     def _check_owner(self, claim: Claim) -> str | None:
-        """
-        Check that a plugin does not claim a name that one of fal-core's own has.
-        """
+        """Check that a plugin does not claim a name that one of fal-core's own has."""
         role, name = claim
         for side in self._own.intersection(self.classes.get(claim, ())):
             return (
@@ -242,9 +230,7 @@ class Loader:
 
 
 def _check_answer(hook: str, answer: object) -> str | None:
-    """
-    Check that a *hook* that provides classes has returned several.
-    """
+    """Check that a *hook* that provides classes has returned several."""
     if isinstance(answer, type):
         name = answer.__name__
         return f"its hook {hook} returned the class {name}. Write 'return [{name}]'."
@@ -255,9 +241,7 @@ def _check_answer(hook: str, answer: object) -> str | None:
 
 
 def _place_of(error: BaseException) -> str:
-    """
-    Return where a plugin has done what *error* refuses, if that is known.
-    """
+    """Return where a plugin has done what *error* refuses, if that is known."""
     place, trace = "", error.__traceback__
     while trace is not None:
         module = str(trace.tb_frame.f_globals.get("__name__", ""))

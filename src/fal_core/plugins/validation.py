@@ -39,9 +39,7 @@ _NAME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
 def check_version(plugin: object) -> str | None:
-    """
-    Check the integer that a plugin states as ``fal_core_api``.
-    """
+    """Check the integer that a plugin states as ``fal_core_api``."""
     stated = getattr(plugin, "fal_core_api", None)
     if stated is None:
         return (
@@ -60,9 +58,7 @@ def check_version(plugin: object) -> str | None:
 
 
 def check_host(cls: object) -> str | None:
-    """
-    Check a class that ``fal_register_hosts`` returned.
-    """
+    """Check a class that ``fal_register_hosts`` returned."""
     if not isinstance(cls, type) or not issubclass(cls, Host):
         return f"{cls!r} is not a subclass of Host."
     problem = _check_class(cls, "name", decorator="attrs.define(eq=False, slots=False)")
@@ -77,9 +73,7 @@ def check_host(cls: object) -> str | None:
 
 
 def mandatory_fields(cls: type) -> tuple[str, ...]:
-    """
-    Return the fields without which the attrs class *cls* cannot be made.
-    """
+    """Return the fields without which the attrs class *cls* cannot be made."""
     return tuple(
         str(field.alias)
         for field in attrs.fields(cls)
@@ -143,9 +137,7 @@ def _check_options(cls: type[Host[..., Any]]) -> str | None:
 
 
 def check_environment(cls: object) -> str | None:
-    """
-    Check a class that ``fal_register_environments`` returned.
-    """
+    """Check a class that ``fal_register_environments`` returned."""
     if not isinstance(cls, type) or not issubclass(cls, Environment):
         return f"{cls!r} is not a subclass of Environment."
     problem = _check_class(cls, "kind", decorator="attrs.frozen(kw_only=True)")
@@ -289,9 +281,7 @@ _SPECIAL = (
 
 
 def check_signatures(cls: type) -> str | None:
-    """
-    Check that the methods of *cls* take what the contract says that they are given.
-    """
+    """Check that the methods of *cls* take what the contract says that they are given."""
     for base in cls.__mro__[1:]:
         if not base.__module__.startswith("fal_core."):
             continue
@@ -365,9 +355,7 @@ def _are_alike(one: FunctionType, other: FunctionType) -> bool:
 
 
 def _show(signature: inspect.Signature) -> str:
-    """
-    Return the names in *signature*, with the stars before them.
-    """
+    """Return the names in *signature*, with the stars before them."""
     empty = inspect.Parameter.empty
     names = [
         parameter.replace(annotation=empty, default=empty)

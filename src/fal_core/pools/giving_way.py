@@ -34,18 +34,14 @@ class ClaimedDevices:
         self.reset()
 
     def reset(self) -> None:
-        """
-        Begin without workers, as in a forked child.
-        """
+        """Begin without workers, as in a forked child."""
         self._uuids: WeakKeyDictionary[Worker, frozenset[str]] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._stopped_at = 0.0
         self._looks = False
 
     def note(self, worker: Worker, uuids: Iterable[str]) -> None:
-        """
-        Take note that *worker* has claimed the devices *uuids*.
-        """
+        """Take note that *worker* has claimed the devices *uuids*."""
         with self._lock:
             self._uuids[worker] = frozenset(uuids)
             begins, self._looks = not self._looks, True
@@ -53,9 +49,7 @@ class ClaimedDevices:
             get_event_thread().after(_LOOK, self._look)
 
     def holders(self, workers: Iterable[Worker], uuids: Collection[str]) -> list[Worker]:
-        """
-        Return those of *workers* that have claimed one of the devices *uuids*.
-        """
+        """Return those of *workers* that have claimed one of the devices *uuids*."""
         return [
             worker
             for worker in workers
@@ -76,9 +70,7 @@ class ClaimedDevices:
         return True
 
     def _look(self) -> None:
-        """
-        Make room for other processes, and look again as long as a worker has devices.
-        """
+        """Make room for other processes, and look again as long as a worker has devices."""
         from fal_core.claims import wanted_devices
 
         with self._lock:

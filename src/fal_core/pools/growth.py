@@ -1,6 +1,4 @@
-"""
-Growth: how a pool starts workers for the calls that wait.
-"""
+"""Growth: how a pool starts workers for the calls that wait."""
 
 from __future__ import annotations
 
@@ -100,54 +98,38 @@ class GrowingPool(ABC):
 
     @abstractmethod
     def worker_ready(self, worker: Worker) -> None:
-        """
-        Take note that *worker* has said hello.
-        """
+        """Take note that *worker* has said hello."""
 
     @abstractmethod
     def worker_idle(self, worker: Worker) -> None:
-        """
-        Give *worker* the next waiting call, or let it wait for one.
-        """
+        """Give *worker* the next waiting call, or let it wait for one."""
 
     @abstractmethod
     def worker_ended(self, worker: Worker, reason: HostError) -> HostError:
-        """
-        Take note that *worker* has ended unasked, and return the reason for its calls.
-        """
+        """Take note that *worker* has ended unasked, and return the reason for its calls."""
 
     @abstractmethod
     def call_away(self, change: int) -> None:
-        """
-        Count the workers that wait for a call in this process.
-        """
+        """Count the workers that wait for a call in this process."""
 
     @property
     def worker_count(self) -> int:
-        """
-        The number of workers.
-        """
+        """The number of workers."""
         return len(self._roster.workers)
 
     @property
     def due(self) -> int:
-        """
-        How many of the calls that wait the workers take that are being started.
-        """
+        """How many of the calls that wait the workers take that are being started."""
         return self._starting * self._limits.multiplex
 
     def is_wanted(self) -> bool:
-        """
-        Tell whether a worker that is being started is wanted.
-        """
+        """Tell whether a worker that is being started is wanted."""
         return not self._closed and (
             bool(self.waiting) or self._expecting or self.worker_count < self._limits.least
         )
 
     def _grow(self) -> None:
-        """
-        Start a worker for the waiting calls, at once or after a delay.
-        """
+        """Start a worker for the waiting calls, at once or after a delay."""
         with self._lock:
             if not self._may_start():
                 return
@@ -161,9 +143,7 @@ class GrowingPool(ABC):
             self._start_one()
 
     def _may_start(self) -> bool:
-        """
-        Return whether one more worker is needed and allowed; under the lock.
-        """
+        """Return whether one more worker is needed and allowed; under the lock."""
         counts = self.worker_count, self._starting, len(self.waiting), self._away
         return not self._closed and self._limits.allow(*counts)
 
@@ -274,9 +254,7 @@ class GrowingPool(ABC):
         return isinstance(reason, DevicesHeld) and self.worker_count + self._starting > 0
 
     def _pause(self) -> None:
-        """
-        Start no further worker for a while.
-        """
+        """Start no further worker for a while."""
         get_event_thread().after(self._limits.pause(), self._grow)
 
 
@@ -418,25 +396,19 @@ class Startups:
 
     @property
     def usual(self) -> float:
-        """
-        Seconds that starting a worker usually takes: the median of the last ones.
-        """
+        """Seconds that starting a worker usually takes: the median of the last ones."""
         # Importing ``statistics`` takes longer than the rest of this package.
         spent = sorted(self._usual)
         return spent[len(spent) // 2] if spent else _FIRST_GUESS
 
     def begin(self, worker: Worker) -> None:
-        """
-        Begin the startup of *worker*, which was just started.
-        """
+        """Begin the startup of *worker*, which was just started."""
         self._began[worker] = time.monotonic()
         if self._timeout is not None:
             get_event_thread().after(self._timeout, lambda: self._check_hello(worker))
 
     def started(self, worker: Worker) -> None:
-        """
-        Take note that *worker* has said hello.
-        """
+        """Take note that *worker* has said hello."""
         began = self._began.get(worker)
         if began is None or worker.hello is None:
             return
@@ -449,9 +421,7 @@ class Startups:
         self._usual.append(spent)
 
     def called(self, worker: Worker) -> None:
-        """
-        Begin the setup of *worker*, with its first call, in the time that is left.
-        """
+        """Begin the setup of *worker*, with its first call, in the time that is left."""
         if self._timeout is None or not self.limits_setup:
             return
         began = self._began.get(worker)
@@ -464,9 +434,7 @@ class Startups:
             get_event_thread().after(left, lambda: self._check_setup(worker))
 
     def error(self, worker: Worker) -> StartupTimeout | None:
-        """
-        Return the error for *worker* if it was killed because it took too long.
-        """
+        """Return the error for *worker* if it was killed because it took too long."""
         if worker not in self._overdue:
             return None
         assert self._timeout is not None

@@ -1,6 +1,4 @@
-"""
-Pools: the workers that may run the same calls, and the calls that wait for one.
-"""
+"""Pools: the workers that may run the same calls, and the calls that wait for one."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ class Pool(GrowingPool):
             self._upkeep.begin()
 
     def launch(self, call: Call, sink: Sink) -> Execution:
-        """
-        Run *call* in an idle worker, or let it wait for one.
-        """
+        """Run *call* in an idle worker, or let it wait for one."""
         if call.sources:
             self._outdated.end(call)
         while True:
@@ -102,9 +98,7 @@ class Pool(GrowingPool):
         return waiting
 
     def _assign(self, waiting: WaitingExecution, worker: Worker) -> None:
-        """
-        Run a call that has waited in *worker*.
-        """
+        """Run a call that has waited in *worker*."""
         try:
             self._launch_in(worker, waiting)
         except ConnectionError:
@@ -168,9 +162,7 @@ class Pool(GrowingPool):
         self._grow()
 
     def _wait_again(self, waiting: WaitingExecution, worker: Worker) -> bool:
-        """
-        Let a call wait as the next one whose worker has ended before it came up.
-        """
+        """Let a call wait as the next one whose worker has ended before it came up."""
         with self._lock:
             self._roster.remove(worker)
             if not self._closed:
@@ -183,9 +175,7 @@ class Pool(GrowingPool):
     # -- what its workers tell ------------------------------------------------------
 
     def worker_idle(self, worker: Worker) -> None:
-        """
-        Give *worker* the next waiting call, or let it wait for one.
-        """
+        """Give *worker* the next waiting call, or let it wait for one."""
         with self._lock:
             if worker not in self._roster.workers:
                 return
@@ -236,9 +226,7 @@ class Pool(GrowingPool):
     # -- the end ----------------------------------------------------------------------
 
     def close(self) -> None:
-        """
-        Stop every worker and refuse the calls that wait.
-        """
+        """Stop every worker and refuse the calls that wait."""
         with self._lock:
             self._closed = True
             waiting = self.waiting.take_all()
@@ -250,9 +238,7 @@ class Pool(GrowingPool):
             worker.stop() if not worker.executions else worker.kill()
 
     def retire(self) -> None:
-        """
-        Stop the idle workers, and the others once they have been idle for long enough.
-        """
+        """Stop the idle workers, and the others once they have been idle for long enough."""
         with self._lock:
             self._limits.least = 0
             self._upkeep.least = 0
@@ -277,9 +263,7 @@ class Pool(GrowingPool):
         return True
 
     def abandon(self) -> None:
-        """
-        Release the workers in a forked child; they belong to the parent process.
-        """
+        """Release the workers in a forked child; they belong to the parent process."""
         for worker in self._roster.workers:
             worker.abandon()
         self.release()

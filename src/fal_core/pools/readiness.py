@@ -155,9 +155,7 @@ class Watch:
             self._until = monotonic() + (check.start_period_seconds or 0) + patience
 
     def probe(self) -> None:
-        """
-        Probe the service, on the event thread.
-        """
+        """Probe the service, on the event thread."""
         if self._stopped:
             return
         if not self._listens():
@@ -171,9 +169,7 @@ class Watch:
             Probe(self._port, self._take, _request(check), timeout, self._address)
 
     def stop(self) -> None:
-        """
-        Stop probing.
-        """
+        """Stop probing."""
         self._stopped = True
 
     def _take(self, succeeded: bool) -> None:
@@ -203,9 +199,7 @@ class Watch:
 
 
 def _request(check: HealthCheck) -> bytes:
-    """
-    Return the HTTP request of *check*, as it is sent.
-    """
+    """Return the HTTP request of *check*, as it is sent."""
     path = check.path if check.path.startswith("/") else f"/{check.path}"
     line = f"{(check.method or 'GET').upper()} {path} HTTP/1.1\r\n"
     rest = "Host: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

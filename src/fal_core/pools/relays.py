@@ -102,9 +102,7 @@ def _listen(
 
 
 def _wait_for_port(worker: Worker, port: int, program: Sequence[str]) -> None:
-    """
-    Run *program*, which waits for *port*, until the port is open or the worker is gone.
-    """
+    """Run *program*, which waits for *port*, until the port is open or the worker is gone."""
     # The program reads the end of this pipe once this process has ended, however that was.
     there, here = os.pipe()
     with open(here, "wb") as pipe:
@@ -122,9 +120,7 @@ def _wait_for_port(worker: Worker, port: int, program: Sequence[str]) -> None:
 
 
 def _attend(worker: Worker, process: subprocess.Popen[bytes]) -> bytes:
-    """
-    Wait until *process* has ended, and return its errors; end it once *worker* is gone.
-    """
+    """Wait until *process* has ended, and return its errors; end it once *worker* is gone."""
     while not worker.gone:
         with suppress(subprocess.TimeoutExpired):
             return process.communicate(timeout=_LOOK)[1]
@@ -141,9 +137,7 @@ def _open_process(program: Sequence[str], **streams: Any) -> subprocess.Popen[by
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """
-    End *processes* and what they have started, at the latest after some seconds.
-    """
+    """End *processes* and what they have started, at the latest after some seconds."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         running = [process for process in processes if process.poll() is None]
         for process in running:
@@ -183,9 +177,7 @@ class _Server(socketserver.ThreadingTCPServer):
         self._room = threading.Condition(self.lock)
 
     def has_room(self) -> bool:
-        """
-        Wait a moment until one more connection may be open, and return whether it may.
-        """
+        """Wait a moment until one more connection may be open, and return whether it may."""
         with self._room:
             return self._room.wait_for(lambda: self.count < MOST_CONNECTIONS, _LOOK)
 

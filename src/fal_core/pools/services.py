@@ -1,6 +1,4 @@
-"""
-Services: calls that are reached from outside, each in a worker of its own.
-"""
+"""Services: calls that are reached from outside, each in a worker of its own."""
 
 from __future__ import annotations
 
@@ -72,9 +70,7 @@ class ServiceExecution(SinkAround):
         self._lock = threading.RLock()
 
     def start(self) -> None:
-        """
-        Launch the call.
-        """
+        """Launch the call."""
         call = self.call
         if call.gateway.serve:
             call = call.at_ports(*self.listening_ports())
@@ -124,9 +120,7 @@ class ServiceExecution(SinkAround):
             get_event_thread().after(self._timeout + grace, self._give_up)
 
     def on_ready(self, ready: Ready) -> None:
-        """
-        Report that the service is ready, once it passes its own health check.
-        """
+        """Report that the service is ready, once it passes its own health check."""
         self._find_urls(ready.urls, self._take_urls)
 
     def _take_urls(self, urls: Mapping[str, str]) -> None:
@@ -139,9 +133,7 @@ class ServiceExecution(SinkAround):
     def _find_urls(
         self, urls: Mapping[str, str], take: Callable[[Mapping[str, str]], None]
     ) -> None:
-        """
-        Give *take* the URLs at which the service is reached from here.
-        """
+        """Give *take* the URLs at which the service is reached from here."""
         reach, worker = self._reach, self.pool.last_worker
         if reach is None or worker is None:
             take(urls)
@@ -186,15 +178,11 @@ class ServiceExecution(SinkAround):
         get_event_thread().after(0, self.watch.probe)
 
     def own_urls(self) -> Mapping[str, str]:
-        """
-        Return the URLs of a function that brings a server of its own.
-        """
+        """Return the URLs of a function that brings a server of its own."""
         return {"run": f"http://127.0.0.1:{self.call.gateway.exposed_port}"}
 
     def is_open(self) -> bool:
-        """
-        Return whether a connection to the port reaches the service, if anything.
-        """
+        """Return whether a connection to the port reaches the service, if anything."""
         return True
 
     def on_exited(self, exited: Exited) -> None:
@@ -223,9 +211,7 @@ class ServiceExecution(SinkAround):
             self._outer_sink(exited)
 
     def release(self) -> None:
-        """
-        Give up what was claimed for the service.
-        """
+        """Give up what was claimed for the service."""
 
     def _tell(self, event: Event) -> None:
         with self._lock:
@@ -259,9 +245,7 @@ class ServiceExecution(SinkAround):
 
 
 def _problem_of(found: object, urls: Mapping[str, str]) -> str | None:
-    """
-    Return what is wrong with what ``reach`` has returned for *urls*, if anything.
-    """
+    """Return what is wrong with what ``reach`` has returned for *urls*, if anything."""
     if not isinstance(found, Mapping):
         kind = type(found).__name__.removesuffix("Type")
         return (

@@ -1,6 +1,4 @@
-"""
-Starts: what a host is given to start one worker.
-"""
+"""Starts: what a host is given to start one worker."""
 
 from __future__ import annotations
 
@@ -55,9 +53,7 @@ class StartingPool(Protocol):
     def due(self) -> int: ...
 
     def is_wanted(self) -> bool:
-        """
-        Tell whether a worker that is being started is wanted.
-        """
+        """Tell whether a worker that is being started is wanted."""
 
 
 class Start:
@@ -93,9 +89,7 @@ class Start:
 
     @property
     def call(self) -> Call | None:
-        """
-        The first call that waits. None where a worker is started before there is one.
-        """
+        """The first call that waits. None where a worker is started before there is one."""
         return self._pool.waiting.first_call
 
     def build(self) -> Interpreter:
@@ -202,9 +196,7 @@ class Start:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """
-        Say that the host is starting a worker if it says nothing for long meanwhile.
-        """
+        """Say that the host is starting a worker if it says nothing for long meanwhile."""
         self._is_watched = True
         self._timer = get_event_thread().after(SILENCE, self._look)
         try:
@@ -228,9 +220,7 @@ class Start:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """
-        Leave it to what runs meanwhile to tell that it does.
-        """
+        """Leave it to what runs meanwhile to tell that it does."""
         self._silent_since = None
         try:
             yield
@@ -244,9 +234,7 @@ def _check_python(version: str | None) -> None:
 
 
 def no_worker(returned: object) -> str:
-    """
-    Return what *returned* is, which a host has returned in place of a worker.
-    """
+    """Return what *returned* is, which a host has returned in place of a worker."""
     if isinstance(returned, Command):
         return "Command. Write Worker.start(command)"
     if isinstance(returned, type):
@@ -255,9 +243,7 @@ def no_worker(returned: object) -> str:
 
 
 class NotWanted(threading.Event):
-    """
-    An event that is set once something is no longer wanted, and stays so.
-    """
+    """An event that is set once something is no longer wanted, and stays so."""
 
     def __init__(self, is_wanted: Callable[[], bool]) -> None:
         super().__init__()

@@ -1,6 +1,4 @@
-"""
-Upkeep: what is done with idle workers.
-"""
+"""Upkeep: what is done with idle workers."""
 
 from __future__ import annotations
 
@@ -33,15 +31,11 @@ class Roster:
         self.idle: list[Worker] = []
 
     def add(self, worker: Worker) -> None:
-        """
-        Add *worker*, which was just started.
-        """
+        """Add *worker*, which was just started."""
         self.workers[worker] = time.monotonic()
 
     def rest(self, worker: Worker) -> None:
-        """
-        Note that *worker* can take another call.
-        """
+        """Note that *worker* can take another call."""
         self.idle.append(worker)
         self.workers[worker] = time.monotonic()
 
@@ -59,40 +53,30 @@ class Roster:
         return other
 
     def remove(self, worker: Worker) -> None:
-        """
-        Remove *worker*, if it is there.
-        """
+        """Remove *worker*, if it is there."""
         self.workers.pop(worker, None)
         self.idle = [other for other in self.idle if other is not worker]
 
     def retire(self, worker: Worker) -> None:
-        """
-        Give *worker* no more calls. Remove it, unless it has one.
-        """
+        """Give *worker* no more calls. Remove it, unless it has one."""
         if not worker.executions:
             self.workers.pop(worker, None)
         self.idle = [other for other in self.idle if other is not worker]
 
     def clear(self) -> None:
-        """
-        Remove all workers.
-        """
+        """Remove all workers."""
         self.workers.clear()
         self.idle.clear()
 
     def take_idle(self) -> list[Worker]:
-        """
-        Remove the workers that run no call, and return them.
-        """
+        """Remove the workers that run no call, and return them."""
         idle = [worker for worker in dict.fromkeys(self.idle) if not worker.executions]
         for worker in idle:
             self.remove(worker)
         return idle
 
     def resting(self, seconds: float) -> list[Worker]:
-        """
-        Return the workers that have been idle for *seconds*, the longest idle first.
-        """
+        """Return the workers that have been idle for *seconds*, the longest idle first."""
         until = time.monotonic() - seconds + 0.001
         idle = [worker for worker in dict.fromkeys(self.idle) if not worker.executions]
         return [worker for worker in idle if self.workers[worker] <= until]
@@ -122,9 +106,7 @@ class Upkeep:
         self._listening = False
 
     def begin(self) -> None:
-        """
-        Look after a worker that has just become idle.
-        """
+        """Look after a worker that has just become idle."""
         if self._reaping and self._listening:
             # As after most calls: the timers that run see the worker as well.
             return
@@ -138,9 +120,7 @@ class Upkeep:
             get_event_thread().after(_LISTEN_AFTER, self._listen)
 
     def _trim(self) -> None:
-        """
-        Free the shared memory of idle workers.
-        """
+        """Free the shared memory of idle workers."""
         with self._lock:
             resting = self._roster.resting(_TRIM_AFTER)
         left = [worker for worker in resting if worker.trim()]
@@ -162,9 +142,7 @@ class Upkeep:
             get_event_thread().after(_LISTEN_AFTER, self._listen)
 
     def _reap(self) -> None:
-        """
-        Stop workers that have been idle for ``keep_alive``, the longest idle first.
-        """
+        """Stop workers that have been idle for ``keep_alive``, the longest idle first."""
         roster = self._roster
         with self._lock:
             spare = max(0, len(roster.workers) - self.least)

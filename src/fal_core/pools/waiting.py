@@ -1,6 +1,4 @@
-"""
-Calls that wait for a worker.
-"""
+"""Calls that wait for a worker."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ class WaitingExecution(LateExecution):
         self._was_taken_back = False
 
     def refuse(self, reason: BaseException) -> None:
-        """
-        End the call before it has a worker.
-        """
+        """End the call before it has a worker."""
         self._end(Exited(reason=as_host_error(reason)))
 
     def take_back(self) -> bool:
@@ -76,9 +72,7 @@ class WaitingExecution(LateExecution):
                 inner.drive(left)
 
     def report(self, event: Event) -> None:
-        """
-        Pass *event* to the call's sink while it waits; the call ends if the sink raises.
-        """
+        """Pass *event* to the call's sink while it waits; the call ends if the sink raises."""
         try:
             self.sink(event)
         except Exception as error:
@@ -86,9 +80,7 @@ class WaitingExecution(LateExecution):
                 self.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """
-        End the call, whose sink has raised *error*.
-        """
+        """End the call, whose sink has raised *error*."""
         self._end(failed(error))
 
     def cancel(self, grace: float) -> None:
@@ -137,9 +129,7 @@ class WaitingCalls(deque[WaitingExecution]):
         self._failure: BaseException | None = None
 
     def expect(self, *, expected: bool) -> None:
-        """
-        Keep what is told for the next call from now on, or do not any more.
-        """
+        """Keep what is told for the next call from now on, or do not any more."""
         with self._lock:
             kept, self._kept = self._kept, deque(maxlen=_MOST_KEPT) if expected else None
             self._failure = None
@@ -147,9 +137,7 @@ class WaitingCalls(deque[WaitingExecution]):
             self.tell(event)
 
     def keep_failure(self, reason: BaseException) -> None:
-        """
-        Keep *reason* for a call that is expected: no worker can be started for it.
-        """
+        """Keep *reason* for a call that is expected: no worker can be started for it."""
         with self._lock:
             if self._kept is not None:
                 self._failure = reason
@@ -185,17 +173,13 @@ class WaitingCalls(deque[WaitingExecution]):
         return True
 
     def take_all(self) -> list[WaitingExecution]:
-        """
-        Remove all calls and return them; under the lock.
-        """
+        """Remove all calls and return them; under the lock."""
         waiting = list(self)
         self.clear()
         return waiting
 
     def withdraw(self, execution: WaitingExecution) -> bool:
-        """
-        Remove a call; return False if it no longer waits.
-        """
+        """Remove a call; return False if it no longer waits."""
         with self._lock:
             try:
                 self.remove(execution)
@@ -205,9 +189,7 @@ class WaitingCalls(deque[WaitingExecution]):
 
     @property
     def first_call(self) -> Call | None:
-        """
-        The call that has waited for longest.
-        """
+        """The call that has waited for longest."""
         with self._lock:
             return self[0].call if self else None
 
@@ -229,9 +211,7 @@ class WaitingCalls(deque[WaitingExecution]):
             print_log(event)
 
     def report(self, event: Event, most: int | None = None) -> bool:
-        """
-        Pass *event* to each call, or to the first *most*; return False if none waits.
-        """
+        """Pass *event* to each call, or to the first *most*; return False if none waits."""
         with self._lock:
             waiting = list(self)[:most]
         for execution in waiting:
@@ -240,9 +220,7 @@ class WaitingCalls(deque[WaitingExecution]):
 
 
 def as_host_error(error: BaseException) -> HostError:
-    """
-    Return *error* as a :class:`HostError` with its message.
-    """
+    """Return *error* as a :class:`HostError` with its message."""
     if isinstance(error, HostError):
         return error
     failed = HostError(f"The worker could not be started. {type(error).__name__}: {error}")

@@ -1,6 +1,4 @@
-"""
-Hosts that run calls in workers: their authors write how one is started.
-"""
+"""Hosts that run calls in workers: their authors write how one is started."""
 
 from __future__ import annotations
 
@@ -155,9 +153,7 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
         return failure_of(self.name, method, error)
 
     def _shared_by(self, call: Shared) -> Hashable:
-        """
-        Return what :meth:`shared_by` does; what it raises names the host.
-        """
+        """Return what :meth:`shared_by` does; what it raises names the host."""
         try:
             shared = self.shared_by(call)
             hash(shared)
@@ -168,9 +164,7 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
         return shared
 
     def _check_nodes(self, call: Call) -> None:
-        """
-        Refuse to run a call over several nodes in one worker: its result would be wrong.
-        """
+        """Refuse to run a call over several nodes in one worker: its result would be wrong."""
         if call.nodes > 1 and call.node is None:
             raise PluginError(
                 self.name,
@@ -211,9 +205,7 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
 
     @property
     def worker_count(self) -> int:
-        """
-        The current number of workers.
-        """
+        """The current number of workers."""
         return 0 if self._pools is None else self._pools.worker_count
 
     def _find_pools(self) -> WorkerPools:
@@ -247,9 +239,7 @@ class WorkerHost(Host[ArgsT, ReturnT], AnticipatingHost):
 
 
 def _renew_lock() -> None:
-    """
-    Have no host wait in a forked child for a thread of its parent process.
-    """
+    """Have no host wait in a forked child for a thread of its parent process."""
     global _making
     _making = threading.Lock()
 

@@ -1,6 +1,4 @@
-"""
-The pools of a host: one for the calls of each environment, with the same options.
-"""
+"""The pools of a host: one for the calls of each environment, with the same options."""
 
 from __future__ import annotations
 
@@ -113,9 +111,7 @@ def _hashable(value: Any) -> Hashable:
 
 @attrs.frozen
 class _Expected:
-    """
-    A call that is expected.
-    """
+    """A call that is expected."""
 
     environment: Environment
     host_options: HostOptions
@@ -235,9 +231,7 @@ class WorkerPools:
     # -- services ------------------------------------------------------------------
 
     def take_expected(self, call: Call) -> Pool | None:
-        """
-        Return the pool of the service that was expected, if it is *call*.
-        """
+        """Return the pool of the service that was expected, if it is *call*."""
         if not call.gateway.serve or call.setup is not None:
             return None
         with self._lock:
@@ -248,9 +242,7 @@ class WorkerPools:
             return self.pools.pop(("service", "expected"), None)
 
     def make_service_pool(self, call: Shared, begin: Begin | None = None) -> Pool:
-        """
-        Return a pool for the one worker of a service.
-        """
+        """Return a pool for the one worker of a service."""
         pool = Pool(
             self._host,
             call.environment,
@@ -282,30 +274,22 @@ class WorkerPools:
             self.pools["service", call.id] = pool
 
     def forget_service(self, call: Call) -> None:
-        """
-        Take note that a service has ended.
-        """
+        """Take note that a service has ended."""
         self.pools.pop(("service", call.id), None)
 
     # -- pools ---------------------------------------------------------------------
 
     def give_way(self) -> bool:
-        """
-        Stop a worker that is idle; return whether there was one that may be stopped.
-        """
+        """Stop a worker that is idle; return whether there was one that may be stopped."""
         return any(pool.give_way() for pool in list(self.pools.values()))
 
     @property
     def worker_count(self) -> int:
-        """
-        The current number of workers.
-        """
+        """The current number of workers."""
         return sum(pool.worker_count for pool in list(self.pools.values()))
 
     def close(self) -> None:
-        """
-        Stop every worker, end the calls that run, and refuse those that wait.
-        """
+        """Stop every worker, end the calls that run, and refuse those that wait."""
         with self._lock:
             self._closed = True
             pools = list(self.pools.values())
@@ -315,9 +299,7 @@ class WorkerPools:
             pool.close()
 
     def abandon(self) -> None:
-        """
-        Begin without workers in a forked child: those there are belong to the parent process.
-        """
+        """Begin without workers in a forked child: those there are belong to the parent process."""
         for pool in self.pools.values():
             pool.abandon()
         self._reset()
@@ -357,9 +339,7 @@ class WorkerPools:
         return pool
 
     def _retire(self, pool: Pool) -> None:
-        """
-        Stop the workers whose environment's files have changed; under the lock.
-        """
+        """Stop the workers whose environment's files have changed; under the lock."""
         for key, other in list(self.pools.items()):
             is_retired = type(key) is tuple and key[0] == "retired"
             if other is pool or (is_retired and not other.worker_count):
@@ -369,9 +349,7 @@ class WorkerPools:
 
 
 def _stop_one(uuids: Collection[str]) -> bool:
-    """
-    Have a pool of any host of this process stop an idle worker with one of the devices.
-    """
+    """Have a pool of any host of this process stop an idle worker with one of the devices."""
     pools = [pool for each in list(_all) for pool in list(each.pools.values())]
     return any(pool.give_way(uuids) for pool in pools)
 
@@ -416,15 +394,11 @@ class RecentPool:
 
     @property
     def stamp(self) -> object:
-        """
-        The state of the environment's files when the pool was found.
-        """
+        """The state of the environment's files when the pool was found."""
         return self._stamp
 
     def is_current(self) -> bool:
-        """
-        Return whether the files are unchanged; for a while after each check that is assumed.
-        """
+        """Return whether the files are unchanged; for a while after each check that is assumed."""
         if time.monotonic() < self._until:
             return True
         if self._look() == self._stamp:

@@ -1,3 +1,1 @@
-"""
-Refusing: calls that cannot work, and what to write instead, before anything is sent.
-"""
+"""Refusing: calls that cannot work, and what to write instead, before anything is sent."""

@@ -1,6 +1,4 @@
-"""
-Positions: options that were given without their names.
-"""
+"""Positions: options that were given without their names."""
 
 from __future__ import annotations
 

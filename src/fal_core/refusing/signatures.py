@@ -1,6 +1,4 @@
-"""
-Signatures: what Python raises where arguments do not fit a function.
-"""
+"""Signatures: what Python raises where arguments do not fit a function."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ def refuse_arguments(
 
 
 def _twin(func: Any) -> Any:
-    """
-    Return a function that takes what *func* does, has its name, and does nothing.
-    """
+    """Return a function that takes what *func* does, has its name, and does nothing."""
     code, defaults = func.__code__, func.__defaults__ or ()
     parameters = Parameters.of(code)
     by_position, by_name = parameters.by_position, parameters.by_name_alone

@@ -1,6 +1,4 @@
-"""
-Ways to call a function that it does not have.
-"""
+"""Ways to call a function that it does not have."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ _CALLING = (
 
 
 class Function(Protocol):
-    """
-    An isolated function, as far as a call of it is refused.
-    """
+    """An isolated function, as far as a call of it is refused."""
 
     @property
     def declaration(self) -> Declaration: ...

@@ -1,6 +1,4 @@
-"""
-Sealing: functions and arguments made into bytes that travel, and opened again.
-"""
+"""Sealing: functions and arguments made into bytes that travel, and opened again."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Sealing the arguments of calls.
-"""
+"""Sealing the arguments of calls."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Dependencies: the packages that a function needs from its environment.
-"""
+"""Dependencies: the packages that a function needs from its environment."""
 
 from __future__ import annotations
 
@@ -61,9 +59,7 @@ def find_missing_dependencies(
 
 
 def as_server(func: Callable[..., Any]) -> Server | None:
-    """
-    Return *func* if it is a server of a function, else None.
-    """
+    """Return *func* if it is a server of a function, else None."""
     if isinstance(func, types.FunctionType):
         return None
     # Imported for what may be one, as most programs start without a service.
@@ -136,9 +132,7 @@ def used_modules(func: Callable[..., Any], local: dict[str, str] | None = None) 
 
 
 def _use(module: str, name: str, uses: Uses, local: dict[str, str]) -> None:
-    """
-    Add an imported *module* to the *uses* of packages, or to the *local* modules.
-    """
+    """Add an imported *module* to the *uses* of packages, or to the *local* modules."""
     if find_module(module) is None or is_installed(module):
         _note(uses, module, name)
     else:
@@ -146,9 +140,7 @@ def _use(module: str, name: str, uses: Uses, local: dict[str, str]) -> None:
 
 
 def _follow(local: dict[str, str], uses: Uses) -> None:
-    """
-    Add to *uses* what *local* modules, and those that they import, import from packages.
-    """
+    """Add to *uses* what *local* modules, and those that they import, import from packages."""
     waiting = list(local)
     seen: set[str] = set()
     while waiting:

@@ -88,9 +88,7 @@ class Edits:
         return are_none
 
     def _find_gone(self, stamps: Mapping[str, Stamp]) -> None:
-        """
-        Name, once, modules whose files are there in neither of the last two looks.
-        """
+        """Name, once, modules whose files are there in neither of the last two looks."""
         gone = {path for path, stamp in stamps.items() if stamp is None}
         untold = (gone & self._missing) - self._told
         for name, path in self._modules.items() if untold else ():
@@ -120,9 +118,7 @@ class Edits:
 
 
 def join(one: Edits | None, other: Edits | None) -> Edits | None:
-    """
-    Return *one* with the files of *other*.
-    """
+    """Return *one* with the files of *other*."""
     if one is None or other is None:
         return one or other
     one._stamps = {**other._stamps, **one._stamps}
@@ -133,9 +129,7 @@ def join(one: Edits | None, other: Edits | None) -> Edits | None:
 
 
 def own_module(func: Callable[..., Any]) -> tuple[str, str] | None:
-    """
-    Return the name and the path of the module of *func* if it can be imported again.
-    """
+    """Return the name and the path of the module of *func* if it can be imported again."""
     name = getattr(func, "__module__", None) or "__main__"
     module = sys.modules.get(name)
     path = getattr(module, "__file__", None)
@@ -145,9 +139,7 @@ def own_module(func: Callable[..., Any]) -> tuple[str, str] | None:
 
 
 def _is_outdated(name: str, stamp: Stamp) -> bool:
-    """
-    Tell, once, whether this process has imported a module before its file became what it is.
-    """
+    """Tell, once, whether this process has imported a module before its file became what it is."""
     spec = getattr(sys.modules.get(name), "__spec__", None)
     if spec is None or stamp is None:
         return False

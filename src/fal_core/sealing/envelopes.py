@@ -34,9 +34,7 @@ _PLAIN = (
 
 
 def encode_call(call: Call) -> bytes:
-    """
-    Return *call* as bytes. Secrets are among them by name only, without their values.
-    """
+    """Return *call* as bytes. Secrets are among them by name only, without their values."""
     blobs: list[Any] = []
     header = {name: getattr(call, name) for name in _PLAIN}
     header["environment"] = unstructure_environment(call.environment)

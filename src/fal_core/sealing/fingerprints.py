@@ -1,6 +1,4 @@
-"""
-Fingerprints: the objects that a function referred to when it was sealed.
-"""
+"""Fingerprints: the objects that a function referred to when it was sealed."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ class Captures:
 
     @classmethod
     def of(cls, functions: Iterable[FunctionType], named: Iterable[Name] = ()) -> Captures:
-        """
-        Return the captures of *functions*, and *named* beside them.
-        """
+        """Return the captures of *functions*, and *named* beside them."""
         from cloudpickle import cloudpickle
 
         names: dict[tuple[int, str], Name] = {(id(each[0]), each[1]): each for each in named}
@@ -123,9 +119,7 @@ class Captures:
                 yield what.format(repr(name)), list(dict.fromkeys(pickler.renewed))
 
     def _named(self) -> Iterator[tuple[str, str, Any]]:
-        """
-        Yield what each capture is, with a place for its name, its name and its value.
-        """
+        """Yield what each capture is, with a place for its name, its name and its value."""
         named = [("global {}", name, value) for _, name, value in self.names]
         for function, code, defaults, keyword_defaults in self.functions:
             cells = zip(code.co_freevars, function.__closure__ or (), strict=False)

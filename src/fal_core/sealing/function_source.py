@@ -1,6 +1,4 @@
-"""
-The source of a function: found, and checked to be what the function was compiled from.
-"""
+"""The source of a function: found, and checked to be what the function was compiled from."""
 
 from __future__ import annotations
 import __future__
@@ -23,9 +21,7 @@ from fal_core_worker.opening.portable import (
 
 
 class NotPortable(Exception):
-    """
-    Something cannot be written as source; the text is a sentence that says why.
-    """
+    """Something cannot be written as source; the text is a sentence that says why."""
 
 
 def locate(function: types.FunctionType) -> tuple[Unit, Place]:
@@ -89,9 +85,7 @@ def _statement(whole: Unit, line: int) -> Unit:
 
 
 def equal_codes(one: types.CodeType, other: types.CodeType) -> bool:
-    """
-    Tell whether two codes are the same apart from line numbers.
-    """
+    """Tell whether two codes are the same apart from line numbers."""
     names = (
         *("co_name", "co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_flags"),
         *("co_code", "co_names", "co_varnames", "co_freevars", "co_cellvars"),

@@ -1,6 +1,4 @@
-"""
-Sealing functions: each is pickled once, for many calls.
-"""
+"""Sealing functions: each is pickled once, for many calls."""
 
 from __future__ import annotations
 
@@ -169,9 +167,7 @@ def _seal_portable(
 
 
 class ByValue:
-    """
-    Tells whether the objects of a module, given by name, travel by value.
-    """
+    """Tells whether the objects of a module, given by name, travel by value."""
 
     def __init__(self, func: Callable[..., Any], archived: Iterable[str] = ()) -> None:
         from fal_core.sealing.imports import is_installed, is_standard

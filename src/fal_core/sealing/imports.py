@@ -1,6 +1,4 @@
-"""
-Imports: what modules import, and where modules are, without running any of them.
-"""
+"""Imports: what modules import, and where modules are, without running any of them."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ def _installed_roots() -> tuple[str, ...]:
 
 
 def is_standard(name: str) -> bool:
-    """
-    Tell whether module *name* is present in every worker.
-    """
+    """Tell whether module *name* is present in every worker."""
     top = name.partition(".")[0]
     return top in sys.stdlib_module_names or top in _OURS
 
@@ -59,9 +55,7 @@ def is_installed(name: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def is_standard_path(path: str) -> bool:
-    """
-    Tell whether the file at *path* belongs to Python itself.
-    """
+    """Tell whether the file at *path* belongs to Python itself."""
     if path.startswith("<frozen "):
         return True
     if "site-packages" in path or "dist-packages" in path:
@@ -180,9 +174,7 @@ _LOADING = ("LOAD_CONST", "LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT")
 
 
 def code_imports(code: CodeType, package: str) -> list[str]:
-    """
-    Return the names of all modules that *code*, and code inside it, imports.
-    """
+    """Return the names of all modules that *code*, and code inside it, imports."""
     import dis
 
     names: list[str] = []
@@ -243,9 +235,7 @@ def leading_imports(code: CodeType) -> list[tuple[str, str]]:
 
 
 def absolute(name: str, level: int, package: str) -> str:
-    """
-    Return the absolute name of a module that is imported with *level* leading dots.
-    """
+    """Return the absolute name of a module that is imported with *level* leading dots."""
     if not level:
         return name
     parts = package.split(".")

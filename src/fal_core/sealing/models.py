@@ -26,9 +26,7 @@ _DECLARING = (ast.AnnAssign, ast.Assign, ast.FunctionDef, ast.AsyncFunctionDef, 
 
 
 def is_model(cls: type) -> bool:
-    """
-    Tell whether *cls* is a pydantic model.
-    """
+    """Tell whether *cls* is a pydantic model."""
     return "__pydantic_core_schema__" in vars(cls) or "__pydantic_decorators__" in vars(cls)
 
 
@@ -116,9 +114,7 @@ def _check(cls: type, node: ast.ClassDef) -> None:
 
 
 def _names(statement: ast.ClassDef) -> Iterator[str]:
-    """
-    Yield the names that *statement* uses, except those inside its functions.
-    """
+    """Yield the names that *statement* uses, except those inside its functions."""
     waiting: list[ast.AST] = [statement]
     while waiting:
         node = waiting.pop()

@@ -1,6 +1,4 @@
-"""
-Opening what a function returned, yielded or raised, for its caller.
-"""
+"""Opening what a function returned, yielded or raised, for its caller."""
 
 from __future__ import annotations
 

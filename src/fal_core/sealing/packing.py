@@ -1,6 +1,4 @@
-"""
-Sealed functions as what a worker is sent.
-"""
+"""Sealed functions as what a worker is sent."""
 
 from __future__ import annotations
 
@@ -10,8 +8,6 @@ PackedFunction = tuple[str, bytes, bytes | None, str]
 
 
 def pack_function(function: SealedFunction) -> PackedFunction:
-    """
-    Return the fields of *function* in the order in which a worker takes them.
-    """
+    """Return the fields of *function* in the order in which a worker takes them."""
     portable = None if function.portable is None else function.portable.data
     return function.digest, function.native.data, portable, function.refusal

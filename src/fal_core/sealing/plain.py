@@ -96,9 +96,7 @@ class _Values:
         self._memo: dict[int, Any] = {}
 
     def take(self, name: str, argument: Any) -> None:
-        """
-        Apply an operation.
-        """
+        """Apply an operation."""
         stack = self.stack
         if name in _VALUES:
             stack.append(argument)
@@ -130,9 +128,7 @@ class _Values:
             raise pickle.UnpicklingError(f"{name:.200} is no plain value")
 
     def _pop(self, count: int | None) -> list[Any]:
-        """
-        Take the last *count* values, or those since the last mark.
-        """
+        """Take the last *count* values, or those since the last mark."""
         at = self._marks.pop() if count is None else len(self.stack) - count
         if at < (self._marks[-1] if self._marks else 0):
             raise ValueError("there are too few values")

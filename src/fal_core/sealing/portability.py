@@ -47,9 +47,7 @@ State = tuple[dict[str, Any], dict[str, Any]]
 
 
 class PortablePickler(Pickler):
-    """
-    Pickles functions and classes as source.
-    """
+    """Pickles functions and classes as source."""
 
     def reduce_function(self, function: types.FunctionType) -> Any:
         unit, place = locate(function)

@@ -1,6 +1,4 @@
-"""
-Sources that travel beside a function: its local modules, and the worker itself.
-"""
+"""Sources that travel beside a function: its local modules, and the worker itself."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ DATA_FILE_SIZE = 1 << 20
 
 @functools.cache
 def worker_archive() -> SourceArchive:
-    """
-    Return the worker's own source, with the cloudpickle that seals here.
-    """
+    """Return the worker's own source, with the cloudpickle that seals here."""
     # Both ends use private names of cloudpickle, which has no public ones for classes, code
     # and globals: it is pinned below 4, and both ends have the release that travels here.
     files: dict[str, str] = {}
@@ -158,9 +154,7 @@ def _find_named(name: str) -> str:
 
 
 def file_of(func: Callable[..., Any]) -> str | None:
-    """
-    Return the file that *func* was written in, or None if there is none.
-    """
+    """Return the file that *func* was written in, or None if there is none."""
     target = _underlying(inspect.unwrap(func))
     module = sys.modules.get(target.__module__) if isinstance(target, type) else None
     path = getattr(module, "__file__", None)
@@ -170,9 +164,7 @@ def file_of(func: Callable[..., Any]) -> str | None:
 
 
 def first_imports(func: Callable[..., Any]) -> list[str]:
-    """
-    Return the names of the modules that *func* or its file imports.
-    """
+    """Return the names of the modules that *func* or its file imports."""
     target = _underlying(func)
     space = getattr(target, "__globals__", {})
     if isinstance(target, type):
@@ -227,9 +219,7 @@ def _package_files(folder: str, inside: str) -> dict[str, str]:
 
 
 def _read(files: Mapping[str, str]) -> dict[str, bytes]:
-    """
-    Return the contents of *files*, a mapping of names to paths, sorted by name.
-    """
+    """Return the contents of *files*, a mapping of names to paths, sorted by name."""
     contents = {}
     for name in sorted(files):
         with open(files[name], "rb") as file:

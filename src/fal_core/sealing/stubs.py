@@ -20,9 +20,7 @@ from fal_core.declaring.declaration import Declaration
 
 
 class Isolated(Protocol):
-    """
-    An isolated function, as far as stubs need it.
-    """
+    """An isolated function, as far as stubs need it."""
 
     @property
     def declaration(self) -> Declaration: ...
@@ -43,25 +41,19 @@ _sealing = threading.local()
 
 
 def stub(*kinds: type) -> None:
-    """
-    Have instances of *kinds*, which are isolated functions, travel as stubs.
-    """
+    """Have instances of *kinds*, which are isolated functions, travel as stubs."""
     for kind in kinds:
         stub_reducers[kind] = reduce_function
 
 
 def find_function(number: int) -> Isolated | None:
-    """
-    Return the isolated function that a worker knows by *number*; None if it is gone.
-    """
+    """Return the isolated function that a worker knows by *number*; None if it is gone."""
     return _functions.get(number)
 
 
 @contextmanager
 def sealing(outer: Declaration) -> Iterator[None]:
-    """
-    Have functions that are captured meanwhile become stubs of the function of *outer*.
-    """
+    """Have functions that are captured meanwhile become stubs of the function of *outer*."""
     before = getattr(_sealing, "outer", None)
     _sealing.outer = outer
     try:
@@ -71,9 +63,7 @@ def sealing(outer: Declaration) -> Iterator[None]:
 
 
 def reduce_function(inner: Isolated) -> Reduced:
-    """
-    Reduce *inner*, which the function that is being sealed has captured, to a stub.
-    """
+    """Reduce *inner*, which the function that is being sealed has captured, to a stub."""
     from fal_core_worker.opening.stubs import make_stub
 
     declared = inner.declaration
@@ -105,9 +95,7 @@ if _lazy_import is not None:
 
 
 def _number_of(function: Isolated) -> int:
-    """
-    Return the number by which a worker calls *function* at home.
-    """
+    """Return the number by which a worker calls *function* at home."""
     number: int | None = function.__dict__.get("_home_number")
     if number is None:
         number = function.__dict__["_home_number"] = next(_numbers)

@@ -1,6 +1,4 @@
-"""
-Sinks: objects that take the events of one call, and the thread that delivers them.
-"""
+"""Sinks: objects that take the events of one call, and the thread that delivers them."""
 
 from __future__ import annotations
 

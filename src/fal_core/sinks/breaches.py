@@ -1,6 +1,4 @@
-"""
-Breaches: what a host does that the contract rules out, each named in one sentence.
-"""
+"""Breaches: what a host does that the contract rules out, each named in one sentence."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ _lock = threading.Lock()
 
 
 def breach_of(host: str, problem: str, cause: object = None) -> PluginError:
-    """
-    Return the error for *problem*, a sentence that says what *host* did and what to write.
-    """
+    """Return the error for *problem*, a sentence that says what *host* did and what to write."""
     error = PluginError(host, problem, role="Host")
     if isinstance(cause, BaseException):
         error.__cause__ = cause
@@ -56,9 +52,7 @@ def breach_of(host: str, problem: str, cause: object = None) -> PluginError:
 
 
 def failure_of(host: str, method: str, error: BaseException) -> HostError:
-    """
-    Return the error for what a *method* of *host* has raised, which is no FalCoreError.
-    """
+    """Return the error for what a *method* of *host* has raised, which is no FalCoreError."""
     said = f"{type(error).__name__}: {in_one_line(error)}"
     failure = HostError(f"Host {host!r}: its {method} raised {said}.")
     failure.__cause__ = error
@@ -84,9 +78,7 @@ def log_breach(host: str, problem: str, kind: str | None = None) -> None:
 
 
 def after_the_end(event: object) -> str:
-    """
-    Return what is wrong with an event after the last one.
-    """
+    """Return what is wrong with an event after the last one."""
     return f"it sent {type(event).__name__} after Exited, which is the last event of a call."
 
 
@@ -106,9 +98,7 @@ def breach_of_event(host: str, event: Any, before: Outcome | None) -> PluginErro
 
 
 def raised_in(method: str, error: BaseException) -> str:
-    """
-    Return what is wrong with a *method* of an execution that has raised *error*.
-    """
+    """Return what is wrong with a *method* of an execution that has raised *error*."""
     return (
         f"{method}() of its execution raised {type(error).__name__}: {in_one_line(error)}. "
         "Let it raise nothing, and give Exited the HostError that ends the call."
@@ -116,9 +106,7 @@ def raised_in(method: str, error: BaseException) -> str:
 
 
 def raised_in_expect(error: BaseException) -> str:
-    """
-    Return what is wrong with a host whose ``expect`` has raised *error*.
-    """
+    """Return what is wrong with a host whose ``expect`` has raised *error*."""
     return (
         f"expect() raised {type(error).__name__}: {in_one_line(error)}. Let it raise nothing: "
         "the call that follows says what is wrong."
@@ -126,9 +114,7 @@ def raised_in_expect(error: BaseException) -> str:
 
 
 def no_event(event: object) -> str:
-    """
-    Return what is wrong with something else than an event.
-    """
+    """Return what is wrong with something else than an event."""
     for known in get_args(Event):
         if isinstance(event, known):
             return (
@@ -139,9 +125,7 @@ def no_event(event: object) -> str:
 
 
 def no_outcome(sealed: object) -> str:
-    """
-    Return what is wrong with an outcome that holds no sealed value.
-    """
+    """Return what is wrong with an outcome that holds no sealed value."""
     return (
         f"its Outcome holds {_shown(sealed)} and no Sealed of fal_core.events. Pass on what "
         "the worker has sent, unopened."
@@ -149,9 +133,7 @@ def no_outcome(sealed: object) -> str:
 
 
 def wrong_reason(reason: object) -> str | None:
-    """
-    Return what is wrong with the reason of an end, if anything.
-    """
+    """Return what is wrong with the reason of an end, if anything."""
     if reason is None or isinstance(reason, HostError):
         return None
     return (
@@ -184,7 +166,5 @@ def _shown(value: object) -> str:
 
 
 def drives(execution: Any) -> bool:
-    """
-    Tell whether a thread that waits for *execution* may deliver its events.
-    """
+    """Tell whether a thread that waits for *execution* may deliver its events."""
     return isinstance(execution, Driven) and bool(getattr(execution, "drives", True))

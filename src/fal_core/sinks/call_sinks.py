@@ -60,9 +60,7 @@ class HandlerFailed(HostError):
 
 @facts
 class LaunchFailed(HandlerFailed):
-    """
-    The call was not launched, as its host has refused it with an error of another kind.
-    """
+    """The call was not launched, as its host has refused it with an error of another kind."""
 
     def __str__(self) -> str:
         return f"The call was not launched: {self.detail}"
@@ -163,9 +161,7 @@ class CallSink:
             _executions.add(type(execution))
 
     def fail(self, error: BaseException) -> None:
-        """
-        End the call, as a handler has raised *error*.
-        """
+        """End the call, as a handler has raised *error*."""
         # In this order: a thread that calls follow() meanwhile looks for a failure.
         self.failure = error
         self.outcome = None
@@ -173,17 +169,13 @@ class CallSink:
             self._cancel(self.execution)
 
     def break_off(self, event: Any) -> None:
-        """
-        End the call, as its host must not send *event*, or has not sent it so.
-        """
+        """End the call, as its host must not send *event*, or has not sent it so."""
         from fal_core.sinks.breaches import breach_of_event
 
         self.end_with(breach_of_event(self.host_name, event, self.outcome))
 
     def end_with(self, error: HostError) -> None:
-        """
-        End the call with *error*, and take no more of its events.
-        """
+        """End the call with *error*, and take no more of its events."""
         self.failure, self.outcome = error, None
         if self.execution is not None:
             try_cancel(self.host_name, self.execution, GRACE)
@@ -209,9 +201,7 @@ class CallSink:
             self.on_exited(Exited() if self.failure is None else failed(self.failure))
 
     def on_late(self, event: Any) -> None:
-        """
-        Log that an event has come after the last one, unless the call was ended here.
-        """
+        """Log that an event has come after the last one, unless the call was ended here."""
         if self.failure is None and not self.given_up:
             from fal_core.sinks.breaches import after_the_end, log_breach
 
@@ -219,76 +209,52 @@ class CallSink:
 
     @property
     def host_name(self) -> str:
-        """
-        The name of the host that sends the events.
-        """
+        """The name of the host that sends the events."""
         return ""
 
     @property
     def ended(self) -> bool:
-        """
-        Whether the call has ended.
-        """
+        """Whether the call has ended."""
         return self.exited is not None
 
     # -- handlers ------------------------------------------------------------------
 
     def on_state(self, state: State) -> None:
-        """
-        Handle the phase that the call has entered.
-        """
+        """Handle the phase that the call has entered."""
 
     def on_log(self, log: Log) -> None:
-        """
-        Handle a line of output.
-        """
+        """Handle a line of output."""
         self.on_other(log)
 
     def on_item(self, item: Item) -> None:
-        """
-        Handle what a generator has yielded, or the outcomes of a batch.
-        """
+        """Handle what a generator has yielded, or the outcomes of a batch."""
         self.on_other(item)
 
     def on_started(self, started: Started) -> None:
-        """
-        Handle the start of items of a batch.
-        """
+        """Handle the start of items of a batch."""
         self.on_other(started)
 
     def on_returned(self, returned: Returned) -> None:
-        """
-        Handle items of a batch that were handed back.
-        """
+        """Handle items of a batch that were handed back."""
         self.on_other(returned)
 
     def on_ready(self, ready: Ready) -> None:
-        """
-        Handle the urls of a service.
-        """
+        """Handle the urls of a service."""
         self.on_other(ready)
 
     def on_home_call(self, call: HomeCall) -> None:
-        """
-        Handle a call that the function makes to a function of this process.
-        """
+        """Handle a call that the function makes to a function of this process."""
         self.on_other(call)
 
     def on_other(self, event: Event) -> None:
-        """
-        Handle an event whose own handler was not overridden; this one ignores it.
-        """
+        """Handle an event whose own handler was not overridden; this one ignores it."""
 
     def on_outcome(self, outcome: Outcome) -> None:
-        """
-        Keep the outcome.
-        """
+        """Keep the outcome."""
         self.outcome = outcome
 
     def on_exited(self, exited: Exited) -> None:
-        """
-        Keep the end of the call; what this handler raises is not caught.
-        """
+        """Keep the end of the call; what this handler raises is not caught."""
         self.exited = exited
 
 
@@ -314,9 +280,7 @@ class OpeningSink(CallSink):
         self._answer(call, self)
 
     def result(self) -> Any:
-        """
-        Return what the function returned, or raise what it or its host raised.
-        """
+        """Return what the function returned, or raise what it or its host raised."""
         outcome = self.outcome
         # The execution refers to its sink: without a cycle a large outcome, and memory
         # that it shares, is freed with its last view.
@@ -341,9 +305,7 @@ class UnattendedSink(OpeningSink):
 
 
 def open_outcome(opener: Opener, outcome: Outcome | None, exited: Exited | None) -> Any:
-    """
-    Return what the function returned, or raise what it or its host raised.
-    """
+    """Return what the function returned, or raise what it or its host raised."""
     if outcome is None:
         if exited is not None and exited.reason is None:
             from fal_core.sinks.breaches import NO_END, breach_of
@@ -356,9 +318,7 @@ def open_outcome(opener: Opener, outcome: Outcome | None, exited: Exited | None)
 
 
 def failed(error: BaseException) -> Exited:
-    """
-    Return the end of a call whose handler has raised *error*.
-    """
+    """Return the end of a call whose handler has raised *error*."""
     reason = HandlerFailed(f"{type(error).__name__}: {in_one_line(error)}", error)
     reason.__cause__ = error
     return Exited(reason=reason)
@@ -378,9 +338,7 @@ def error_of(exited: Exited | None, name: str = "") -> BaseException:
 
 
 def _needed_by(name: str, error: EnvironmentBuildError) -> EnvironmentBuildError:
-    """
-    Return *error* as that of the function *name*: others may need the environment, too.
-    """
+    """Return *error* as that of the function *name*: others may need the environment, too."""
     told = copy_error(error)
     if not told.function:
         told.function = name

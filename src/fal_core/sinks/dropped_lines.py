@@ -31,9 +31,7 @@ NumberT = TypeVar("NumberT", int, float)
 
 
 class UnreadableRecord(ValueError):
-    """
-    A journal holds what is no event. The argument says what is wrong.
-    """
+    """A journal holds what is no event. The argument says what is wrong."""
 
 
 def drop_lines(path: Path, excess: int) -> int:
@@ -91,9 +89,7 @@ def count_events(record: bytes) -> int:
 
 
 def read_dropped(count: int, time: float) -> Log:
-    """
-    Return the line that stands for lines that were dropped.
-    """
+    """Return the line that stands for lines that were dropped."""
     lines = "1 line" if count == 1 else f"{count:,} lines"
     sentence = f"The journal has no room for all lines: {lines} before this one were dropped."
     return Log(sentence, "WARNING", "BRIDGE", time)
@@ -134,9 +130,7 @@ def _records(journal: IO[bytes]) -> Iterator[bytes]:
 
 
 def _read_up_to(journal: IO[bytes], size: int) -> bytes:
-    """
-    Read at most *size* bytes, without memory for more than there are.
-    """
+    """Read at most *size* bytes, without memory for more than there are."""
     if size > _CHUNK:
         size = min(size, os.fstat(journal.fileno()).st_size)
     return journal.read(size)
@@ -147,9 +141,7 @@ def _begins(record: bytes, text: bytes) -> bool:
 
 
 def _encode(count: int, last: bytes) -> bytes:
-    """
-    Return the record for *count* lines. Its time is that of the record *last*.
-    """
+    """Return the record for *count* lines. Its time is that of the record *last*."""
     # A line has its time after its message, its level and its source.
     time = _read(last[_LENGTH.size :], 1 if _begins(last, _DROPPED) else 3, float)
     text = json.dumps(["Dropped", [count, time], []]).encode()

@@ -1,6 +1,4 @@
-"""
-The thread that delivers the events of calls for which no thread waits, and runs timers.
-"""
+"""The thread that delivers the events of calls for which no thread waits, and runs timers."""
 
 from __future__ import annotations
 
@@ -15,16 +13,12 @@ from typing import Any, Protocol
 
 
 class Readable(Protocol):
-    """
-    A source with a descriptor, which is read whenever there is something to read.
-    """
+    """A source with a descriptor, which is read whenever there is something to read."""
 
     def fileno(self) -> int: ...
 
     def read_ready(self) -> bool:
-        """
-        Read once; return False at the end of the source.
-        """
+        """Read once; return False at the end of the source."""
 
 
 #: When it is due, a number, and the action, which is None once it has run or is forgotten.
@@ -32,9 +26,7 @@ Timer = list[Any]
 
 
 class EventThread:
-    """
-    One thread that reads many sources, and runs actions when they are due.
-    """
+    """One thread that reads many sources, and runs actions when they are due."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -49,17 +41,13 @@ class EventThread:
         self._thread: threading.Thread | None = None
 
     def follow(self, source: Readable) -> None:
-        """
-        Read *source* from now on, until it ends.
-        """
+        """Read *source* from now on, until it ends."""
         self._start()
         with self._lock:
             self._selector.register(source.fileno(), selectors.EVENT_READ, source)
 
     def unfollow(self, source: Readable) -> None:
-        """
-        Stop reading *source*, which may have ended already.
-        """
+        """Stop reading *source*, which may have ended already."""
         with self._lock:
             try:
                 self._selector.unregister(source.fileno())
@@ -67,9 +55,7 @@ class EventThread:
                 pass
 
     def after(self, seconds: float, action: Callable[[], None]) -> Timer:
-        """
-        Run *action* on the event thread after *seconds*; it must not block.
-        """
+        """Run *action* on the event thread after *seconds*; it must not block."""
         self._start()
         timer: Timer = [time.monotonic() + seconds, next(self._numbers), action]
         with self._lock:
@@ -83,9 +69,7 @@ class EventThread:
         return timer
 
     def forget(self, timer: Timer) -> None:
-        """
-        Do not run the action of *timer*, which may have run already.
-        """
+        """Do not run the action of *timer*, which may have run already."""
         with self._lock:
             if timer[2] is None:
                 return
@@ -98,15 +82,11 @@ class EventThread:
                 self._forgotten = 0
 
     def is_current_thread(self) -> bool:
-        """
-        Tell whether the calling thread is the event thread.
-        """
+        """Tell whether the calling thread is the event thread."""
         return threading.current_thread() is self._thread
 
     def abandon(self) -> None:
-        """
-        Close the descriptors in a forked process, in which the thread does not run.
-        """
+        """Close the descriptors in a forked process, in which the thread does not run."""
         self._selector.close()
         os.close(self._wake_reader)
         os.close(self._wake_writer)
@@ -168,9 +148,7 @@ class EventThread:
 
 
 def report_failure(error: BaseException) -> None:
-    """
-    Report what the work of one call has raised on a thread that goes on with that of others.
-    """
+    """Report what the work of one call has raised on a thread that goes on with that of others."""
     if isinstance(error, SystemExit):
         # The hook says nothing of it, as it ends other threads.
         cause, error = error, RuntimeError("SystemExit does not end this thread.")
@@ -186,9 +164,7 @@ _lock = threading.Lock()
 
 
 def get_event_thread() -> EventThread:
-    """
-    Return the event thread of this process.
-    """
+    """Return the event thread of this process."""
     global _event_thread
     if _event_thread is None:
         with _lock:

@@ -68,9 +68,7 @@ class Journal:
         return written
 
     def _write(self, data: bytes) -> None:
-        """
-        Write all of *data*, or nothing: what follows half of a record cannot be read.
-        """
+        """Write all of *data*, or nothing: what follows half of a record cannot be read."""
         done = 0
         try:
             while done < len(data):
@@ -83,9 +81,7 @@ class Journal:
             raise
 
     def _drop_lines(self) -> None:
-        """
-        Make room for as many lines as it has now, in half of what it may have.
-        """
+        """Make room for as many lines as it has now, in half of what it may have."""
         try:
             self._lines -= drop_lines(self._path, self._lines - self._kept // 2)
         except (OSError, UnreadableRecord):
@@ -100,9 +96,7 @@ class Journal:
         self.replaced_at.append(self.count)
 
     def close(self) -> None:
-        """
-        Close the file.
-        """
+        """Close the file."""
         self._file.close()
 
 

@@ -1,6 +1,4 @@
-"""
-Records of functions, handed to the loggers of this process.
-"""
+"""Records of functions, handed to the loggers of this process."""
 
 from __future__ import annotations
 
@@ -69,7 +67,5 @@ def _facts_of(log: Log, number: int) -> dict[str, Any]:
 def launch_with_records(
     launch: Callable[[Call, Sink], Execution], call: Call, sink: Sink
 ) -> Execution:
-    """
-    Launch *call* with *launch*, and hand its records to the loggers of this process.
-    """
+    """Launch *call* with *launch*, and hand its records to the loggers of this process."""
     return launch(call, RecordSink(sink).for_host())

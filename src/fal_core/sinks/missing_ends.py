@@ -1,6 +1,4 @@
-"""
-Calls that have an outcome and no end: after a while the core ends them itself.
-"""
+"""Calls that have an outcome and no end: after a while the core ends them itself."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_core.sinks.event_thread import get_event_thread
 
 
 class Awaited(Protocol):
-    """
-    The sink of a call, which can end it.
-    """
+    """The sink of a call, which can end it."""
 
     def give_up(self) -> None: ...
 
@@ -31,9 +27,7 @@ _looking = False
 
 
 def expect_end(sink: Awaited) -> None:
-    """
-    Take note that the call of *sink* has an outcome, and is to end.
-    """
+    """Take note that the call of *sink* has an outcome, and is to end."""
     # In this order: a look that is just ending sees it, or this begins another one.
     _waiting[sink] = time.monotonic()
     if not _looking:
@@ -41,9 +35,7 @@ def expect_end(sink: Awaited) -> None:
 
 
 def note_end(sink: Awaited) -> None:
-    """
-    Take note that the call of *sink* has ended.
-    """
+    """Take note that the call of *sink* has ended."""
     _waiting.pop(sink, None)
 
 

@@ -18,9 +18,7 @@ _INTERVAL = 0.2
 
 
 def in_notebook() -> bool:
-    """
-    Tell whether this process is the kernel of a notebook, which shows HTML.
-    """
+    """Tell whether this process is the kernel of a notebook, which shows HTML."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     # The shell of a terminal has no kernel.
@@ -28,17 +26,13 @@ def in_notebook() -> bool:
 
 
 class NotebookOutput:
-    """
-    An output of the cell that runs, which later values replace.
-    """
+    """An output of the cell that runs, which later values replace."""
 
     def __init__(self) -> None:
         self._handle: Any = None
 
     def show(self, markup: str, text: str) -> None:
-        """
-        Show *markup*, or *text* where a notebook is read without it.
-        """
+        """Show *markup*, or *text* where a notebook is read without it."""
         from importlib import import_module
 
         display = import_module("IPython.display").display
@@ -50,9 +44,7 @@ class NotebookOutput:
 
 
 class BuildingOutput:
-    """
-    Shows in a notebook that an environment is built: its latest line, and the time at the end.
-    """
+    """Shows in a notebook that an environment is built: its latest line, and the time at the end."""
 
     def __init__(self) -> None:
         self._output = NotebookOutput()
@@ -61,17 +53,13 @@ class BuildingOutput:
         self._show("Building the environment")
 
     def add(self, line: str) -> None:
-        """
-        Show the latest *line* of the builder, unless another was shown just before.
-        """
+        """Show the latest *line* of the builder, unless another was shown just before."""
         now = time.monotonic()
         if now - self._drawn >= _INTERVAL:
             self._show(f"Building the environment: {line.strip()}")
 
     def close(self, *, built: bool) -> None:
-        """
-        Show how long it has taken, and whether it was *built*.
-        """
+        """Show how long it has taken, and whether it was *built*."""
         took = show_seconds(time.monotonic() - self._began)
         self._show(
             f"Built the environment in {took}." if built else f"It was not built, after {took}."

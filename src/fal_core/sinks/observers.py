@@ -1,6 +1,4 @@
-"""
-Telling plugins about calls, and the trace context that travels with them.
-"""
+"""Telling plugins about calls, and the trace context that travels with them."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_core.sinks.sinks_around import SinkAround
 
 
 class ObservedSink(SinkAround):
-    """
-    A sink that tells plugins when a call begins and ends.
-    """
+    """A sink that tells plugins when a call begins and ends."""
 
     def __init__(self, call: Call, host: Host[..., Any], sink: Sink) -> None:
         super().__init__(sink)
@@ -66,9 +62,7 @@ class ObservedSink(SinkAround):
             )
 
     def _find_breach(self) -> PluginError | None:
-        """
-        Return the error with which the call was broken off, as its host broke the contract.
-        """
+        """Return the error with which the call was broken off, as its host broke the contract."""
         sink = self.inner_sink
         while isinstance(sink, SinkAround):
             sink = sink.inner_sink
@@ -77,18 +71,14 @@ class ObservedSink(SinkAround):
         return reason if isinstance(reason, PluginError) else None
 
     def tell_failure(self, error: HostError) -> None:
-        """
-        Tell plugins that the host has failed.
-        """
+        """Tell plugins that the host has failed."""
         self._hooks.observe("fal_host_failed", call=self._call, host=self._host, error=error)
 
 
 def launch_observed(
     launch: Callable[[Call, Sink], Execution], host: Host[..., Any], call: Call, sink: Sink
 ) -> Execution:
-    """
-    Launch *call* on *host* with *launch*, and tell the plugins that observe.
-    """
+    """Launch *call* on *host* with *launch*, and tell the plugins that observe."""
     observed = ObservedSink(call, host, sink)
     try:
         return launch(call, observed.for_host())
@@ -101,9 +91,7 @@ def launch_observed(
 
 
 def current_traceparent() -> str | None:
-    """
-    Return the caller's span as W3C trace context, or None outside any span.
-    """
+    """Return the caller's span as W3C trace context, or None outside any span."""
     from opentelemetry import trace
 
     context = trace.get_current_span().get_span_context()

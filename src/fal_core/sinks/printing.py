@@ -1,6 +1,4 @@
-"""
-Printing the lines of functions to the standard output and error of their caller.
-"""
+"""Printing the lines of functions to the standard output and error of their caller."""
 
 from __future__ import annotations
 
@@ -63,17 +61,13 @@ def node_prefix(log: Log) -> str:
 
 
 def print_urls(urls: Mapping[str, str]) -> None:
-    """
-    Print the URLs of a service to the standard error of the caller, the one to call first.
-    """
+    """Print the URLs of a service to the standard error of the caller, the one to call first."""
     for name in sorted(urls, key=lambda name: name != "run"):
         print_log(Log(f"{name}: {urls[name]}", level="INFO", source="BRIDGE"))
 
 
 def erase() -> None:
-    """
-    Erase the unfinished line that was drawn last, if there is one.
-    """
+    """Erase the unfinished line that was drawn last, if there is one."""
     global _drawn
     with _lock:
         stream, _drawn = _drawn, None
@@ -99,9 +93,7 @@ def _draw(text: str, stream: IO[str]) -> None:
 
 
 def _fitting(text: str, width: int) -> str:
-    """
-    Cut *text* to one row: a longer line could not be overwritten.
-    """
+    """Cut *text* to one row: a longer line could not be overwritten."""
     bare = _ESCAPE.sub("", text)
     return text if len(bare) < width else bare[: width - 1]
 

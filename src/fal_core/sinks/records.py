@@ -58,9 +58,7 @@ _parse_json = json.JSONDecoder().raw_decode
 
 
 def encode_event(event: Event) -> bytes:
-    """
-    Return *event* as bytes.
-    """
+    """Return *event* as bytes."""
     return _encode_fields(event)
 
 
@@ -76,9 +74,7 @@ def decode_event(data: bytes) -> Event:
 
 
 def encode_message(message: Message) -> bytes:
-    """
-    Return what is sent to an execution as bytes, with copies of its buffers.
-    """
+    """Return what is sent to an execution as bytes, with copies of its buffers."""
     return _encode_fields(message)
 
 
@@ -94,9 +90,7 @@ def decode_message(data: bytes) -> Message:
 
 
 def _decode(data: bytes, known: _Known) -> Any:
-    """
-    Return what *data* holds, which is one of those *known*.
-    """
+    """Return what *data* holds, which is one of those *known*."""
     try:
         at = TEXT_LENGTH.size + TEXT_LENGTH.unpack_from(data)[0]
         text = data[TEXT_LENGTH.size : at].decode()
@@ -149,9 +143,7 @@ def _encode(value: Any, blobs: list[bytes]) -> Any:
 
 
 def _encode_error(error: HostError, blobs: list[bytes]) -> tuple[Any, ...]:
-    """
-    Return the module and name of the error's class, its facts and its sentence.
-    """
+    """Return the module and name of the error's class, its facts and its sentence."""
     kind = type(error)
     facts = error.args if all(map(_is_plain, error.args)) else ()
     if len(repr(facts)) > LONGEST_TEXT // 16:

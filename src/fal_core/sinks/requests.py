@@ -1,6 +1,4 @@
-"""
-Requests: what is asked of an execution, by hosts whose executions may fail at it.
-"""
+"""Requests: what is asked of an execution, by hosts whose executions may fail at it."""
 
 from __future__ import annotations
 
@@ -49,9 +47,7 @@ def request(host: str, method: Callable[..., object], *arguments: Any) -> None:
 
 
 def try_cancel(host: str, execution: Execution, grace: float) -> bool:
-    """
-    Cancel *execution* for nobody who could be told: log what it raises, and return False.
-    """
+    """Cancel *execution* for nobody who could be told: log what it raises, and return False."""
     try:
         execution.cancel(grace)
     except Exception as error:
@@ -64,9 +60,7 @@ def try_cancel(host: str, execution: Execution, grace: float) -> bool:
 
 
 def send(sink: Followed, message: Message) -> None:
-    """
-    Send *message* to the call of *sink*, which ends if its host fails to pass it on.
-    """
+    """Send *message* to the call of *sink*, which ends if its host fails to pass it on."""
     execution = sink.execution
     if execution is None:
         return
@@ -80,9 +74,7 @@ def send(sink: Followed, message: Message) -> None:
 
 
 def failure_in(host: str, method: str, error: Exception) -> HostError:
-    """
-    Return the error of a call whose host has raised *error* in a *method* of its execution.
-    """
+    """Return the error of a call whose host has raised *error* in a *method* of its execution."""
     from fal_core.sinks.breaches import breach_of, raised_in
 
     return breach_of(host, raised_in(method, error), error)

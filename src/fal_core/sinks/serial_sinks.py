@@ -1,6 +1,4 @@
-"""
-A sink for events that more than one thread delivers.
-"""
+"""A sink for events that more than one thread delivers."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ class SerialSink(SinkAround):
 
 
 def make_serial(sink: Sink) -> Sink:
-    """
-    Return *sink* as a host is to see it, with events delivered one at a time.
-    """
+    """Return *sink* as a host is to see it, with events delivered one at a time."""
     # What a host sees of a serial sink may be its method.
     around = getattr(sink, "__self__", sink)
     return sink if isinstance(around, SerialSink) else SerialSink(sink).for_host()

@@ -1,6 +1,4 @@
-"""
-Sinks around sinks: each changes some events of a call and passes on the others.
-"""
+"""Sinks around sinks: each changes some events of a call and passes on the others."""
 
 from __future__ import annotations
 
@@ -22,16 +20,12 @@ class SinkAround(CallSink, Driver):
         self.sink = sink
 
     def for_host(self) -> Sink:
-        """
-        Return this sink as a host is to see it: a ``Driver`` only if the inner one is.
-        """
+        """Return this sink as a host is to see it: a ``Driver`` only if the inner one is."""
         return self if isinstance(self.sink, Driver) else self.__call__
 
     @property
     def inner_sink(self) -> CallSink | None:
-        """
-        The inner sink, also where that is seen as by a host. None if it is a plain function.
-        """
+        """The inner sink, also where that is seen as by a host. None if it is a plain function."""
         sink = getattr(self.sink, "__self__", self.sink)
         # A subclass may end the row itself, with a method of its own.
         return sink if isinstance(sink, CallSink) and sink is not self else None

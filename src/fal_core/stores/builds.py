@@ -1,6 +1,4 @@
-"""
-Builds: an entry is built by one process, in a directory that is removed unless it finishes.
-"""
+"""Builds: an entry is built by one process, in a directory that is removed unless it finishes."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ def _remove(directory: str) -> None:
 
 
 def _end_builds() -> None:
-    """
-    End the builds of this process, and wait until their directories are removed.
-    """
+    """End the builds of this process, and wait until their directories are removed."""
     exiting.set()
     with _removed:
         _removed.wait_for(lambda: not _open, _LAST_PATIENCE)
@@ -114,9 +110,7 @@ def locked(
 
 @contextmanager
 def failures_kept(failures: Failures) -> Iterator[None]:
-    """
-    Keep the error of the build that runs in this context, or forget that of an earlier one.
-    """
+    """Keep the error of the build that runs in this context, or forget that of an earlier one."""
     try:
         yield
     except EnvironmentBuildError as error:
@@ -129,9 +123,7 @@ def failures_kept(failures: Failures) -> Iterator[None]:
 def building(
     place: Place, key: str, *, log: LogSink, cancelled: Event, terms: object = None
 ) -> Iterator[None]:
-    """
-    Hold the lock of *key* in *place*, see :meth:`DirectoryStore.building`.
-    """
+    """Hold the lock of *key* in *place*, see :meth:`DirectoryStore.building`."""
 
     def on_wait() -> None:
         line = "Waiting for another build of this environment"
@@ -157,9 +149,7 @@ def build_entry(
     summary: str,
     terms: object,
 ) -> str:
-    """
-    Build the entry of *key*, see :meth:`DirectoryStore.find_or_build`.
-    """
+    """Build the entry of *key*, see :meth:`DirectoryStore.find_or_build`."""
     with building(place, key, log=log, cancelled=cancelled, terms=terms):
         found = place.find(key)
         if found is None:
@@ -275,9 +265,7 @@ class Build:
 
 
 def mark_complete(path: str, name: str, summary: str, details: Mapping[str, Any]) -> None:
-    """
-    Mark the entry *name* at *path* as whole, and as one that can be used.
-    """
+    """Mark the entry *name* at *path* as whole, and as one that can be used."""
     with open(os.path.join(path, IN_USE), "w"):
         pass
     lines = (name, " ".join(summary.split()), json.dumps(details))

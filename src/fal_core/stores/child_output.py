@@ -1,6 +1,4 @@
-"""
-What child processes of a build print, line by line, while somebody waits for the build.
-"""
+"""What child processes of a build print, line by line, while somebody waits for the build."""
 
 from __future__ import annotations
 

@@ -114,34 +114,26 @@ class DirectoryStore(Place, Store):
         return building(self, key, log=log, cancelled=cancelled, terms=terms)
 
     def open_build(self, key: str, *, cancelled: Event, in_place: bool = False) -> Build:
-        """
-        Return a new build of *key*, a context; the caller holds the lock of *key*.
-        """
+        """Return a new build of *key*, a context; the caller holds the lock of *key*."""
         from fal_core.stores.builds import Build
 
         return Build(place=self, key=key, cancelled=cancelled, in_place=in_place)
 
     def entries(self) -> list[StoredEntry]:
-        """
-        Return the entries whose builds have finished.
-        """
+        """Return the entries whose builds have finished."""
         from fal_core.stores.removal import list_entries
 
         return list_entries(self)
 
     def remove(self, entry: StoredEntry) -> bool:
-        """
-        Remove *entry*, unless it is in use or being built; return whether it is gone.
-        """
+        """Remove *entry*, unless it is in use or being built; return whether it is gone."""
         from fal_core.stores.removal import remove_entry
 
         name = os.path.basename(entry.path)
         return remove_entry(self, entry.key, name, forget=self.forget)
 
     def leftovers(self, *, dry_run: bool) -> int:
-        """
-        Remove builds that nobody continues, and the trash; return how many bytes.
-        """
+        """Remove builds that nobody continues, and the trash; return how many bytes."""
         from fal_core.stores.removal import remove_leftovers
 
         return remove_leftovers(self, self.find_strays(), dry_run=dry_run)
@@ -162,9 +154,7 @@ class DirectoryStore(Place, Store):
         return []
 
     def discard(self, name: str) -> None:
-        """
-        Remove the entry *name*, used or not: it is moved to the trash first.
-        """
+        """Remove the entry *name*, used or not: it is moved to the trash first."""
         from fal_core.stores.removal import discard
 
         discard(self.root, self.path(name))

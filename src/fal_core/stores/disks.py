@@ -1,6 +1,4 @@
-"""
-Disks: directories and their sizes, and errors of file systems as sentences.
-"""
+"""Disks: directories and their sizes, and errors of file systems as sentences."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from fal_core.caches import cache_root
 
 
 def list_directory(path: str) -> list[str]:
-    """
-    Return the names in the directory *path*; none if it does not exist.
-    """
+    """Return the names in the directory *path*; none if it does not exist."""
     try:
         return os.listdir(path)
     except FileNotFoundError:
@@ -22,9 +18,7 @@ def list_directory(path: str) -> list[str]:
 
 
 def disk_usage(path: str) -> int:
-    """
-    Return how many bytes the files below *path* take on the disk.
-    """
+    """Return how many bytes the files below *path* take on the disk."""
     total = 0
     for directory, _, names in os.walk(path):
         for name in names:
@@ -36,9 +30,7 @@ def disk_usage(path: str) -> int:
 
 
 def file_stamps(paths: Iterable[str]) -> list[tuple[str, int, int, int]]:
-    """
-    Return a value that changes with the files of *paths* that exist, without reading them.
-    """
+    """Return a value that changes with the files of *paths* that exist, without reading them."""
     found = []
     for path in paths:
         try:
@@ -50,9 +42,7 @@ def file_stamps(paths: Iterable[str]) -> list[tuple[str, int, int, int]]:
 
 
 def describe_disk_error(error: OSError) -> str:
-    """
-    Return a sentence that says what failed in the cache, and what to do.
-    """
+    """Return a sentence that says what failed in the cache, and what to do."""
     where = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"The disk is full:{where or ' a file'} could not be written. Free some space."
@@ -70,9 +60,7 @@ def describe_disk_error(error: OSError) -> str:
 
 
 def _blocking_file(error: OSError) -> str:
-    """
-    Return the longest part of the error's path that exists.
-    """
+    """Return the longest part of the error's path that exists."""
     path = str(error.filename)
     while not os.path.lexists(path) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
@@ -80,9 +68,7 @@ def _blocking_file(error: OSError) -> str:
 
 
 def _is_root_missing(error: OSError) -> bool:
-    """
-    Tell whether the cache directory, or a directory above it, cannot be created.
-    """
+    """Tell whether the cache directory, or a directory above it, cannot be created."""
     if error.errno != errno.ENOENT or not isinstance(error.filename, str):
         return False
     return f"{cache_root()}/".startswith(f"{error.filename}/")

@@ -1,6 +1,4 @@
-"""
-Entries: what a store keeps, as ``fal-core env`` lists and removes it.
-"""
+"""Entries: what a store keeps, as ``fal-core env`` lists and removes it."""
 
 from __future__ import annotations
 

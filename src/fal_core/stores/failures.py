@@ -85,9 +85,7 @@ class Failures:
             raise error
 
     def keep(self, error: EnvironmentBuildError) -> None:
-        """
-        Leave *error* to those who wait.
-        """
+        """Leave *error* to those who wait."""
         try:
             terms = self._digest(_read_secret() or _make_secret())
             content = _write(error, terms)
@@ -98,9 +96,7 @@ class Failures:
             pass  # As on a full disk, or with odd facts: those who wait try for themselves.
 
     def forget(self) -> None:
-        """
-        Remove the error of an earlier build, since one has succeeded.
-        """
+        """Remove the error of an earlier build, since one has succeeded."""
         remove_quietly(self._path)
 
     @property
@@ -115,9 +111,7 @@ class Failures:
         return found.st_ino, found.st_mtime_ns
 
     def _read(self) -> EnvironmentBuildError | None:
-        """
-        Return the error that is kept; None if there is none on the same terms.
-        """
+        """Return the error that is kept; None if there is none on the same terms."""
         content, secret = _read_private(self._path), _read_secret()
         if content is None or secret is None:
             return None
@@ -134,9 +128,7 @@ class Failures:
             return None  # Another version has written it.
 
     def _digest(self, secret: bytes) -> str:
-        """
-        Return the digest of the terms of this process, keyed by *secret*.
-        """
+        """Return the digest of the terms of this process, keyed by *secret*."""
         variables = sorted(
             (name, value)
             for name, value in os.environ.items()
@@ -153,18 +145,14 @@ def _write(error: EnvironmentBuildError, terms: str) -> bytes:
 
 
 def _cut(fact: Any) -> Any:
-    """
-    Return *fact*, as much of it as is kept.
-    """
+    """Return *fact*, as much of it as is kept."""
     if isinstance(fact, str):
         return fact if len(fact) <= _MOST_OF_TEXT else f"{fact[:_MOST_OF_TEXT]}…"
     return None if fact is None else [_cut(line) for line in fact[-_MOST_LINES:]]
 
 
 def _read_private(path: str) -> bytes | None:
-    """
-    Return what is in the file *path*; None unless it is a small one of this user alone.
-    """
+    """Return what is in the file *path*; None unless it is a small one of this user alone."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -183,9 +171,7 @@ def _read_secret() -> bytes | None:
 
 
 def _make_secret() -> bytes:
-    """
-    Make the secret of this cache, unless another process does so meanwhile; return it.
-    """
+    """Make the secret of this cache, unless another process does so meanwhile; return it."""
     path = os.path.join(cache_directory(make=True), _SECRET)
     with new_file(path) as new:
         write_atomically(new, os.urandom(_SECRET_SIZE), mode=0o600)

@@ -76,21 +76,15 @@ class Place:
         return self._find_root(make=False)
 
     def path(self, name: str) -> str:
-        """
-        Return the directory of the entry *name*, whether it exists or not.
-        """
+        """Return the directory of the entry *name*, whether it exists or not."""
         return os.path.join(self.root, name)
 
     def lock_path(self, key: str) -> str:
-        """
-        Return the path of the lock file that the builder of *key* holds.
-        """
+        """Return the path of the lock file that the builder of *key* holds."""
         return os.path.join(self.root, "locks", f"{key}.lock")
 
     def make_directories(self) -> None:
-        """
-        Create the directories that a build needs.
-        """
+        """Create the directories that a build needs."""
         root = self._find_root(make=True)
         for name in ("locks", "building", "trash"):
             os.makedirs(os.path.join(root, name), exist_ok=True)
@@ -159,17 +153,13 @@ class Place:
         return True
 
     def release(self, name: str) -> None:
-        """
-        Undo what :meth:`take` did in this process for the entry *name*.
-        """
+        """Undo what :meth:`take` did in this process for the entry *name*."""
         descriptor = _taken.pop(self.path(name), None)
         if descriptor is not None:
             unlock(descriptor)
 
     def release_all(self) -> None:
-        """
-        Undo all that :meth:`take` did in this process.
-        """
+        """Undo all that :meth:`take` did in this process."""
         root = os.path.join(self.root, "")
         for path in list(_taken):
             if path.startswith(root):
@@ -194,15 +184,11 @@ class Place:
             return True  # It cannot be locked, so nothing says that it is free.
 
     def read_details(self, name: str) -> dict[str, Any]:
-        """
-        Return what the build of the entry *name* has noted of it; empty if nothing.
-        """
+        """Return what the build of the entry *name* has noted of it; empty if nothing."""
         return self._read_marker(name)[1]
 
     def read_summary(self, name: str) -> str:
-        """
-        Return what is in the entry *name*, in a few words; empty if nobody says.
-        """
+        """Return what is in the entry *name*, in a few words; empty if nobody says."""
         return self._read_marker(name)[0]
 
     def _read_marker(self, name: str) -> tuple[str, dict[str, Any]]:
@@ -216,9 +202,7 @@ class Place:
             return "", {}
 
     def finished_names(self) -> list[str]:
-        """
-        Return the names of the entries whose builds have finished, sorted.
-        """
+        """Return the names of the entries whose builds have finished, sorted."""
         root = self.root
         try:
             names = sorted(os.listdir(root))

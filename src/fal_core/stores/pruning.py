@@ -1,6 +1,4 @@
-"""
-Pruning: listing several stores as one, and removing what was not used for longest.
-"""
+"""Pruning: listing several stores as one, and removing what was not used for longest."""
 
 from __future__ import annotations
 
@@ -107,9 +105,7 @@ def prune(
 def _ask(
     store: Store, ask: Callable[[], AnswerT], otherwise: AnswerT, on_error: OnError | None
 ) -> AnswerT:
-    """
-    Return what *ask* returns, or *otherwise* if it raises and there is somebody to tell.
-    """
+    """Return what *ask* returns, or *otherwise* if it raises and there is somebody to tell."""
     try:
         return ask()
     except Exception as error:

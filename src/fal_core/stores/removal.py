@@ -1,6 +1,4 @@
-"""
-Removal: what a store of directories lists, and how entries and leftovers are removed.
-"""
+"""Removal: what a store of directories lists, and how entries and leftovers are removed."""
 
 from __future__ import annotations
 
@@ -18,18 +16,14 @@ from fal_core.stores.sizes import entry_usage
 
 
 def list_entries(place: Place) -> list[StoredEntry]:
-    """
-    Return the entries of *place* whose builds have finished, sorted by name.
-    """
+    """Return the entries of *place* whose builds have finished, sorted by name."""
     commands = command_lines()
     found = (describe_entry(place, name, commands) for name in place.finished_names())
     return [entry for entry in found if entry is not None]
 
 
 def describe_entry(place: Place, name: str, commands: Sequence[bytes]) -> StoredEntry | None:
-    """
-    Return the entry *name* of *place*; None if it is being removed.
-    """
+    """Return the entry *name* of *place*; None if it is being removed."""
     path = place.path(name)
     try:
         created = os.stat(os.path.join(path, COMPLETE)).st_mtime
@@ -99,9 +93,7 @@ def remove_directory(root: str, path: str) -> bool:
 
 
 def remove_leftovers(place: Place, strays: Iterable[str], *, dry_run: bool) -> int:
-    """
-    Remove what nobody continues or uses any more, and return how many bytes it had.
-    """
+    """Remove what nobody continues or uses any more, and return how many bytes it had."""
     freed = 0
     for path in list(find_leftovers(place, strays)):
         size = disk_usage(path)
@@ -117,9 +109,7 @@ def remove_leftovers(place: Place, strays: Iterable[str], *, dry_run: bool) -> i
 
 
 def remove_failures(folder: str) -> None:
-    """
-    Remove the errors of builds that lie beside the locks in *folder*, where nobody builds.
-    """
+    """Remove the errors of builds that lie beside the locks in *folder*, where nobody builds."""
     for name in list_directory(folder):
         path = os.path.join(folder, name)
         lock, found, _ = path.partition(FAILURE)
@@ -128,9 +118,7 @@ def remove_failures(folder: str) -> None:
 
 
 def find_leftovers(place: Place, strays: Iterable[str]) -> Iterator[str]:
-    """
-    Yield unfinished builds that nobody continues, strays, and trash.
-    """
+    """Yield unfinished builds that nobody continues, strays, and trash."""
     root = place.root
     for name in list_directory(os.path.join(root, "building")):
         if not is_locked(place.lock_path(name.partition(".")[0])):
@@ -164,17 +152,13 @@ def remove_unfinished(place: Place, name: str, *, dry_run: bool) -> bool:
 
 
 def is_guarded(path: str) -> bool:
-    """
-    Tell whether the directory *path* is an entry that was not finished in its place.
-    """
+    """Tell whether the directory *path* is an entry that was not finished in its place."""
     names = (GUARD, COMPLETE)
     return [os.path.exists(os.path.join(path, name)) for name in names] == [True, False]
 
 
 def discard(root: str, path: str) -> None:
-    """
-    Remove the directory *path* of the store at *root*, by way of its trash.
-    """
+    """Remove the directory *path* of the store at *root*, by way of its trash."""
     trash = os.path.join(root, "trash")
     moved = os.path.join(trash, os.urandom(8).hex())
     try:

@@ -1,6 +1,4 @@
-"""
-Stores: what ``fal-core env`` asks each of them.
-"""
+"""Stores: what ``fal-core env`` asks each of them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Counted builds: a kind of environment that tells how often it was built, or fails to be.
-"""
+"""Counted builds: a kind of environment that tells how often it was built, or fails to be."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ class Counted:
 
     @property
     def builds(self) -> int:
-        """
-        How many builds of it have begun.
-        """
+        """How many builds of it have begun."""
         try:
             with open(_marks(self.folder)) as file:
                 return len(file.readlines())
@@ -102,9 +98,7 @@ class CountedPython(Environment):
 
 @hookimpl
 def fal_register_environments() -> Iterable[type[Environment]]:
-    """
-    Register the kind ``counted-builds``.
-    """
+    """Register the kind ``counted-builds``."""
     return [CountedPython]
 
 

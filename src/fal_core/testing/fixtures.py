@@ -1,6 +1,4 @@
-"""
-The fixtures of the conformance suite. A host's test file writes ``host``.
-"""
+"""The fixtures of the conformance suite. A host's test file writes ``host``."""
 
 from __future__ import annotations
 
@@ -33,34 +31,26 @@ _LAW = 2.0
 
 @pytest.fixture(scope="session")
 def kind(host: Host[..., Any]) -> str:
-    """
-    The kind of environment of the laws' functions.
-    """
+    """The kind of environment of the laws' functions."""
     kinds = host.capabilities.kinds
     return "current" if kinds is None or "current" in kinds else min(kinds)
 
 
 @pytest.fixture(scope="session")
 def kind_options() -> dict[str, Any]:
-    """
-    The options that *kind* needs, such as the image of a container.
-    """
+    """The options that *kind* needs, such as the image of a container."""
     return {}
 
 
 @pytest.fixture(scope="session")
 def law_timeout() -> float:
-    """
-    Seconds to wait for something before a law counts it as missing.
-    """
+    """Seconds to wait for something before a law counts it as missing."""
     return 60.0
 
 
 @pytest.fixture
 def isolated(host: Host[..., Any], kind: str, kind_options: dict[str, Any]) -> Isolated:
-    """
-    The decorator, with the host and the kind of environment filled in.
-    """
+    """The decorator, with the host and the kind of environment filled in."""
     return partial(function, kind, host=host, on_unsupported="ignore", **kind_options)
 
 
@@ -87,16 +77,12 @@ def served(isolated: Isolated, kind: str) -> Isolated:
 
 
 def _serve_nothing() -> None:
-    """
-    Stand for a function that is served.
-    """
+    """Stand for a function that is served."""
 
 
 @pytest.fixture
 def marks(isolated: Isolated) -> Iterator[Marks]:
-    """
-    Lines that functions leave in a file on the machine of the host.
-    """
+    """Lines that functions leave in a file on the machine of the host."""
     marks = Marks(isolated)
     yield marks
     with suppress(Exception):
@@ -105,17 +91,13 @@ def marks(isolated: Isolated) -> Iterator[Marks]:
 
 @pytest.fixture
 def watched(host: Host[..., Any]) -> WatchedHost:
-    """
-    The host, with a count of the calls that have not ended.
-    """
+    """The host, with a count of the calls that have not ended."""
     return WatchedHost(host)
 
 
 @pytest.fixture
 def follow(law_timeout: float) -> Iterator[Follow]:
-    """
-    Launch a call of an isolated function and return the recorder of its events.
-    """
+    """Launch a call of an isolated function and return the recorder of its events."""
     recorders: list[Recorder] = []
 
     def follow(isolated: Any, *args: Any, **kwargs: Any) -> Recorder:

@@ -34,9 +34,7 @@ _LAW = 4.0
 
 @pytest.fixture(scope="session")
 def law_timeout() -> float:
-    """
-    Seconds to wait for a build before a law counts it as missing.
-    """
+    """Seconds to wait for a build before a law counts it as missing."""
     return 60.0
 
 

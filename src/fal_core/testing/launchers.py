@@ -100,9 +100,7 @@ class Launched:
 
     @property
     def was_stopped(self) -> bool:
-        """
-        Whether the command was run that ends one of them.
-        """
+        """Whether the command was run that ends one of them."""
         return any(Path(self.folder).glob("*.stopped"))
 
 
@@ -146,9 +144,7 @@ class LaunchedPython(Environment):
 
 
 class LauncherInterpreter(Interpreter):
-    """
-    A Python that another program starts.
-    """
+    """A Python that another program starts."""
 
     python_version: str | None = THIS_PYTHON
 
@@ -187,9 +183,7 @@ def _explain(code: int, said: str) -> HostError | None:
 
 @hookimpl
 def fal_register_environments() -> Iterable[type[Environment]]:
-    """
-    Register the kind ``launched-python``.
-    """
+    """Register the kind ``launched-python``."""
     return [LaunchedPython]
 
 

@@ -27,9 +27,7 @@ _Function = TypeVar("_Function", bound="IsolatedFunction[..., Any]")
 
 @attrs.define(eq=False, slots=False)
 class InThisProcessHost(InProcessHost):
-    """
-    Runs functions of any kind on threads of this process, and builds nothing for them.
-    """
+    """Runs functions of any kind on threads of this process, and builds nothing for them."""
 
     name: ClassVar[str] = "in-process"
     capabilities: ClassVar[Capabilities] = attrs.evolve(InProcessHost.capabilities, kinds=None)
@@ -79,9 +77,7 @@ class InProcess:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """
-    Register the marker.
-    """
+    """Register the marker."""
     config.addinivalue_line(
         "markers",
         f"{MARKER}: functions run where they are declared to, each in its own environment, "

@@ -1,6 +1,4 @@
-"""
-Another Python: a kind of environment with an installed Python of another version.
-"""
+"""Another Python: a kind of environment with an installed Python of another version."""
 
 from __future__ import annotations
 
@@ -63,9 +61,7 @@ class InstalledPython(Environment):
 
 @hookimpl
 def fal_register_environments() -> Iterable[type[Environment]]:
-    """
-    Register the kind ``installed-python``.
-    """
+    """Register the kind ``installed-python``."""
     return [InstalledPython]
 
 

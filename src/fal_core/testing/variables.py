@@ -1,6 +1,4 @@
-"""
-A Python with variables: a kind of environment whose interpreter needs some of its own.
-"""
+"""A Python with variables: a kind of environment whose interpreter needs some of its own."""
 
 from __future__ import annotations
 
@@ -59,9 +57,7 @@ class PythonWithVariables(Environment):
 
 @hookimpl
 def fal_register_environments() -> Iterable[type[Environment]]:
-    """
-    Register the kind ``python-with-variables``.
-    """
+    """Register the kind ``python-with-variables``."""
     return [PythonWithVariables]
 
 
@@ -78,7 +74,5 @@ def python_with_variables() -> Iterator[str]:
 
 
 def was_built_here(value: str) -> bool:
-    """
-    Tell whether the environment with *value* was built in this process.
-    """
+    """Tell whether the environment with *value* was built in this process."""
     return value in _built

@@ -1,3 +1,1 @@
-"""
-Tracebacks: what the caller sees of an error, from the line that has made the call.
-"""
+"""Tracebacks: what the caller sees of an error, from the line that has made the call."""

@@ -13,9 +13,7 @@ from typing import Any
 
 
 def hide_calls(error: BaseException) -> None:
-    """
-    Let IPython, if it runs, show *error* without the frames that hide themselves.
-    """
+    """Let IPython, if it runs, show *error* without the frames that hide themselves."""
     # One that another thread is importing has no function yet.
     get_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
     if get_shell is None or get_shell() is None:
@@ -29,9 +27,7 @@ def hide_calls(error: BaseException) -> None:
 
 
 class _Shown:
-    """
-    Shows *error* as IPython would, but for frames that hide themselves.
-    """
+    """Shows *error* as IPython would, but for frames that hide themselves."""
 
     def __init__(self, error: BaseException) -> None:
         self._error = error
@@ -49,9 +45,7 @@ class _Shown:
 
 
 def without_hidden(trace: TracebackType | None) -> TracebackType | None:
-    """
-    Return *trace* without the frames that hide themselves; None if there are no others.
-    """
+    """Return *trace* without the frames that hide themselves; None if there are no others."""
     shown = []
     while trace is not None:
         if trace.tb_frame.f_locals.get("__tracebackhide__") is not True:

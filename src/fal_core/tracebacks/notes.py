@@ -1,6 +1,4 @@
-"""
-Notes: what is added to an error whose sentence is not ours.
-"""
+"""Notes: what is added to an error whose sentence is not ours."""
 
 from __future__ import annotations
 
@@ -51,9 +49,7 @@ def add_note(error: BaseException, note: str) -> None:
 
 
 def _shown(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> str:
-    """
-    Show *arguments* as a tuple, and those that are *named*, each shortened where it is long.
-    """
+    """Show *arguments* as a tuple, and those that are *named*, each shortened where it is long."""
     parts = [_shortened(value) for value in arguments]
     parts += [f"{name}={_shortened(value)}" for name, value in named.items()]
     return f"({', '.join(parts)}{',' if len(parts) == 1 and arguments else ''})"

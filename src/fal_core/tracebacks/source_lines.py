@@ -37,9 +37,7 @@ def fill_in(error: BaseException) -> None:
 
 
 def with_lines(text: str) -> str:
-    """
-    Return a traceback with the source line below each frame that has none.
-    """
+    """Return a traceback with the source line below each frame that has none."""
     lines = text.split("\n")
     filled: list[str] = []
     for line, below in zip(lines, [*lines[1:], ""], strict=True):

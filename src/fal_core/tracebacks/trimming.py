@@ -1,6 +1,4 @@
-"""
-Trimming: the frames of ours that say nothing about an error are left out of its traceback.
-"""
+"""Trimming: the frames of ours that say nothing about an error are left out of its traceback."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ _OURS = "fal_core."
 
 
 def begins_at_caller(method: MethodT) -> MethodT:
-    """
-    Make *method* raise errors whose tracebacks say where it was called, and no more.
-    """
+    """Make *method* raise errors whose tracebacks say where it was called, and no more."""
 
     @functools.wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -79,18 +75,14 @@ def _hide_in_notebooks(error: BaseException) -> None:
 
 
 def _is_remote(cause: BaseException | None) -> bool:
-    """
-    Tell whether *cause* is the traceback of what has raised on a host.
-    """
+    """Tell whether *cause* is the traceback of what has raised on a host."""
     from fal_core_worker.opening.exceptions import RemoteTraceback
 
     return isinstance(cause, RemoteTraceback)
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """
-    Tell whether *error* was raised to refuse a call, or by a call that has trimmed it.
-    """
+    """Tell whether *error* was raised to refuse a call, or by a call that has trimmed it."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,6 +1,4 @@
-"""
-Workers: this end of the streams to processes that run calls.
-"""
+"""Workers: this end of the streams to processes that run calls."""
 
 from fal_core.workers.bootstrap import ARGUMENTS, arguments_for
 from fal_core.workers.crash_output import CrashOutput

@@ -92,9 +92,7 @@ ARGUMENTS = arguments_for()
 
 
 def preamble(digest: str, archive: bytes, configuration: bytes) -> bytes:
-    """
-    Return what the bootstrap reads from the stream before the first frame.
-    """
+    """Return what the bootstrap reads from the stream before the first frame."""
     parts = (_module(), archive, configuration)
     line = " ".join((digest, *(str(len(part)) for part in parts)))
     return b"".join((line.encode(), b"\n", *parts))

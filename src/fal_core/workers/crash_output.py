@@ -49,17 +49,13 @@ class CrashOutput:
             self.given = given
 
     def close_given(self) -> None:
-        """
-        Close the descriptors that the worker has inherited.
-        """
+        """Close the descriptors that the worker has inherited."""
         for descriptor in self.given:
             os.close(descriptor)
         self.given = ()
 
     def take(self, channel: int) -> bytes:
-        """
-        Return the unread lines as the payload of a LOG frame of *channel*, or empty bytes.
-        """
+        """Return the unread lines as the payload of a LOG frame of *channel*, or empty bytes."""
         lines: list[Any] = []
         for level, reader in enumerate(self._readers):
             text = _read_all(reader).decode("utf-8", "backslashreplace").rstrip("\n")
@@ -73,9 +69,7 @@ class CrashOutput:
         return b"".join(pack_lines(lines))
 
     def close(self) -> None:
-        """
-        Close the reading ends of the host.
-        """
+        """Close the reading ends of the host."""
         readers, self._readers = self._readers, []
         for reader in readers:
             os.close(reader)

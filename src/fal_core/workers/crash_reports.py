@@ -1,6 +1,4 @@
-"""
-What Python writes about a crash of a worker: where in the function it was.
-"""
+"""What Python writes about a crash of a worker: where in the function it was."""
 
 from __future__ import annotations
 

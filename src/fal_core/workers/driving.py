@@ -1,6 +1,4 @@
-"""
-Reading the stream of a worker, on the thread that waits for a call where there is one.
-"""
+"""Reading the stream of a worker, on the thread that waits for a call where there is one."""
 
 from __future__ import annotations
 
@@ -108,18 +106,14 @@ class StreamReader:
         return self._stream.reader
 
     def follow(self) -> None:
-        """
-        Have the event thread deliver events from now on.
-        """
+        """Have the event thread deliver events from now on."""
         with self._state:
             if not (self.followed or self.gone):
                 self.followed = True
                 get_event_thread().follow(self)
 
     def unfollow(self) -> None:
-        """
-        Leave the stream to the threads that drive executions.
-        """
+        """Leave the stream to the threads that drive executions."""
         with self._state:
             self._stop_following()
 
@@ -147,9 +141,7 @@ class StreamReader:
             self._reading.release()
 
     def drive(self, execution: WorkerExecution, timeout: float | None) -> None:
-        """
-        Deliver events on this thread until *execution* has ended.
-        """
+        """Deliver events on this thread until *execution* has ended."""
         until = None if timeout is None else time.monotonic() + timeout
         if self.followed:
             if not get_event_thread().is_current_thread():
@@ -176,9 +168,7 @@ class StreamReader:
             execution.wait(None if until is None else max(0.0, until - time.monotonic()))
 
     def read_waiting(self) -> None:
-        """
-        Read all frames that have come, unless another thread reads.
-        """
+        """Read all frames that have come, unless another thread reads."""
         if self._reading.acquire(blocking=False):
             try:
                 while not self.gone and self._is_readable():
@@ -187,9 +177,7 @@ class StreamReader:
                 self._reading.release()
 
     def read_banner(self) -> None:
-        """
-        Report what a process has printed that ended before its worker started.
-        """
+        """Report what a process has printed that ended before its worker started."""
         # A thread that reads at the moment reports it.
         if not self._reading.acquire(blocking=False):
             return
@@ -263,17 +251,13 @@ class StreamReader:
             self.follow()
 
     def why(self) -> HostError:
-        """
-        Close the stream, and wait until it is known why the worker has ended.
-        """
+        """Close the stream, and wait until it is known why the worker has ended."""
         self.close()
         self._explained.wait()
         return self.reason or WorkerLost()
 
     def forget(self) -> None:
-        """
-        Close everything that is open for a worker whose end was not noticed.
-        """
+        """Close everything that is open for a worker whose end was not noticed."""
         if not self._shut():
             return
         with self._reading:
@@ -288,9 +272,7 @@ class StreamReader:
                 self._crash_output.close()
 
     def abandon(self) -> None:
-        """
-        Close the stream of a worker that belongs to the parent process, after a fork.
-        """
+        """Close the stream of a worker that belongs to the parent process, after a fork."""
         # No other thread is left that reads or sends; one may have held a lock at the fork.
         self.gone = True
         self._stop_following()
@@ -322,9 +304,7 @@ class StreamReader:
         self._end()
 
     def _end(self) -> None:
-        """
-        End every call that runs; the caller holds the lock for reading.
-        """
+        """End every call that runs; the caller holds the lock for reading."""
         with self._state:
             if self.gone:
                 return
@@ -344,9 +324,7 @@ class StreamReader:
             self._lose(executions)
 
     def _lose(self, executions: Iterable[WorkerExecution]) -> None:
-        """
-        Find out why the worker has ended, and end the calls that ran.
-        """
+        """Find out why the worker has ended, and end the calls that ran."""
         reason = self._lost()
         if self._detail:
             reason = WorkerLost(detail=self._detail)
@@ -365,9 +343,7 @@ class StreamReader:
             execution.lose(reason, started)
 
     def _deliver_crash_output(self) -> None:
-        """
-        Deliver what the worker has printed last and could not read itself.
-        """
+        """Deliver what the worker has printed last and could not read itself."""
         if self._crash_output is None:
             return
         # With several calls at once nobody knows which has printed it.

@@ -1,6 +1,4 @@
-"""
-Frames of a worker, delivered as the events of its calls.
-"""
+"""Frames of a worker, delivered as the events of its calls."""
 
 from __future__ import annotations
 
@@ -109,18 +107,14 @@ class RunningCalls:
             raise UnreadableFrame(f"no worker sends frames of kind {kind}")
 
     def waits(self, call: Call) -> bool:
-        """
-        Tell whether *call* does not run yet, as the worker is not up or runs its setup.
-        """
+        """Tell whether *call* does not run yet, as the worker is not up or runs its setup."""
         # The setup is part of the start, but for a service, which tells when it is ready.
         if call.setup is None or call.gateway.serve or call.gateway.exposed_port is not None:
             return not self.greeted
         return not self.prepared
 
     def add_starting(self, execution: WorkerExecution) -> None:
-        """
-        Add a call that is to be told once it runs.
-        """
+        """Add a call that is to be told once it runs."""
         with self._counting:
             self.starting[execution.channel] = execution
             said, self._said = self._said, deque(maxlen=_MOST_SAID)
@@ -128,9 +122,7 @@ class RunningCalls:
             execution.deliver(log)
 
     def tell_running(self) -> None:
-        """
-        Tell the calls that run by now, unless they were told.
-        """
+        """Tell the calls that run by now, unless they were told."""
         for channel, execution in list(self.starting.items()):
             if self.waits(execution.call):
                 continue
@@ -140,9 +132,7 @@ class RunningCalls:
                 execution.deliver(RUNNING)
 
     def say(self, log: Log) -> None:
-        """
-        Give a line of the host to the calls that wait, or else to the first one.
-        """
+        """Give a line of the host to the calls that wait, or else to the first one."""
         with self._counting:
             waiting = list(self.starting.values())
             if not (waiting or self.greeted):
@@ -151,26 +141,20 @@ class RunningCalls:
             execution.deliver(log)
 
     def report(self, log: Log) -> None:
-        """
-        Give a line that no call has printed to all calls that run, or else to the host.
-        """
+        """Give a line that no call has printed to all calls that run, or else to the host."""
         for execution in list(self.executions.values()):
             execution.deliver(log)
         if not self.executions and self._log is not None:
             self._log(log)
 
     def note_left(self, execution: WorkerExecution) -> None:
-        """
-        Remember an ended call whose threads go on: what they print names it.
-        """
+        """Remember an ended call whose threads go on: what they print names it."""
         self._left[execution.channel] = execution.call.id, bool(execution.call.batch)
         if len(self._left) > _MOST_LEFT:
             self._left.popitem(last=False)
 
     def count_home(self, change: int) -> None:
-        """
-        Count the calls that wait for the launching process to call a function.
-        """
+        """Count the calls that wait for the launching process to call a function."""
         with self._counting:
             # A late answer to a worker that is gone has been counted already.
             change = max(change, -self._calls_home)
@@ -179,15 +163,11 @@ class RunningCalls:
             self.away(change)
 
     def forget_home(self) -> None:
-        """
-        Set the count of home calls to 0: the worker is gone.
-        """
+        """Set the count of home calls to 0: the worker is gone."""
         self.count_home(-self._calls_home)
 
     def take_all(self) -> list[WorkerExecution]:
-        """
-        Remove all calls and return them.
-        """
+        """Remove all calls and return them."""
         self.starting.clear()
         executions, self.executions = self.executions, {}
         return list(executions.values())
@@ -224,27 +204,21 @@ class RunningCalls:
 
 
 def _check_items(execution: WorkerExecution, count: int) -> None:
-    """
-    Raise an error if *execution* is a batch without as many items.
-    """
+    """Raise an error if *execution* is a batch without as many items."""
     if execution.call.batch and count > execution.call.batch:
         batch = execution.call.batch
         raise UnreadableFrame(f"a frame is about item {count} of a batch of {batch}")
 
 
 def _plain(payload: Any) -> Any:
-    """
-    Return a payload that has no buffers.
-    """
+    """Return a payload that has no buffers."""
     if type(payload) is tuple:
         raise UnreadableFrame("a frame that has none carries buffers")
     return payload
 
 
 def _split(lines: str) -> Iterator[str]:
-    """
-    Yield *lines* one by one: a list of many takes far more memory than they do.
-    """
+    """Yield *lines* one by one: a list of many takes far more memory than they do."""
     start = 0
     while (end := lines.find("\n", start)) >= 0:
         yield lines[start:end]

@@ -1,6 +1,4 @@
-"""
-The calls that run in a worker, as executions.
-"""
+"""The calls that run in a worker, as executions."""
 
 from __future__ import annotations
 
@@ -65,16 +63,12 @@ class Controls:
         self.kill: Callable[[], None] = kill
 
     def send(self, kind: int, channel: int, a: int) -> None:
-        """
-        Send a frame for the call of *channel*; nothing happens if the worker is gone.
-        """
+        """Send a frame for the call of *channel*; nothing happens if the worker is gone."""
         with suppress(OSError, ValueError):
             self._stream.send(kind, channel, a)
 
     def answer(self, channel: int, reply: Reply) -> None:
-        """
-        Send the answer to a home call of *channel*; nothing happens if the worker is gone.
-        """
+        """Send the answer to a home call of *channel*; nothing happens if the worker is gone."""
         self._stream.wait_for_room()
         self._calls.count_home(-1)
         data, buffers = reply.sealed
@@ -85,14 +79,10 @@ class Controls:
 
 
 class HomeCalls(Protocol):
-    """
-    Counts the calls of a worker that wait for the launching process.
-    """
+    """Counts the calls of a worker that wait for the launching process."""
 
     def count_home(self, change: int) -> None:
-        """
-        Count one more, or one less.
-        """
+        """Count one more, or one less."""
 
 
 class WorkerExecution(Driven):
@@ -152,9 +142,7 @@ class WorkerExecution(Driven):
         self._controls.drive(self, timeout)
 
     def wait(self, timeout: float | None) -> None:
-        """
-        Wait until another thread has delivered the last event.
-        """
+        """Wait until another thread has delivered the last event."""
         event = self._event
         if event is None:
             event = self._event = threading.Event()
@@ -164,9 +152,7 @@ class WorkerExecution(Driven):
     # -- events --------------------------------------------------------------------
 
     def deliver(self, event: Event) -> None:
-        """
-        Give *event* to the sink. What the sink raises ends the call.
-        """
+        """Give *event* to the sink. What the sink raises ends the call."""
         if self.failure is not None:
             return
         try:
@@ -175,16 +161,12 @@ class WorkerExecution(Driven):
             self.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """
-        End the call, as its sink has raised *error*.
-        """
+        """End the call, as its sink has raised *error*."""
         self.failure = error
         self.cancel(GRACE)
 
     def finish(self, outcome: Outcome | None) -> None:
-        """
-        Deliver the outcome, and the end of the call. None where it was cancelled.
-        """
+        """Deliver the outcome, and the end of the call. None where it was cancelled."""
         if outcome is None:
             self._exit(Exited(reason=Cancelled()))
         else:
@@ -226,9 +208,7 @@ class WorkerExecution(Driven):
 
 
 def _named(lost: WorkerLost, function: str) -> WorkerLost:
-    """
-    Return *lost* as the error of one call.
-    """
+    """Return *lost* as the error of one call."""
     named = with_facts(lost, function=function)
     named.__cause__ = lost.__cause__
     return named

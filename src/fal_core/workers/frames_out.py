@@ -1,6 +1,4 @@
-"""
-Calls as the frames that a worker is sent.
-"""
+"""Calls as the frames that a worker is sent."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ class CallSender:
         self._files: dict[str, tuple[int, int]] = {}
 
     def fits(self, sources: Iterable[SourceArchive]) -> bool:
-        """
-        Tell whether no file of *sources* has been sent in another version.
-        """
+        """Tell whether no file of *sources* has been sent in another version."""
         for source in sources:
             if source.digest not in self._sources:
                 for name, version in list_files(source).items():
@@ -91,9 +87,7 @@ class CallSender:
 
 @functools.lru_cache(maxsize=64)
 def list_files(source: SourceArchive) -> dict[str, tuple[int, int]]:
-    """
-    Return the files of an archive by name, each with its size and its checksum.
-    """
+    """Return the files of an archive by name, each with its size and its checksum."""
     import io
     import zipfile
 

@@ -38,9 +38,7 @@ def raise_open_files(most: int) -> None:
 
 
 def most_open_files() -> int | None:
-    """
-    Return how many files this process may have open. None for any number.
-    """
+    """Return how many files this process may have open. None for any number."""
     if sys.platform == "win32":
         return None
     import resource

@@ -1,6 +1,4 @@
-"""
-Opening a stream to a worker: what it is sent before the first call.
-"""
+"""Opening a stream to a worker: what it is sent before the first call."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ _beginning: ContextVar[Beginning | None] = ContextVar("beginning", default=None)
 
 
 def settings_for(worker: object) -> dict[str, Any]:
-    """
-    Return what *worker* is told because of what it is made for, and take note of it.
-    """
+    """Return what *worker* is told because of what it is made for, and take note of it."""
     beginning = _beginning.get()
     if beginning is None:
         return {}
@@ -74,9 +70,7 @@ class Opening:
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """
-        Send it, unless that was done.
-        """
+        """Send it, unless that was done."""
         from fal_core.sealing.sources import worker_archive
 
         with self._lock:
@@ -91,9 +85,7 @@ class Opening:
             self._send_secrets()
 
     def add_secrets(self, values: Mapping[str, str]) -> None:
-        """
-        Set environment variables in the worker, before a function is opened.
-        """
+        """Set environment variables in the worker, before a function is opened."""
         with self._lock:
             self._secrets.update(values)
             if self._done:

@@ -1,6 +1,4 @@
-"""
-Streams to processes that do not read: whoever sends does not wait for them.
-"""
+"""Streams to processes that do not read: whoever sends does not wait for them."""
 
 from __future__ import annotations
 
@@ -83,9 +81,7 @@ class PatientStream(FrameStream):
                 self._keep(data[sent:])
 
     def heard(self) -> None:
-        """
-        Wait a moment for the other end from now on where it does not read: it has started.
-        """
+        """Wait a moment for the other end from now on where it does not read: it has started."""
         with self._lock:
             self._unheard = False
             self._held = bool(self._kept)
@@ -123,18 +119,14 @@ class PatientStream(FrameStream):
             self._keep(data)
 
     def _keep(self, data: bytes) -> None:
-        """
-        Have a thread send *data* and what follows it; under the lock.
-        """
+        """Have a thread send *data* and what follows it; under the lock."""
         self._kept.append(data)
         self._kept_size = len(data)
         self._copy = os.dup(self.writer)
         threading.Thread(target=self._send_kept, name="fal-core start", daemon=True).start()
 
     def abandon(self) -> None:
-        """
-        Close the stream in a forked child, which has no thread that sends.
-        """
+        """Close the stream in a forked child, which has no thread that sends."""
         self.close()
         self._close_copy()
 
@@ -144,9 +136,7 @@ class PatientStream(FrameStream):
             os.close(copy)
 
     def _send_kept(self) -> None:
-        """
-        Send what is kept, until nothing is or the stream or its other end is gone.
-        """
+        """Send what is kept, until nothing is or the stream or its other end is gone."""
         data: bytes | None = None
         try:
             while (data := self._next_kept(data)) is not None:
@@ -168,9 +158,7 @@ class PatientStream(FrameStream):
             return None
 
     def _keep_nothing(self) -> None:
-        """
-        Send frames at once from now on; under the lock.
-        """
+        """Send frames at once from now on; under the lock."""
         self._kept.clear()
         self._kept_size = 0
         self._has_room.notify_all()
@@ -178,9 +166,7 @@ class PatientStream(FrameStream):
         self._close_copy()
 
     def _try_socket(self, message: bytes) -> int:
-        """
-        Write what fits of a small message, and return how much that is; under the lock.
-        """
+        """Write what fits of a small message, and return how much that is; under the lock."""
         if self._held:
             return 0
         try:
@@ -211,9 +197,7 @@ class PatientStream(FrameStream):
             drop(views, count)
 
     def _write_some(self, views: list[memoryview]) -> int:
-        """
-        Write what fits into the connection, and return how much that is.
-        """
+        """Write what fits into the connection, and return how much that is."""
         try:
             if self._connection is not None:
                 return self._connection.sendmsg(views, (), _DONT_WAIT)

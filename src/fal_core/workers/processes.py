@@ -1,6 +1,4 @@
-"""
-Workers in processes of this machine, as ``ssh`` and ``srun`` are as well.
-"""
+"""Workers in processes of this machine, as ``ssh`` and ``srun`` are as well."""
 
 from __future__ import annotations
 
@@ -87,9 +85,7 @@ def _variables_of(command: Command) -> dict[str, str]:
 
 
 class WatchedProcess:
-    """
-    The process of a worker, and the thread that waits for its end.
-    """
+    """The process of a worker, and the thread that waits for its end."""
 
     def __init__(
         self,
@@ -121,9 +117,7 @@ class WatchedProcess:
             return os.dup(stdout.fileno()), os.dup(stdin.fileno())
 
     def watch(self, worker: StoppableWorker, say: Callable[[str], None]) -> None:
-        """
-        Begin to wait for the end, and to read standard error, whose lines go to *say*.
-        """
+        """Begin to wait for the end, and to read standard error, whose lines go to *say*."""
         threading.Thread(
             target=self._watch, args=(worker, say), name="fal-core worker", daemon=True
         ).start()
@@ -148,9 +142,7 @@ class WatchedProcess:
         return reason_of_exit(code, said)
 
     def wait(self, timeout: float) -> bool:
-        """
-        Wait for the end of the process; return False after *timeout* seconds.
-        """
+        """Wait for the end of the process; return False after *timeout* seconds."""
         try:
             self._ended.result(timeout)
         except FutureTimeout:
@@ -158,9 +150,7 @@ class WatchedProcess:
         return True
 
     def kill(self) -> None:
-        """
-        End the process, at the latest after some seconds.
-        """
+        """End the process, at the latest after some seconds."""
         if self._ended.done():
             return
         if self._command is not None and self._command.stop_argv is not None:
@@ -189,9 +179,7 @@ class WatchedProcess:
             self._run_stop()
 
     def _run_stop(self) -> bool:
-        """
-        Run the command that ends the process, and return whether it has succeeded.
-        """
+        """Run the command that ends the process, and return whether it has succeeded."""
         command = self._command
         assert command is not None
         assert command.stop_argv is not None
@@ -228,9 +216,7 @@ class WatchedProcess:
             worker.close()
 
     def _listen(self, output: IO[bytes], say: Callable[[str], None]) -> None:
-        """
-        Read standard error until the process has ended.
-        """
+        """Read standard error until the process has ended."""
         line = b""
         with output, _Ending(self._process) as ending:
             while ending.wait_for(output):
@@ -249,17 +235,13 @@ class WatchedProcess:
 
 
 def _shown(line: bytes) -> str:
-    """
-    Return a line as it is passed on, which is cut where it is too long.
-    """
+    """Return a line as it is passed on, which is cut where it is too long."""
     text = line[:_LONGEST_LINE].decode(errors="replace").rstrip("\r")
     return text if len(line) <= _LONGEST_LINE else f"{text} ... (cut)"
 
 
 class _Ending:
-    """
-    Waits for output of a process, or its end.
-    """
+    """Waits for output of a process, or its end."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -280,9 +262,7 @@ class _Ending:
             os.close(self._descriptor)
 
     def wait_for(self, output: IO[bytes]) -> bool:
-        """
-        Return whether *output* can be read; False once the process has ended.
-        """
+        """Return whether *output* can be read; False once the process has ended."""
         poll = select.poll()
         poll.register(output, select.POLLIN)
         if self._descriptor >= 0:

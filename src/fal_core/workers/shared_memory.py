@@ -1,6 +1,4 @@
-"""
-The shared memory of a worker.
-"""
+"""The shared memory of a worker."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ class Arenas:
 
     @staticmethod
     def can_be_made() -> bool:
-        """
-        Tell whether this system has memory that processes share by its descriptor.
-        """
+        """Tell whether this system has memory that processes share by its descriptor."""
         return hasattr(os, "memfd_create")
 
     @classmethod
@@ -63,23 +59,17 @@ class Arenas:
 
     @staticmethod
     def settings(numbers: tuple[int, ...]) -> dict[str, Any]:
-        """
-        Return the settings of a worker that has inherited the descriptors under *numbers*.
-        """
+        """Return the settings of a worker that has inherited the descriptors under *numbers*."""
         inbound, outbound, page = numbers
         return {"arenas": (inbound, outbound, _capacity()), "page": page}
 
     def close(self) -> None:
-        """
-        Close it, where no worker was made that owns it.
-        """
+        """Close it, where no worker was made that owns it."""
         self.inbound.close()
         self.outbound.close()
 
 
 def _capacity() -> int:
-    """
-    Return the size that an arena may grow to: a quarter of the memory, at most 4 GiB.
-    """
+    """Return the size that an arena may grow to: a quarter of the memory, at most 4 GiB."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(4 << 30, memory // 4)

@@ -1,6 +1,4 @@
-"""
-Stopping a worker, and closing what is open for it.
-"""
+"""Stopping a worker, and closing what is open for it."""
 
 from __future__ import annotations
 
@@ -70,22 +68,16 @@ class StoppableWorker:
 
     @property
     def gone(self) -> bool:
-        """
-        Whether its stream has ended.
-        """
+        """Whether its stream has ended."""
         return self.stream_reader.gone
 
     @property
     def reason(self) -> HostError | None:
-        """
-        Why it has ended, if nobody asked it to.
-        """
+        """Why it has ended, if nobody asked it to."""
         return self.stream_reader.reason
 
     def follow(self) -> None:
-        """
-        Have the event thread deliver events from now on.
-        """
+        """Have the event thread deliver events from now on."""
         self.stream_reader.follow()
 
     def stop(self, *, watch: bool = True) -> None:
@@ -108,9 +100,7 @@ class StoppableWorker:
             self.stream_reader.follow()
 
     def stop_and_wait(self) -> None:
-        """
-        Stop an idle worker, and wait until its processes are gone.
-        """
+        """Stop an idle worker, and wait until its processes are gone."""
         if self.gone:
             return
         self.stop(watch=False)
@@ -121,9 +111,7 @@ class StoppableWorker:
         self.forget()
 
     def kill(self) -> None:
-        """
-        End the worker and all it has started, at once.
-        """
+        """End the worker and all it has started, at once."""
         self.stopped = True
         if self._kill is not None:
             try:
@@ -153,23 +141,17 @@ class StoppableWorker:
         return self.stream_reader.why()
 
     def abandon(self) -> None:
-        """
-        Close the stream of a worker that belongs to the parent process, after a fork.
-        """
+        """Close the stream of a worker that belongs to the parent process, after a fork."""
         self.stopped = True
         self.stream_reader.abandon()
 
     def forget(self) -> None:
-        """
-        Close everything that is open for a worker whose end was not noticed.
-        """
+        """Close everything that is open for a worker whose end was not noticed."""
         self.stopped = True
         self.stream_reader.forget()
 
     def _wait_for_processes(self, timeout: float) -> bool:
-        """
-        Wait until the processes are gone, if the host can tell; return whether they are.
-        """
+        """Wait until the processes are gone, if the host can tell; return whether they are."""
         try:
             return self._wait is None or self._wait(timeout)
         except Exception as error:
@@ -226,9 +208,7 @@ def reason_of_exit(code: int, said: str, machine: Machine | None = None) -> Work
 
 
 def find_reason(lost: Callable[[], HostError]) -> HostError:
-    """
-    Return why a worker was lost, as *lost* tells. If it cannot, the error says so.
-    """
+    """Return why a worker was lost, as *lost* tells. If it cannot, the error says so."""
     try:
         reason: object = lost()
         if isinstance(reason, HostError):
@@ -243,9 +223,7 @@ def find_reason(lost: Callable[[], HostError]) -> HostError:
 
 
 def _log_failure(callback: str, error: Exception) -> None:
-    """
-    Log what a host's *callback* has raised, where no call can be told.
-    """
+    """Log what a host's *callback* has raised, where no call can be told."""
     # Slow to import.
     import logging
 

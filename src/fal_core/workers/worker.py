@@ -200,23 +200,17 @@ class Worker(StoppableWorker):
 
     @property
     def executions(self) -> Mapping[int, WorkerExecution]:
-        """
-        The calls that run, by their channels.
-        """
+        """The calls that run, by their channels."""
         return self._calls.executions
 
     @property
     def call_count(self) -> int:
-        """
-        How many calls it was given.
-        """
+        """How many calls it was given."""
         return self._channels
 
     @property
     def prepared(self) -> bool:
-        """
-        Whether it has run a ``setup_function``.
-        """
+        """Whether it has run a ``setup_function``."""
         return self._calls.prepared
 
     # -- what a host asks for ---------------------------------------------------
@@ -323,15 +317,11 @@ class Worker(StoppableWorker):
         return self._sender.fits(call.sources)
 
     def send_secrets(self, values: Mapping[str, str]) -> None:
-        """
-        Set environment variables in the worker, before a function is opened.
-        """
+        """Set environment variables in the worker, before a function is opened."""
         self._opening.add_secrets(values)
 
     def retire(self) -> None:
-        """
-        Let the worker end after the calls that it has; it takes no other.
-        """
+        """Let the worker end after the calls that it has; it takes no other."""
         with self._calling:
             self.stopped = self._retired = True
             is_idle = not self.executions
@@ -355,9 +345,7 @@ class Worker(StoppableWorker):
         return reason if self._owner is None else self._owner.worker_ended(self, reason)
 
     def _finish(self, frame: frames.Received) -> None:
-        """
-        Have the worker take another call, or end; then deliver the end of this call.
-        """
+        """Have the worker take another call, or end; then deliver the end of this call."""
         executions = self._calls.executions
         execution = executions.get(frame[1])
         if execution is None:
@@ -378,24 +366,16 @@ class Worker(StoppableWorker):
 
 
 class WorkerOwner(Protocol):
-    """
-    Whoever has a worker run calls, such as a pool.
-    """
+    """Whoever has a worker run calls, such as a pool."""
 
     def worker_ready(self, worker: Worker) -> None:
-        """
-        Take note that *worker* has said hello.
-        """
+        """Take note that *worker* has said hello."""
 
     def worker_idle(self, worker: Worker) -> None:
-        """
-        Give *worker* its next call.
-        """
+        """Give *worker* its next call."""
 
     def worker_ended(self, worker: Worker, reason: HostError) -> HostError:
-        """
-        Take note that *worker* has ended unasked, and return the reason for its calls.
-        """
+        """Take note that *worker* has ended unasked, and return the reason for its calls."""
 
     def call_away(self, change: int) -> None:
         """

@@ -1,3 +1,1 @@
-"""
-Buffers: values of libraries whose memory travels beside their pickle.
-"""
+"""Buffers: values of libraries whose memory travels beside their pickle."""

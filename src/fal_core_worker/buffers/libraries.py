@@ -43,15 +43,11 @@ _reducers: dict[type, Reducer] = {}
 
 
 class LateBytes(bytearray):
-    """
-    Bytes that are written after they were pickled: they travel as a buffer, however few.
-    """
+    """Bytes that are written after they were pickled: they travel as a buffer, however few."""
 
 
 def memory_classes() -> tuple[type, ...]:
-    """
-    Return the classes of the libraries that this process has imported.
-    """
+    """Return the classes of the libraries that this process has imported."""
     global _imported, _classes, _reducers
     modules = sys.modules
     imported = tuple([name for name in _LIBRARIES if name in modules])
@@ -78,9 +74,7 @@ def _find_class(library: str, name: str) -> type | None:
 
 
 def find_reducer(kind: type) -> Reducer:
-    """
-    Return what reduces values of *kind*, a subclass of one of :func:`memory_classes`.
-    """
+    """Return what reduces values of *kind*, a subclass of one of :func:`memory_classes`."""
     reducers = _reducers
     return reducers.get(kind) or next(
         reduce for found, reduce in reducers.items() if issubclass(kind, found)

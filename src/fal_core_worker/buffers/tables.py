@@ -1,6 +1,4 @@
-"""
-Arrow tables and columns: slices travel without the rest of what they were cut from.
-"""
+"""Arrow tables and columns: slices travel without the rest of what they were cut from."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from fal_core_worker.buffers.libraries import BUFFER_SIZE
 
 
 def reduce_table(table: Any, storages: object) -> Any:
-    """
-    Reduce a table or record batch, if it is a small part of what it was cut from.
-    """
+    """Reduce a table or record batch, if it is a small part of what it was cut from."""
 
     def pack() -> Any:
         columns = [_pack_column(column) for column in table.columns]
@@ -24,9 +20,7 @@ def reduce_table(table: Any, storages: object) -> Any:
 
 
 def reduce_column(column: Any, storages: object) -> Any:
-    """
-    Reduce an array or a chunked one, if it is a small part of what it was cut from.
-    """
+    """Reduce an array or a chunked one, if it is a small part of what it was cut from."""
     return _reduce_packed(column, lambda: _pack_column(column))
 
 
@@ -50,9 +44,7 @@ def _pack_column(column: Any) -> Any:
 
 
 def reduce_pandas_array(array: Any, storages: object) -> Any:
-    """
-    Reduce a column of a frame that pandas keeps as an Arrow array. pandas would copy it.
-    """
+    """Reduce a column of a frame that pandas keeps as an Arrow array. pandas would copy it."""
     dtype = array.dtype
     if type(array) is not dtype.construct_array_type():
         return NotImplemented
@@ -60,7 +52,5 @@ def reduce_pandas_array(array: Any, storages: object) -> Any:
 
 
 def make_pandas_array(dtype: Any, chunks: Any) -> Any:
-    """
-    Return the column of *dtype* that has the Arrow array *chunks*.
-    """
+    """Return the column of *dtype* that has the Arrow array *chunks*."""
     return dtype.__from_arrow__(chunks)

@@ -57,9 +57,7 @@ class StorageMemory:
         return open_storage, (PickleBuffer(self.start), PickleBuffer(self.block))
 
     def cover(self, tensor: Any) -> None:
-        """
-        Have the part that travels include *tensor*.
-        """
+        """Have the part that travels include *tensor*."""
         size = tensor.element_size()
         low = tensor.storage_offset() * size
         pairs = zip(tensor.size(), tensor.stride(), strict=True)
@@ -119,9 +117,7 @@ def _is_in_memory(torch: Any, tensor: Any) -> bool:
 def narrow(
     buffers: Iterable[memoryview], storages: Iterable[dict[int, StorageMemory]]
 ) -> list[Any]:
-    """
-    Return *buffers* with those of storages cut to the part that is covered.
-    """
+    """Return *buffers* with those of storages cut to the part that is covered."""
     memories = [memory for each in storages for memory in each.values()]
     covered = {id(memory.block): memory for memory in memories}
     narrowed = []
@@ -135,9 +131,7 @@ def narrow(
 
 
 def open_storage(start: Any, data: Any) -> tuple[Any, int]:
-    """
-    Return a storage that has *data* as its memory, and its place in the one that was sealed.
-    """
+    """Return a storage that has *data* as its memory, and its place in the one that was sealed."""
     torch: Any = importlib.import_module("torch")
     if memoryview(data).readonly:
         # A tensor is always writable.
@@ -158,9 +152,7 @@ def make_tensor(
     requires_grad: bool,
     subclass: type | None,
 ) -> Any:
-    """
-    Return a tensor whose elements lie in *memory*, or one without elements.
-    """
+    """Return a tensor whose elements lie in *memory*, or one without elements."""
     torch: Any = importlib.import_module("torch")
     tensor = torch.empty(0, dtype=dtype, device="cpu")
     if memory is None:
@@ -176,7 +168,5 @@ def make_tensor(
 
 
 def fill_tensor(tensor: Any, state: dict[str, Any]) -> None:
-    """
-    Give *tensor* the attributes that were set on it.
-    """
+    """Give *tensor* the attributes that were set on it."""
     vars(tensor).update(state)

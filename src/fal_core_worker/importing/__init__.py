@@ -1,3 +1,1 @@
-"""
-Imports that are written at the top of a file and made at their first use.
-"""
+"""Imports that are written at the top of a file and made at their first use."""

@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
 
 class _Left(BaseException):
-    """
-    A block is left at an import. Nothing but the block handles it.
-    """
+    """A block is left at an import. Nothing but the block handles it."""
 
 
 class Block:
@@ -96,9 +94,7 @@ class Block:
 
 
 class _Finder:
-    """
-    Finds nothing, and leaves a block at its own first import.
-    """
+    """Finds nothing, and leaves a block at its own first import."""
 
     def __init__(self, frame: FrameType) -> None:
         self._frame = frame
@@ -115,9 +111,7 @@ class _Finder:
 
 
 def _importing() -> FrameType | None:
-    """
-    Return the frame of the code that imports.
-    """
+    """Return the frame of the code that imports."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back

@@ -1,6 +1,4 @@
-"""
-What an import statement binds, found by its parts.
-"""
+"""What an import statement binds, found by its parts."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ class ImportRaised(Exception):
 
 
 def find(parts: Parts) -> Any:
-    """
-    Import what *parts* name, and return it as the statement would.
-    """
+    """Import what *parts* name, and return it as the statement would."""
     module, below, member = parts
     for each in (*below, module):
         __import__(each)
@@ -62,9 +58,7 @@ def find(parts: Parts) -> Any:
 
 
 def is_missing(parts: Parts, error: ModuleNotFoundError) -> bool:
-    """
-    Tell whether *error* says that what *parts* name is not there, and not what it imports.
-    """
+    """Tell whether *error* says that what *parts* name is not there, and not what it imports."""
     module, below, member = parts
     names = [module, *below] if member is None else [module, f"{module}.{member}"]
     return any(f"{each}.".startswith(f"{error.name}.") for each in names)

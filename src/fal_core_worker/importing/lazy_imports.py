@@ -23,9 +23,7 @@ LAZY: type | None = getattr(types, "LazyImportType", None)
 
 
 def parts_of(value: Any) -> Parts:
-    """
-    Return the parts of what *value* stands for.
-    """
+    """Return the parts of what *value* stands for."""
     outer, name = _held(value)
     if outer is not None:
         return _path(outer), (), name
@@ -34,16 +32,12 @@ def parts_of(value: Any) -> Parts:
 
 
 def reduce_lazy_import(value: Any) -> tuple[Any, ...]:
-    """
-    Return *value* as an import, for pickle.
-    """
+    """Return *value* as an import, for pickle."""
     return open_reference, parts_of(value)
 
 
 def _path(value: Any) -> str:
-    """
-    Return the module that *value* is, where another one is taken from it.
-    """
+    """Return the module that *value* is, where another one is taken from it."""
     outer, name = _held(value)
     if outer is not None:
         # import a.b.c as d

@@ -88,9 +88,7 @@ class Wanted:
         return value
 
     def reduce(self) -> tuple[Any, ...]:
-        """
-        Return it as an import, for pickle.
-        """
+        """Return it as an import, for pickle."""
         return open_reference, self.parts
 
     def member(self, name: str, error: ModuleNotFoundError) -> MemberReference:
@@ -110,17 +108,13 @@ class Wanted:
         return MemberReference(Wanted((module, below, member), "", self.space, self.explain))
 
     def describe(self) -> str:
-        """
-        Return its name, as in ``package.member``.
-        """
+        """Return its name, as in ``package.member``."""
         module, _, member = self.parts
         return module if member is None else f"{module}.{member}"
 
 
 class ModuleReference(types.ModuleType):
-    """
-    A module that its first use imports.
-    """
+    """A module that its first use imports."""
 
     __slots__ = ("_wanted",)
 
@@ -164,9 +158,7 @@ class ModuleReference(types.ModuleType):
 
 
 class MemberReference:
-    """
-    A member of a module, whose first use imports that.
-    """
+    """A member of a module, whose first use imports that."""
 
     __slots__ = ("__weakref__", "_wanted")
 
@@ -261,9 +253,7 @@ def _is_annotation(value: Any) -> bool:
 
 
 def _pass_on() -> None:
-    """
-    Have what is done with a member done with the real one.
-    """
+    """Have what is done with a member done with the real one."""
 
     def forward(name: str, do: Callable[..., Any]) -> None:
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -337,9 +327,7 @@ def refer(
 
 
 def parts_of(value: Any) -> Parts | None:
-    """
-    Return what *value* stands for if it is a reference, without importing that; else None.
-    """
+    """Return what *value* stands for if it is a reference, without importing that; else None."""
     kind = type(value)
     if kind is ModuleReference:
         parts: Parts = _wanted_module.__get__(value).parts

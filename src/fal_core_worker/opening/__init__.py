@@ -1,3 +1,1 @@
-"""
-What travels by pickle: opened, and sealed for the way back.
-"""
+"""What travels by pickle: opened, and sealed for the way back."""

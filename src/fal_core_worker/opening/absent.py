@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 class DeclaredInWorker:
-    """
-    An isolated function that a module declared as it was imported in a worker.
-    """
+    """An isolated function that a module declared as it was imported in a worker."""
 
     def __init__(self, func: Callable[..., Any]) -> None:
         self.func = self.raw_func = func
@@ -38,22 +36,16 @@ class DeclaredInWorker:
         )
 
     def on(self, /, *args: Any, **kwargs: Any) -> DeclaredInWorker:
-        """
-        Return the function unchanged: there are no hosts here.
-        """
+        """Return the function unchanged: there are no hosts here."""
         return self
 
     def run_local(self, /, *args: Any, **kwargs: Any) -> Any:
-        """
-        Call the function here.
-        """
+        """Call the function here."""
         return self.func(*args, **kwargs)
 
 
 def make_decorator() -> Callable[[Callable[..., Any]], DeclaredInWorker]:
-    """
-    Return what a decorator of ``fal_core`` that travels becomes in a worker.
-    """
+    """Return what a decorator of ``fal_core`` that travels becomes in a worker."""
     return DeclaredInWorker
 
 
@@ -115,8 +107,6 @@ def _is_stand_in(module: Any) -> bool:
 
 
 def install() -> None:
-    """
-    Have ``import fal_core`` find the stand-in if fal_core is not installed.
-    """
+    """Have ``import fal_core`` find the stand-in if fal_core is not installed."""
     if _finder not in sys.meta_path:
         sys.meta_path.append(_finder)

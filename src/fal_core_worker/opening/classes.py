@@ -26,9 +26,7 @@ Reduced = tuple[Any, ...]
 
 
 def identity(cls: type) -> str:
-    """
-    Return the identity of *cls*, which is the same at both ends.
-    """
+    """Return the identity of *cls*, which is the same at both ends."""
     name: str = cloudpickle._get_or_create_tracker_id(cls)
     return name
 
@@ -53,16 +51,12 @@ def find_class(name: str, module: str, qualname: str) -> type:
 
 
 def reduce_to_identity(cls: type) -> Reduced:
-    """
-    Reduce *cls* for a process that has it already.
-    """
+    """Reduce *cls* for a process that has it already."""
     return find_class, (identity(cls), cls.__module__, cls.__qualname__)
 
 
 def reduce_to_value(cls: type) -> Reduced:
-    """
-    Reduce *cls* to all that it is made of.
-    """
+    """Reduce *cls* to all that it is made of."""
     if issubclass(cls, Enum):
         return _reduce_enum(cls)
     constructor, arguments, (content, slots), *_ = cloudpickle._dynamic_class_reduce(cls)
@@ -108,9 +102,7 @@ def _reduce_enum(cls: type[Enum]) -> Reduced:
 
 
 def make_class(constructor: Callable[..., type], arguments: tuple[Any, ...]) -> type:
-    """
-    Return the class of that identity. If it is new, it is made empty, to be filled later.
-    """
+    """Return the class of that identity. If it is new, it is made empty, to be filled later."""
     name: str = arguments[-2]
     cls: type | None = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(name)
     if cls is None:
@@ -123,9 +115,7 @@ def make_class(constructor: Callable[..., type], arguments: tuple[Any, ...]) -> 
 def make_model(
     constructor: Callable[..., type], arguments: tuple[Any, ...], sent: tuple[str, str]
 ) -> type:
-    """
-    Return the pydantic model of that identity, which a sender of versions *sent* made.
-    """
+    """Return the pydantic model of that identity, which a sender of versions *sent* made."""
     meet_model(sent)
     cls = make_class(constructor, arguments)
     note_model(cls, is_new=arguments[-2] in _unfinished)
@@ -133,9 +123,7 @@ def make_model(
 
 
 def fill_class(cls: type, state: tuple[dict[str, Any], dict[str, Any]]) -> bool:
-    """
-    Fill *cls* if :func:`make_class` has just made it. Return whether it had.
-    """
+    """Fill *cls* if :func:`make_class` has just made it. Return whether it had."""
     name = identity(cls)
     publish(cls)
     if name not in _unfinished:

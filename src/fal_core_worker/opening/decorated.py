@@ -1,6 +1,4 @@
-"""
-Functions made by decorators of the standard library: each is made again when opened.
-"""
+"""Functions made by decorators of the standard library: each is made again when opened."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_core_worker.opening.origins import publish
 
 
 class Forward:
-    """
-    Stands in for the function inside a wrapper, since the function may refer to the wrapper.
-    """
+    """Stands in for the function inside a wrapper, since the function may refer to the wrapper."""
 
     def __init__(self) -> None:
         self.function: Callable[..., Any] | None = None
@@ -41,9 +37,7 @@ _NAMES: dict[types.CodeType, str] = {
 
 
 def reduce_decorated(function: Any) -> Any:
-    """
-    Reduce what a decorator made, or return None.
-    """
+    """Reduce what a decorator made, or return None."""
     if isinstance(function, functools.cached_property):
         # In some Pythons it holds a lock, which cannot be pickled.
         return make_cached_property, (function.func, function.attrname)
@@ -62,9 +56,7 @@ def reduce_decorated(function: Any) -> Any:
 
 
 def make_wrapper(name: str, *arguments: Any) -> Any:
-    """
-    Make a wrapper without its function, which :func:`fill_wrapper` gives it.
-    """
+    """Make a wrapper without its function, which :func:`fill_wrapper` gives it."""
     forward = Forward()
     wrapper = _DECORATORS[name](*arguments)(forward)
     wrapper.__forward__ = forward
@@ -72,9 +64,7 @@ def make_wrapper(name: str, *arguments: Any) -> Any:
 
 
 def fill_wrapper(wrapper: Any, state: tuple[Any, dict[type, Any]]) -> None:
-    """
-    Give the wrapper its function, and the functions registered for other types.
-    """
+    """Give the wrapper its function, and the functions registered for other types."""
     function, registered = state
     wrapper.__forward__.function = getattr(function, "function", function)
     functools.update_wrapper(wrapper, function)
@@ -84,9 +74,7 @@ def fill_wrapper(wrapper: Any, state: tuple[Any, dict[type, Any]]) -> None:
 
 
 def make_cached_property(function: Callable[..., Any], name: str | None) -> Any:
-    """
-    Make a cached property.
-    """
+    """Make a cached property."""
     made = functools.cached_property(function)
     if name is not None:
         made.__set_name__(object, name)

@@ -28,9 +28,7 @@ _LOOPS = ("asyncio.runners", "asyncio.base_events")
 
 
 class RemoteTraceback(Exception):
-    """
-    The traceback of an exception, from the process that raised it.
-    """
+    """The traceback of an exception, from the process that raised it."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -41,9 +39,7 @@ class RemoteTraceback(Exception):
 
 
 def describe(error: BaseException) -> Record:
-    """
-    Return the record of *error*, without the exception itself.
-    """
+    """Return the record of *error*, without the exception itself."""
     return {
         "class": _class_tree(type(error)),
         "message": _text(str, error),
@@ -60,9 +56,7 @@ def describe(error: BaseException) -> Record:
 
 
 def bare_record(error: BaseException) -> Record:
-    """
-    Return a record of *error* that calls none of its methods.
-    """
+    """Return a record of *error* that calls none of its methods."""
     name = type(error).__name__
     return {
         "class": ("builtins", "Exception", ()),
@@ -75,9 +69,7 @@ def bare_record(error: BaseException) -> Record:
 
 
 def attributes(error: BaseException) -> dict[str, Any]:
-    """
-    Return the attributes of *error* from its dictionary and slots, without ``args``.
-    """
+    """Return the attributes of *error* from its dictionary and slots, without ``args``."""
     found = dict(vars(error))
     for kind in type(error).__mro__:
         slots = kind.__dict__.get("__slots__", ())
@@ -88,9 +80,7 @@ def attributes(error: BaseException) -> dict[str, Any]:
 
 
 def format_traceback(error: BaseException) -> str:
-    """
-    Return the traceback of *error* as text, from the user's first frame on.
-    """
+    """Return the traceback of *error* as text, from the user's first frame on."""
     import traceback
 
     kind, trace = type(error), find_trace(error)
@@ -98,9 +88,7 @@ def format_traceback(error: BaseException) -> str:
 
 
 def find_trace(error: BaseException) -> types.TracebackType | None:
-    """
-    Return the traceback of *error* from the user's first frame on.
-    """
+    """Return the traceback of *error* from the user's first frame on."""
     trace = error.__traceback__
     began = trace is not None and _is_ours(trace.tb_frame)
     while trace is not None and (
@@ -165,9 +153,7 @@ def reduce_error(error: BaseException) -> Any:
 
 
 def make_error(kind: type[BaseException], arguments: tuple[Any, ...]) -> BaseException:
-    """
-    Make an exception without calling the ``__init__`` written for its class.
-    """
+    """Make an exception without calling the ``__init__`` written for its class."""
     builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
     error: BaseException = builtin.__new__(kind, *arguments)
     try:
@@ -179,9 +165,7 @@ def make_error(kind: type[BaseException], arguments: tuple[Any, ...]) -> BaseExc
 
 
 def fill_error(error: BaseException, state: dict[str, Any]) -> None:
-    """
-    Set the attributes of *error*.
-    """
+    """Set the attributes of *error*."""
     for name, value in state.items():
         try:
             object.__setattr__(error, name, value)

@@ -66,25 +66,19 @@ def _fill_cells(function: types.FunctionType, cells: Sequence[types.CellType]) -
 
 
 def make_cell(*contents: Any) -> types.CellType:
-    """
-    Make a cell that holds the given object, or an empty one.
-    """
+    """Make a cell that holds the given object, or an empty one."""
     return types.CellType(*contents)
 
 
 def make_forward_reference(text: str, is_argument: bool) -> Any:
-    """
-    Make a reference to what *text* will stand for.
-    """
+    """Make a reference to what *text* will stand for."""
     from typing import ForwardRef
 
     return ForwardRef(text, is_argument=is_argument)
 
 
 def make_union(*members: Any) -> Any:
-    """
-    Make the type of what is one of *members*.
-    """
+    """Make the type of what is one of *members*."""
     from functools import reduce
     from operator import or_
 
@@ -97,15 +91,11 @@ def make_union(*members: Any) -> Any:
 
 
 def find_builtin_type(name: str) -> Any:
-    """
-    Return the type that is called *name* in the module ``types``.
-    """
+    """Return the type that is called *name* in the module ``types``."""
     return getattr(types, name)
 
 
 def import_module(name: str) -> types.ModuleType:
-    """
-    Import the module *name* and return it, where ``__import__`` returns its package.
-    """
+    """Import the module *name* and return it, where ``__import__`` returns its package."""
     __import__(name)
     return sys.modules[name]

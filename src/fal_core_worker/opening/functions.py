@@ -1,6 +1,4 @@
-"""
-Functions are opened: what they need is checked first, so that an error can name it.
-"""
+"""Functions are opened: what they need is checked first, so that an error can name it."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ def open_function(
 
 
 def open_forms(native: bytes | None, portable: bytes | None, refusal: str) -> Any:
-    """
-    Open the form of a function that is for this Python, given the data of both.
-    """
+    """Open the form of a function that is for this Python, given the data of both."""
     return open_function(
         None if native is None else Sealed(native),
         None if portable is None else Sealed(portable),

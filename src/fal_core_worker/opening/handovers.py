@@ -43,9 +43,7 @@ _held: list[Any] = []
 
 
 class Main(Origin):
-    """
-    The ``__main__`` of a worker: what has arrived of its caller's ``__main__``.
-    """
+    """The ``__main__`` of a worker: what has arrived of its caller's ``__main__``."""
 
     @property
     def __spec__(self) -> ModuleSpec | None:
@@ -55,9 +53,7 @@ class Main(Origin):
 
     @__spec__.setter
     def __spec__(self, spec: ModuleSpec | None) -> None:
-        """
-        Do nothing: ``ModuleType`` sets it to None.
-        """
+        """Do nothing: ``ModuleType`` sets it to None."""
 
 
 def keep(
@@ -94,9 +90,7 @@ def keep(
 
 
 def write() -> bool:
-    """
-    Write new functions to the memory file. Return False if there cannot be one.
-    """
+    """Write new functions to the memory file. Return False if there cannot be one."""
     global _file
     with _lock:
         if _file is None:
@@ -116,9 +110,7 @@ def write() -> bool:
 
 
 def read() -> frozenset[str]:
-    """
-    Read the memory file, in a child. Return the modules that its names belong to.
-    """
+    """Read the memory file, in a child. Return the modules that its names belong to."""
     try:
         with open(os.environ[VARIABLE], "rb") as file:
             while head := file.read(8):
@@ -131,9 +123,7 @@ def read() -> frozenset[str]:
 
 
 def open_named(open_forms: Callable[..., Any], module: str, name: str) -> None:
-    """
-    Open, in a child, the function that *name* of *module* came with, by *open_forms*.
-    """
+    """Open, in a child, the function that *name* of *module* came with, by *open_forms*."""
     place = _places.get((module, name))
     forms = None if place is None else _forms[place]
     if place is None or forms is None:

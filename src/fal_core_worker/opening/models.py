@@ -25,41 +25,31 @@ _broken: set[Any] = set()
 
 
 def is_model(cls: type) -> bool:
-    """
-    Tell whether *cls* is a model or dataclass of pydantic 2.
-    """
+    """Tell whether *cls* is a model or dataclass of pydantic 2."""
     return "__pydantic_core_schema__" in vars(cls)
 
 
 def versions() -> Versions:
-    """
-    Return the versions of this process. They are empty if pydantic is not imported.
-    """
+    """Return the versions of this process. They are empty if pydantic is not imported."""
     # Wherever there is a model they have been imported.
     pydantic, core = sys.modules.get("pydantic"), sys.modules.get("pydantic_core")
     return getattr(pydantic, "VERSION", ""), getattr(core, "__version__", "")
 
 
 def meet_model(sent: Versions) -> None:
-    """
-    Note that a model has arrived from a sender with the versions *sent*.
-    """
+    """Note that a model has arrived from a sender with the versions *sent*."""
     _met[:] = [sent]
 
 
 def note_model(cls: Any, *, is_new: bool) -> None:
-    """
-    Note *cls*, the model that arrived last, if its schema has to be built again.
-    """
+    """Note *cls*, the model that arrived last, if its schema has to be built again."""
     if cls in _broken or (is_new and _minor(_met[-1]) != _minor(versions())):
         _broken.add(cls)
         _foreign.append(cls)
 
 
 def forget_models() -> None:
-    """
-    Forget the models of what was opened before.
-    """
+    """Forget the models of what was opened before."""
     _met.clear()
     _foreign.clear()
 

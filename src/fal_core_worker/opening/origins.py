@@ -32,9 +32,7 @@ _modules: frozenset[str] = frozenset()
 
 
 class Origin(types.ModuleType):
-    """
-    A module that did not travel itself. It holds what has arrived of it.
-    """
+    """A module that did not travel itself. It holds what has arrived of it."""
 
     def __getattr__(self, name: str) -> Any:
         return find(self.__name__, name)
@@ -94,9 +92,7 @@ def publish(value: Any) -> None:
 
 
 class CollectedNames(list[Name]):
-    """
-    The names that are published inside this context. Contexts of threads do not overlap.
-    """
+    """The names that are published inside this context. Contexts of threads do not overlap."""
 
     # A worker starts without ``contextlib``.
     def __enter__(self) -> CollectedNames:
@@ -128,16 +124,12 @@ def find(module: str, name: str) -> Any:
 
 
 def is_origin(module: str) -> bool:
-    """
-    Tell whether *module* is a stand-in.
-    """
+    """Tell whether *module* is a stand-in."""
     return isinstance(sys.modules.get(module), Origin)
 
 
 def is_found(module: str) -> bool:
-    """
-    Tell whether the real *module* can be imported.
-    """
+    """Tell whether the real *module* can be imported."""
     from importlib.util import find_spec
 
     if module in sys.modules:
@@ -150,9 +142,7 @@ def is_found(module: str) -> bool:
 
 
 def give_way() -> None:
-    """
-    Drop the stand-ins of modules that can be imported by now.
-    """
+    """Drop the stand-ins of modules that can be imported by now."""
     names = [name for name, module in list(sys.modules.items()) if type(module) is Origin]
     for name in names:
         module = sys.modules.pop(name)

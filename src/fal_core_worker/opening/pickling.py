@@ -1,6 +1,4 @@
-"""
-The pickler of both ends, which decides what travels by value and what by reference.
-"""
+"""The pickler of both ends, which decides what travels by value and what by reference."""
 
 from __future__ import annotations
 
@@ -61,9 +59,7 @@ _BUILTIN_TYPES.update(kind for kind in vars(types).values() if type(kind) is typ
 
 
 def only_main(module: str) -> bool:
-    """
-    Tell whether objects of *module* travel by value: those of ``__main__`` and stand-ins.
-    """
+    """Tell whether objects of *module* travel by value: those of ``__main__`` and stand-ins."""
     return module in _MAIN or is_origin(module)
 
 
@@ -139,9 +135,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         return False
 
     def travels_by_value(self, value: Any, name: str | None = None) -> bool:
-        """
-        Tell whether *value*, a function or class, travels by value.
-        """
+        """Tell whether *value*, a function or class, travels by value."""
         found = cloudpickle._lookup_module_and_qualname(value, name=name)
         return found is None or found[0].__name__ in _MAIN or self.by_value(found[0].__name__)
 
@@ -177,9 +171,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         return find_reducer(kind)(value, self.storages[-1])
 
     def reduce_class(self, cls: type) -> Any:
-        """
-        Reduce a class to a reference, to its identity or to its value.
-        """
+        """Reduce a class to a reference, to its identity or to its value."""
         if cls in _BUILTIN_TYPES or not self.travels_by_value(cls):
             return _reduce_builtin(cls) if cls in _BUILTIN_TYPES else NotImplemented
         from fal_core_worker.opening import classes
@@ -197,16 +189,12 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         return decorated.reduce_decorated(value)
 
     def reduce_function(self, function: types.FunctionType) -> Any:
-        """
-        Reduce a function that travels by value.
-        """
+        """Reduce a function that travels by value."""
         _, arguments, state, *_ = self._dynamic_function_reduce(readable(function))
         return make_function, arguments, state, None, None, fill_function
 
     def reduce_code(self, code: types.CodeType) -> Any:
-        """
-        Reduce code with its file name, so that tracebacks can show source lines.
-        """
+        """Reduce code with its file name, so that tracebacks can show source lines."""
         self.contains_code = True
         make, arguments = cloudpickle._code_reduce(code)
         position = arguments.index("<dynamic-code>")
@@ -290,9 +278,7 @@ class ApartPickler(Pickler):
         self._look_at = Watch(items).look_at
 
     def persistent_id(self, value: Any) -> None:
-        """
-        Look at *value*, which is pickled next.
-        """
+        """Look at *value*, which is pickled next."""
         if type(value) not in FIXED:
             # Functions of one module share the dictionary that their globals are put into.
             self._look_at(value, self.globals_ref.values())
@@ -304,9 +290,7 @@ def _reduce_builtin(cls: type) -> Any:
 
 
 def dump(pickler: Pickler, value: Any) -> Sealed:
-    """
-    Seal *value* with *pickler*.
-    """
+    """Seal *value* with *pickler*."""
     try:
         pickler.dump(value)
         flags = CONTAINS_CODE if pickler.contains_code else 0

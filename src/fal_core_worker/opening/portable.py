@@ -1,6 +1,4 @@
-"""
-Functions and classes that travel as source, for a Python of another minor.
-"""
+"""Functions and classes that travel as source, for a Python of another minor."""
 
 from __future__ import annotations
 import __future__
@@ -32,9 +30,7 @@ _ALLOW_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 @functools.lru_cache(maxsize=256)
 def compile_unit(unit: Unit) -> types.CodeType:
-    """
-    Compile a unit, with line numbers as in its file.
-    """
+    """Compile a unit, with line numbers as in its file."""
     text, first_line, filename, features = unit
     flags = _ALLOW_AWAIT
     for name in features:
@@ -46,9 +42,7 @@ def compile_unit(unit: Unit) -> types.CodeType:
 
 
 def walk_codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """
-    Yield the code objects inside *code*, outer ones first.
-    """
+    """Yield the code objects inside *code*, outer ones first."""
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield constant
@@ -56,26 +50,20 @@ def walk_codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def describe_code(code: types.CodeType) -> tuple[Any, ...]:
-    """
-    Return what distinguishes *code* from others of its unit, in any Python.
-    """
+    """Return what distinguishes *code* from others of its unit, in any Python."""
     count = code.co_argcount + code.co_kwonlyargcount
     count += bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)
     return code.co_name, code.co_firstlineno, code.co_varnames[:count], code.co_freevars
 
 
 def codes_like(unit: Unit, description: tuple[Any, ...]) -> list[types.CodeType]:
-    """
-    Return the code objects of *unit* that have this *description*.
-    """
+    """Return the code objects of *unit* that have this *description*."""
     codes = walk_codes(compile_unit(unit))
     return [code for code in codes if describe_code(code) == description]
 
 
 def make_function(unit: Unit, place: Place, space: dict[str, Any]) -> types.FunctionType:
-    """
-    Make a function from source. Its defaults and variables are filled later.
-    """
+    """Make a function from source. Its defaults and variables are filled later."""
     *description, index = place
     found = [
         code
@@ -99,9 +87,7 @@ def make_named_tuple(
     tracker: str,
     extra: None,
 ) -> type:
-    """
-    Make the class of a named tuple.
-    """
+    """Make the class of a named tuple."""
     # Type checkers want the fields written out.
     made: Any = namedtuple(name, fields, defaults=defaults, module=module)  # type: ignore[misc]
     made.__qualname__ = qualname
@@ -110,9 +96,7 @@ def make_named_tuple(
 
 
 def fill_dataclass(cls: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """
-    Fill a dataclass, and have its methods generated here.
-    """
+    """Fill a dataclass, and have its methods generated here."""
     content, slots = state
     own = slots.pop("fields")
     parameters = slots.pop("parameters")
@@ -143,9 +127,7 @@ def fill_dataclass(cls: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> No
 
 
 def fill_protocol(cls: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """
-    Fill a protocol, and have its members found again.
-    """
+    """Fill a protocol, and have its members found again."""
     runtime = state[1].pop("runtime")
     if not fill_class(cls, state):
         return
@@ -162,9 +144,7 @@ _spaces: dict[str, dict[str, Any]] = {}
 def make_by_statement(
     unit: Unit, name: str, module: str, used: dict[str, Any], tracker: str, extra: None
 ) -> type:
-    """
-    Make a pydantic model by executing the statement that defines it.
-    """
+    """Make a pydantic model by executing the statement that defines it."""
     space: dict[str, Any] = {"__name__": module, "__builtins__": __builtins__, **used}
     exec(compile_unit(unit), space)
     made: Any = space[name]
@@ -176,9 +156,7 @@ def make_by_statement(
 
 
 def fill_model(cls: type, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    """
-    Give the methods of a model the names that they refer to.
-    """
+    """Give the methods of a model the names that they refer to."""
     later = state[1].pop("space")
     if fill_class(cls, state):
         _spaces.pop(identity(cls)).update(later)

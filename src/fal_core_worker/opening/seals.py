@@ -79,23 +79,17 @@ class Sealed(_Sealed):
 
     @property
     def contains_code(self) -> bool:
-        """
-        Whether it holds code, which only the Python minor that sealed it can open.
-        """
+        """Whether it holds code, which only the Python minor that sealed it can open."""
         return bool(self.data[1] & CONTAINS_CODE)
 
     @property
     def is_divided(self) -> bool:
-        """
-        Whether large pieces of the pickle are among the buffers.
-        """
+        """Whether large pieces of the pickle are among the buffers."""
         return bool(self.data[1] & DIVIDED)
 
     @property
     def python(self) -> tuple[int, int]:
-        """
-        The Python that sealed it, as (major, minor).
-        """
+        """The Python that sealed it, as (major, minor)."""
         return self.data[2], self.data[3]
 
 
@@ -116,9 +110,7 @@ class MissingModule(SealingError):
 
 
 class _NotPlain(Exception):
-    """
-    A value is not made of built-in values alone.
-    """
+    """A value is not made of built-in values alone."""
 
 
 class _PlainPickler(Pickler):

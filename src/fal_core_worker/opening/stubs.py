@@ -73,9 +73,7 @@ class Stub:
         )
 
     def run_local(self, /, *args: Any, **kwargs: Any) -> Any:
-        """
-        Call the function here.
-        """
+        """Call the function here."""
         return self(*args, **kwargs)
 
     def submit(self, /, *args: Any, **kwargs: Any) -> Any:
@@ -100,24 +98,18 @@ class Stub:
         return future
 
     def map(self, *iterables: Iterable[Any]) -> Iterator[Any]:
-        """
-        Call the function once for each item, in order.
-        """
+        """Call the function once for each item, in order."""
         for args in zip(*iterables, strict=False):
             yield self(*args)
 
     def stream(self, /, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """
-        Iterate over what the function yields.
-        """
+        """Iterate over what the function yields."""
         items: Iterator[Any] = iter(self(*args, **kwargs))
         return items
 
 
 class BoundStub(Stub):
-    """
-    An isolated method inside a worker.
-    """
+    """An isolated method inside a worker."""
 
     def __init__(self, stub: Stub, instance: Any) -> None:
         super().__init__(stub.number, stub.__name__)
@@ -125,9 +117,7 @@ class BoundStub(Stub):
         self.__self__ = instance
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """
-        Call the method in place, or at home.
-        """
+        """Call the method in place, or at home."""
         return self.__func__(self.__self__, *args, **kwargs)
 
     def __get__(self, instance: Any, owner: type | None = None) -> BoundStub:
@@ -150,9 +140,7 @@ async def _await_in_place(coroutine: Any) -> Any:
 
 
 def _error_of(error: SystemExit) -> BaseException:
-    """
-    Return what the caller of the function sees, as ``Opener`` does in the launching process.
-    """
+    """Return what the caller of the function sees, as ``Opener`` does in the launching process."""
     from fal_core_worker.opening.exceptions import stand_in
 
     if getattr(error, "ends_worker", False):
@@ -163,7 +151,5 @@ def _error_of(error: SystemExit) -> BaseException:
 
 
 def make_stub(number: int, name: str) -> Stub:
-    """
-    Make a stub. If its function may run in place, it arrives as the state of the stub.
-    """
+    """Make a stub. If its function may run in place, it arrives as the state of the stub."""
     return Stub(number, name)

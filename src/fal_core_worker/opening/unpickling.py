@@ -1,6 +1,4 @@
-"""
-Sealed objects are opened, whichever Python minor sealed them.
-"""
+"""Sealed objects are opened, whichever Python minor sealed them."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ _collected: list[CollectedClasses] = []
 
 
 class CollectedClasses(set[type]):
-    """
-    The classes that arrive by value inside this context, which holds :data:`OPENING`.
-    """
+    """The classes that arrive by value inside this context, which holds :data:`OPENING`."""
 
     def __enter__(self) -> CollectedClasses:
         OPENING.acquire()
@@ -49,17 +45,13 @@ class CollectedClasses(set[type]):
 
 
 def collect_class(cls: type) -> None:
-    """
-    Add *cls*, which has arrived by value, to the classes that are being collected.
-    """
+    """Add *cls*, which has arrived by value, to the classes that are being collected."""
     for classes in _collected:
         classes.add(cls)
 
 
 class ForeignUnpickler(Unpickler):
-    """
-    Finds classes that the standard library has moved between Python minors.
-    """
+    """Finds classes that the standard library has moved between Python minors."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -73,9 +65,7 @@ class ForeignUnpickler(Unpickler):
 
 
 class _Pieces(io.RawIOBase):
-    """
-    Reads pieces of a pickle one after the other. Each is copied to where it is needed.
-    """
+    """Reads pieces of a pickle one after the other. Each is copied to where it is needed."""
 
     def __init__(self, pieces: Iterable[Any]) -> None:
         self._left: deque[Any] = deque(memoryview(piece) for piece in pieces)
@@ -136,9 +126,7 @@ def open_sealed(
 
 
 def refuse(sealed: Sealed, what: str) -> str:
-    """
-    Return the error message for *sealed*, which holds code of another Python.
-    """
+    """Return the error message for *sealed*, which holds code of another Python."""
     sender, here = version_text(sealed.python), version_text(sys.version_info[:2])
     return (
         f"Python {here} cannot open {what}: it holds code of Python {sender}. Send plain "
@@ -148,9 +136,7 @@ def refuse(sealed: Sealed, what: str) -> str:
 
 
 def version_text(version: tuple[int, ...]) -> str:
-    """
-    Return a version as text, such as ``3.11``.
-    """
+    """Return a version as text, such as ``3.11``."""
     return f"{version[0]}.{version[1]}"
 
 
@@ -185,9 +171,7 @@ def _load(
 
 
 def explain_failure(sealed: Sealed, what: str, error: Exception) -> str:
-    """
-    Return why *sealed* cannot be opened. The sender's Python is named if it is another.
-    """
+    """Return why *sealed* cannot be opened. The sender's Python is named if it is another."""
     sender, here = version_text(sealed.python), version_text(sys.version_info[:2])
     sealed_by = "" if sender == here else f", sealed by Python {sender}"
     return f"Python {here} cannot open {what}{sealed_by}: {type(error).__name__}: {error}"

@@ -1,6 +1,4 @@
-"""
-The arguments of calls are opened, and their results and exceptions sealed.
-"""
+"""The arguments of calls are opened, and their results and exceptions sealed."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ _known: dict[int, tuple[Any, frozenset[type]]] = {}
 
 
 def remember_classes(function: Callable[..., Any], classes: frozenset[type]) -> None:
-    """
-    Note the *classes* that arrived with *function*, for as long as it is held.
-    """
+    """Note the *classes* that arrived with *function*, for as long as it is held."""
     key = id(function)
     try:
         held: Any = weakref.ref(function, lambda _: _known.pop(key, None))
@@ -89,9 +85,7 @@ def seal_value(
 
 
 def seal_error(error: BaseException, function: Callable[..., Any] | None) -> Sealed:
-    """
-    Seal what *function* raised. This never fails.
-    """
+    """Seal what *function* raised. This never fails."""
     try:
         record = _record(error, _classes(function), set())
     except Exception:
@@ -100,9 +94,7 @@ def seal_error(error: BaseException, function: Callable[..., Any] | None) -> Sea
 
 
 def _explain(error: BaseException) -> None:
-    """
-    Say what to do where the function has asked somebody who is not there.
-    """
+    """Say what to do where the function has asked somebody who is not there."""
     if type(error) is EOFError and error.args == ("EOF when reading a line",):
         error.args = ("A worker has no terminal; pass the answer as an argument.",)
     elif type(error).__name__ == "BdbQuit" and not error.args:

@@ -1,3 +1,1 @@
-"""
-What the function prints, captured and sent.
-"""
+"""What the function prints, captured and sent."""

@@ -71,9 +71,7 @@ class Output:
     # -- capture ------------------------------------------------------------
 
     def install(self) -> None:
-        """
-        Replace the standard streams and descriptors 0, 1 and 2.
-        """
+        """Replace the standard streams and descriptors 0, 1 and 2."""
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
@@ -90,16 +88,12 @@ class Output:
 
     @property
     def descriptors(self) -> list[int]:
-        """
-        The descriptors that become readable when something is printed below Python.
-        """
+        """The descriptors that become readable when something is printed below Python."""
         return list(self._pipes.readers.values())
 
     @property
     def is_waiting(self) -> bool:
-        """
-        Whether something printed in Python has yet to be sent.
-        """
+        """Whether something printed in Python has yet to be sent."""
         return bool(self._block or self._due)
 
     def rest(self) -> int:
@@ -123,16 +117,12 @@ class Output:
 
     @property
     def is_writing(self) -> bool:
-        """
-        Whether this thread is adding or sending output at the moment.
-        """
+        """Whether this thread is adding or sending output at the moment."""
         # Nothing public tells who holds it.
         return self._lock._is_owned()  # type: ignore[attr-defined,no-any-return]
 
     def add(self, level: int, text: str) -> None:
-        """
-        Add *text* that the calling code has printed.
-        """
+        """Add *text* that the calling code has printed."""
         channel, index = self.current()
         with self._lock:
             now = time.time()
@@ -179,9 +169,7 @@ class Output:
         self.flush()
 
     def end_lines(self) -> None:
-        """
-        End the lines that the calling code has begun: it prints no more to them.
-        """
+        """End the lines that the calling code has begun: it prints no more to them."""
         if not self._partial:
             return
         channel, index = self.current()
@@ -204,9 +192,7 @@ class Output:
             self._partial[key] = text
 
     def flush_line(self, level: int) -> None:
-        """
-        Send the complete lines, and have the incomplete one sent soon.
-        """
+        """Send the complete lines, and have the incomplete one sent soon."""
         if self._block:
             self.flush()
         key = (level, *self.current())
@@ -302,9 +288,7 @@ class Output:
                 self._pipes.connect()
 
     def leave(self) -> None:
-        """
-        Print to the pipes from now on. Called in a forked child, whose parent captures them.
-        """
+        """Print to the pipes from now on. Called in a forked child, whose parent captures them."""
         # A thread that the fork has not copied may have held the lock.
         self._lock = threading.RLock()
         self._block, self._size, self._partial = [], 0, {}
@@ -323,9 +307,7 @@ class Output:
                 _write_whole(level + 1, lines + end)
 
     def _flush_nothing(self, final: bool = False, *, of: int | None = None) -> None:
-        """
-        Do nothing: what is printed has been written already.
-        """
+        """Do nothing: what is printed has been written already."""
 
     def _flush_below(self, level: int) -> None:
         with self._lock:
@@ -380,9 +362,7 @@ class Output:
 
 
 def last_written(text: str) -> str:
-    """
-    Return the visible part of a line, after what its carriage returns have overwritten.
-    """
+    """Return the visible part of a line, after what its carriage returns have overwritten."""
     seen = text.rstrip("\r")
     return text[seen.rfind("\r") + 1 :]
 

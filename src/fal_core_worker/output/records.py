@@ -75,9 +75,7 @@ def _prepare_logging(logging: Any) -> None:
 
 def _make_handler(logging: Any) -> Any:
     class Handler(logging.Handler):  # type: ignore[misc]  # the module is an argument
-        """
-        Writes records to the log of the call.
-        """
+        """Writes records to the log of the call."""
 
         def emit(self, record: Any) -> None:
             try:
@@ -91,9 +89,7 @@ def _make_handler(logging: Any) -> Any:
 
 
 def level_of(number: int) -> str:
-    """
-    Return the name of the highest level that a record of level *number* reaches.
-    """
+    """Return the name of the highest level that a record of level *number* reaches."""
     if number < 10:
         return "TRACE"
     return ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")[min(number // 10, 5) - 1]
@@ -125,9 +121,7 @@ _PREPARE: dict[str, Callable[[Any], None]] = {
 
 
 class _Finder:
-    """
-    Finds the modules that are set up, as Python does.
-    """
+    """Finds the modules that are set up, as Python does."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: Any = None
@@ -141,9 +135,7 @@ class _Finder:
 
 
 class _Loader:
-    """
-    Loads a module as its own loader does, and sets it up afterwards.
-    """
+    """Loads a module as its own loader does, and sets it up afterwards."""
 
     def __init__(self, loader: Any, prepare: Callable[[Any], None]) -> None:
         self._loader = loader

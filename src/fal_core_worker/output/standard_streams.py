@@ -1,6 +1,4 @@
-"""
-What takes the place of the standard streams: text streams in Python, and pipes below it.
-"""
+"""What takes the place of the standard streams: text streams in Python, and pipes below it."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Receiver(Protocol):
-        """
-        Takes what is printed, by level: 0 for standard output, 1 for standard error.
-        """
+        """Takes what is printed, by level: 0 for standard output, 1 for standard error."""
 
         def add(self, level: int, text: str) -> None: ...
         def flush_line(self, level: int) -> None: ...
@@ -54,9 +50,7 @@ class Pipes:
         self._poll = select.poll()
 
     def add(self, level: int) -> None:
-        """
-        Make a pipe for what is printed to *level*, which is not connected yet.
-        """
+        """Make a pipe for what is printed to *level*, which is not connected yet."""
         if self._given:
             reader, writer = self._given.pop(0)
         else:
@@ -87,9 +81,7 @@ class Pipes:
                 os.close(copy)
 
     def is_readable(self) -> bool:
-        """
-        Tell whether something was printed that has not been read.
-        """
+        """Tell whether something was printed that has not been read."""
         try:
             return bool(self._poll.poll(0))
         except RuntimeError:
@@ -98,9 +90,7 @@ class Pipes:
 
 
 def high_pipe() -> tuple[int, int]:
-    """
-    Make a pipe with descriptors high enough that no program uses their numbers.
-    """
+    """Make a pipe with descriptors high enough that no program uses their numbers."""
     low = os.pipe()
     reader, writer = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 64) for end in low)
     for end in low:
@@ -109,9 +99,7 @@ def high_pipe() -> tuple[int, int]:
 
 
 def widen(writer: int) -> None:
-    """
-    Enlarge the buffer of a pipe to :data:`SIZE`, where the system allows it.
-    """
+    """Enlarge the buffer of a pipe to :data:`SIZE`, where the system allows it."""
     try:
         fcntl.fcntl(writer, _F_SETPIPE_SZ, SIZE)
     except OSError:
@@ -119,9 +107,7 @@ def widen(writer: int) -> None:
 
 
 class PrintedText(io.TextIOBase):
-    """
-    A text stream that hands what is printed to *receiver*.
-    """
+    """A text stream that hands what is printed to *receiver*."""
 
     encoding = "utf-8"
     errors = "backslashreplace"
@@ -155,20 +141,14 @@ class PrintedText(io.TextIOBase):
         self._receiver.flush_line(self._level)
 
     def close(self) -> None:
-        """
-        Do nothing: what is printed later is captured as well.
-        """
+        """Do nothing: what is printed later is captured as well."""
 
     def reconfigure(self, **options: Any) -> None:
-        """
-        Accept and ignore the options of a real stream.
-        """
+        """Accept and ignore the options of a real stream."""
 
 
 class PrintedBytes(io.BufferedIOBase):
-    """
-    The ``buffer`` of a :class:`PrintedText`.
-    """
+    """The ``buffer`` of a :class:`PrintedText`."""
 
     def __init__(self, text: PrintedText) -> None:
         self._text = text
@@ -187,6 +167,4 @@ class PrintedBytes(io.BufferedIOBase):
         self._text.flush()
 
     def close(self) -> None:
-        """
-        Do nothing, like the text stream.
-        """
+        """Do nothing, like the text stream."""

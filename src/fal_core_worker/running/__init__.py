@@ -1,3 +1,1 @@
-"""
-Calls: how they are run, interrupted and ended.
-"""
+"""Calls: how they are run, interrupted and ended."""

@@ -1,6 +1,4 @@
-"""
-What runs calls in a worker, as far as it is the same for one call at a time and for many.
-"""
+"""What runs calls in a worker, as far as it is the same for one call at a time and for many."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ if TYPE_CHECKING:
 
 
 class Executor(ABC):
-    """
-    Runs the calls of a worker. It is the runtime of the worker's process.
-    """
+    """Runs the calls of a worker. It is the runtime of the worker's process."""
 
     address: str | None = None
 
@@ -120,15 +116,11 @@ class Executor(ABC):
         self._nodes[channel] = unpack_node(payload)
 
     def find_node(self) -> Node | None:
-        """
-        Return the node of the call that the calling code belongs to, if it has one.
-        """
+        """Return the node of the call that the calling code belongs to, if it has one."""
         return self._nodes.get(self.current_channel) if self._nodes else None
 
     def note_node(self, channel: int, error: BaseException) -> None:
-        """
-        Note at *error*, which the call of *channel* has raised, on which node that was.
-        """
+        """Note at *error*, which the call of *channel* has raised, on which node that was."""
         if channel in self._nodes:
             from fal_core_worker.nodes import add_note
 
@@ -150,9 +142,7 @@ class Executor(ABC):
             self.output.write("WARNING", f"{who} has {what}")
 
     def lost(self) -> None:
-        """
-        End this process and all that it has started, since the stream has ended.
-        """
+        """End this process and all that it has started, since the stream has ended."""
         trees.kill_descendants(os.getpid())
         os._exit(1)
 
@@ -188,9 +178,7 @@ class Executor(ABC):
         return True
 
     def wait_for(self, ready: Any) -> None:
-        """
-        Read the stream until *ready* returns true. Any thread may call this.
-        """
+        """Read the stream until *ready* returns true. Any thread may call this."""
         interruptible, self.interruptible = self.interruptible, False
         while not (ready() or self.is_cancelled()):
             if not self._reading.acquire(timeout=0.02):
@@ -205,9 +193,7 @@ class Executor(ABC):
             raise CallCancelled
 
     def open_function(self, kept: KeptFunction, channel: int) -> tuple[Any, Any]:
-        """
-        Return what to call, and the function. Send PREPARED after a setup function ran.
-        """
+        """Return what to call, and the function. Send PREPARED after a setup function ran."""
         if not self.functions.awaits_setup(kept):
             return self.functions.open(kept)
         opened = self.functions.open(kept)
@@ -248,9 +234,7 @@ class Executor(ABC):
     # -- coroutines and generators -------------------------------------------------
 
     def finish(self, value: Any, raw: Any, channel: int, *, stream: bool) -> Any:
-        """
-        Run what a function has returned: a coroutine, or a generator whose items are sent.
-        """
+        """Run what a function has returned: a coroutine, or a generator whose items are sent."""
         if type(value) is CoroutineType:
             return self.complete(value, channel)
         if not stream:
@@ -267,9 +251,7 @@ class Executor(ABC):
             del self.credits[channel]
 
     def _send(self, items: Any, raw: Any, channel: int) -> Any:
-        """
-        Send what a generator yields, and return what it returns.
-        """
+        """Send what a generator yields, and return what it returns."""
         index = 0
         try:
             while True:
@@ -312,33 +294,23 @@ class Executor(ABC):
 
     @abstractmethod
     def serve(self) -> int:
-        """
-        Run calls until a STOP frame or the end of the stream. Return the exit code.
-        """
+        """Run calls until a STOP frame or the end of the stream. Return the exit code."""
 
     @abstractmethod
     def function_of(self, channel: int) -> Any:
-        """
-        Return the function of the call of *channel*.
-        """
+        """Return the function of the call of *channel*."""
 
     @abstractmethod
     def is_running(self, channel: int) -> bool:
-        """
-        Tell whether the call of *channel* has begun and not ended.
-        """
+        """Tell whether the call of *channel* has begun and not ended."""
 
     @abstractmethod
     def is_cancelled(self) -> bool:
-        """
-        Tell whether the call that runs on this thread was cancelled.
-        """
+        """Tell whether the call that runs on this thread was cancelled."""
 
     @abstractmethod
     def cancel(self, channel: int) -> None:
-        """
-        Interrupt the call of *channel*.
-        """
+        """Interrupt the call of *channel*."""
 
     @abstractmethod
     def await_credit(self, channel: int) -> None:
@@ -351,47 +323,33 @@ class Executor(ABC):
 
     @abstractmethod
     def complete(self, coroutine: Any, channel: int) -> Any:
-        """
-        Run *coroutine* for the call of *channel*, and return its result.
-        """
+        """Run *coroutine* for the call of *channel*, and return its result."""
 
     @abstractmethod
     def interrupted(self, number: int, frame: FrameType | None) -> None:
-        """
-        Handle a signal, on the main thread.
-        """
+        """Handle a signal, on the main thread."""
 
     @abstractmethod
     def credited(self, channel: int) -> None:
-        """
-        Handle new credit for the stream of *channel*.
-        """
+        """Handle new credit for the stream of *channel*."""
 
     # -- services ----------------------------------------------------------------
 
     @property
     def current_channel(self) -> int:
-        """
-        The channel of the call that the calling code belongs to.
-        """
+        """The channel of the call that the calling code belongs to."""
         return self.output.current()[0]
 
     def run_service(
         self, service: Coroutine[Any, Any, None], loop: Any, drain: Callable[[], None]
     ) -> None:
-        """
-        Run *service* in *loop* until it ends. A request to drain calls *drain* there.
-        """
+        """Run *service* in *loop* until it ends. A request to drain calls *drain* there."""
         raise RuntimeError("A service needs a worker of its own, and this one is shared.")
 
     def announce(self, urls: dict[str, str]) -> None:
-        """
-        Report that the service of the calling code answers at *urls*.
-        """
+        """Report that the service of the calling code answers at *urls*."""
         self.stream.send(frames.READY, self.current_channel, data=pack_texts(urls))
 
     def drain(self, channel: int) -> None:
-        """
-        Have the service of *channel* drain.
-        """
+        """Have the service of *channel* drain."""
         os.kill(os.getpid(), signal.SIGTERM)

@@ -63,9 +63,7 @@ def become_guarded(stream: int = 0) -> None:
 
 
 def _prepare_guard(stream: int) -> int:
-    """
-    Install signal handlers. Return a descriptor that is readable when a child has ended.
-    """
+    """Install signal handlers. Return a descriptor that is readable when a child has ended."""
     # The launching process sees the stream end with the worker, not with the guard.
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
@@ -86,9 +84,7 @@ def _prepare_guard(stream: int) -> int:
 
 
 def _wait(worker: int, wake: int, stream: int) -> int:
-    """
-    Wait until *worker* has ended, or its grace is over. Return its exit code.
-    """
+    """Wait until *worker* has ended, or its grace is over. Return its exit code."""
     poll = select.poll()
     poll.register(wake, select.POLLIN)
     # The end of the stream is seen without reading from it.
@@ -124,17 +120,13 @@ def _memory_kills() -> dict[str, int]:
 
 
 def _memory_peak(group: str) -> int:
-    """
-    Return the most bytes that were in use in a control group; 0 where that is not told.
-    """
+    """Return the most bytes that were in use in a control group; 0 where that is not told."""
     texts = (_read(f"{group}/{name}") for name in ("memory.peak", "memory.max_usage_in_bytes"))
     return max(int(text) if text.strip().isdigit() else 0 for text in texts)
 
 
 def _memory_groups() -> list[str]:
-    """
-    Return the directories that may tell, of both versions of control groups.
-    """
+    """Return the directories that may tell, of both versions of control groups."""
     found = []
     for line in _read("/proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -156,9 +148,7 @@ def _read(path: str) -> str:
 
 
 def _reap(worker: int) -> int | None:
-    """
-    Reap ended children, inherited orphans too. Return the exit code of *worker*, if ended.
-    """
+    """Reap ended children, inherited orphans too. Return the exit code of *worker*, if ended."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == worker:

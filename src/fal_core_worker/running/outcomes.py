@@ -1,6 +1,4 @@
-"""
-How calls end: what they raise to be ended, and how their outcomes are sent.
-"""
+"""How calls end: what they raise to be ended, and how their outcomes are sent."""
 
 from __future__ import annotations
 
@@ -65,23 +63,17 @@ def restore_builtins(*, leave: bool = False, callable: Any = callable) -> str:
 
 
 class CallCancelled(KeyboardInterrupt):
-    """
-    Raised in the function when its call is cancelled.
-    """
+    """Raised in the function when its call is cancelled."""
 
 
 class Terminated(SystemExit):
-    """
-    Raised in the function when somebody else than its host sends the worker a SIGTERM.
-    """
+    """Raised in the function when somebody else than its host sends the worker a SIGTERM."""
 
     ends_worker = True
 
 
 async def contain(coroutine: Any) -> tuple[int, Any]:
-    """
-    Await *coroutine*, and return what it returned, or raised if that would end its loop.
-    """
+    """Await *coroutine*, and return what it returned, or raised if that would end its loop."""
     try:
         return VALUE, await coroutine
     except (SystemExit, KeyboardInterrupt) as error:
@@ -89,9 +81,7 @@ async def contain(coroutine: Any) -> tuple[int, Any]:
 
 
 def release(contained: tuple[int, Any]) -> Any:
-    """
-    Return or raise what :func:`contain` has returned.
-    """
+    """Return or raise what :func:`contain` has returned."""
     kind, value = contained
     if kind == RAISED:
         raise value
@@ -184,9 +174,7 @@ def send_items(
     first: int,
     function: Any,
 ) -> None:
-    """
-    Send outcomes of a batch. The first of them has the index *first*.
-    """
+    """Send outcomes of a batch. The first of them has the index *first*."""
     if not outcomes:
         return
     try:
@@ -201,9 +189,7 @@ def send_items(
 
 
 def _apart(outcome: tuple[int, Any], function: Any) -> tuple[int, Any]:
-    """
-    Seal the value of one outcome.
-    """
+    """Seal the value of one outcome."""
     kind, value = outcome
     if kind != VALUE:
         return outcome

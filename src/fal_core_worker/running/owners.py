@@ -58,29 +58,21 @@ class StartedThreads:
         self._owners: WeakKeyDictionary[threading.Thread, Owner] = WeakKeyDictionary()
 
     def begin(self) -> None:
-        """
-        Take the threads that there are for the worker's own.
-        """
+        """Take the threads that there are for the worker's own."""
         self._workers.update(threading.enumerate())
         self.usual = count_threads()
 
     def exclude(self) -> None:
-        """
-        Take the thread that calls this for one of the worker's own.
-        """
+        """Take the thread that calls this for one of the worker's own."""
         self._workers.add(threading.current_thread())
         self.usual += 1
 
     def find_owner(self) -> Owner | None:
-        """
-        Return the owner of the current thread. None if no call has left it behind.
-        """
+        """Return the owner of the current thread. None if no call has left it behind."""
         return self._owners.get(threading.current_thread()) if self._owners else None
 
     def free_idle(self) -> None:
-        """
-        Take threads of pools that wait for work from the calls that had left them at work.
-        """
+        """Take threads of pools that wait for work from the calls that had left them at work."""
         if self._owners:
             frames = sys._current_frames()
             for thread in list(self._owners):
@@ -109,9 +101,7 @@ class StartedThreads:
 
 
 def _waits_for_work(frame: FrameType | None) -> bool:
-    """
-    Tell whether *frame*, the innermost of a thread, is that of a pool without work.
-    """
+    """Tell whether *frame*, the innermost of a thread, is that of a pool without work."""
     while frame is not None and frame.f_code.co_filename.endswith(_WAITS):
         frame = frame.f_back
     if frame is None:

@@ -38,9 +38,7 @@ from fal_core_worker.stream.streams import FrameStream
 
 
 class ParallelExecutor(Executor):
-    """
-    Runs several calls at a time.
-    """
+    """Runs several calls at a time."""
 
     def __init__(self, stream: FrameStream, output: Output) -> None:
         super().__init__(stream, output)
@@ -232,9 +230,7 @@ class ParallelExecutor(Executor):
             send_items(self.stream, channel, [outcome], index, raw)
 
     def _take(self, channel: int) -> bool:
-        """
-        Claim the outcome of a call, of which only one is sent. Return whether it was free.
-        """
+        """Claim the outcome of a call, of which only one is sent. Return whether it was free."""
         with self._lock:
             return self._active.pop(channel, self) is not self
 
@@ -279,9 +275,7 @@ class ParallelExecutor(Executor):
             self.credits[channel] -= 1
 
     async def _contain(self, coroutine: Any) -> tuple[int, Any]:
-        """
-        Await *coroutine*, as ``contain`` does. A child that it forks ends with it.
-        """
+        """Await *coroutine*, as ``contain`` does. A child that it forks ends with it."""
         error: BaseException | None = None
         try:
             contained = kind, value = await contain(coroutine)
@@ -296,9 +290,7 @@ class ParallelExecutor(Executor):
                 end_forked(error)
 
     def complete(self, coroutine: Any, channel: int) -> Any:
-        """
-        Run *coroutine* as a task in the loop that all calls share, and wait for it.
-        """
+        """Run *coroutine* as a task in the loop that all calls share, and wait for it."""
         import asyncio
 
         with self._lock:

@@ -1,6 +1,4 @@
-"""
-Calls of an executor: of functions that come with them, after its initializer.
-"""
+"""Calls of an executor: of functions that come with them, after its initializer."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _SAME_EVERYWHERE = (FunctionType, ModuleType, type)
 
 
 class InitializerFailed(Exception):
-    """
-    The initializer of an executor failed; the cause is what it raised.
-    """
+    """The initializer of an executor failed; the cause is what it raised."""
 
 
 class Initializer:
@@ -113,9 +109,7 @@ class Pooled:
 
 
 def call(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """
-    Call *func*, which has come with the call.
-    """
+    """Call *func*, which has come with the call."""
     return func(*args, **kwargs)
 
 

@@ -47,9 +47,7 @@ _NUMBER = struct.Struct("<I")
 
 
 class SerialExecutor(Executor):
-    """
-    Runs one call at a time on the main thread.
-    """
+    """Runs one call at a time on the main thread."""
 
     def __init__(self, stream: FrameStream, output: Output) -> None:
         super().__init__(stream, output)
@@ -157,9 +155,7 @@ class SerialExecutor(Executor):
         self.channel = 0
 
     def _run_many(self, function: Any, raw: Any, arguments: Any, count: int) -> Any:
-        """
-        Run a batch of calls, or a call whose items are streamed.
-        """
+        """Run a batch of calls, or a call whose items are streamed."""
         if count != frames.STREAM:
             return self._run_batch(function, raw, arguments)
         args, kwargs = arguments
@@ -205,9 +201,7 @@ class SerialExecutor(Executor):
             raise CallCancelled
 
     def _end_by_signal(self) -> None:
-        """
-        Let the function that runs, if any, clean up, and end this process.
-        """
+        """Let the function that runs, if any, clean up, and end this process."""
         if self._drained:
             if self.busy:
                 raise SystemExit(128 + signal.SIGTERM)
@@ -295,9 +289,7 @@ class SerialExecutor(Executor):
             self.index = 0
 
     def _return_rest(self, channel: int) -> None:
-        """
-        Hand back the items that wait behind a long one, and send the outcomes so far.
-        """
+        """Hand back the items that wait behind a long one, and send the outcomes so far."""
         # Held until all is sent: what the end of the batch sends comes after it.
         with self._items:
             first, count = self.index + 1, self._end
@@ -311,9 +303,7 @@ class SerialExecutor(Executor):
     # -- coroutines and generators -------------------------------------------------
 
     def credited(self, channel: int) -> None:
-        """
-        Do nothing: the thread that waits for credit reads the stream itself.
-        """
+        """Do nothing: the thread that waits for credit reads the stream itself."""
 
     def await_credit(self, channel: int) -> None:
         if self.credits[channel] <= 0:
@@ -370,9 +360,7 @@ class SerialExecutor(Executor):
     # -- for the watcher -------------------------------------------------
 
     def read_beside(self, turn: int) -> bool:
-        """
-        Read the stream while the call of *turn* runs. Return False if another thread reads.
-        """
+        """Read the stream while the call of *turn* runs. Return False if another thread reads."""
         if not self._reading.acquire(blocking=False):
             return False
         try:
@@ -383,18 +371,14 @@ class SerialExecutor(Executor):
         return True
 
     def interrupt_again(self) -> None:
-        """
-        Interrupt the call again if it was in the middle of a frame or a line before.
-        """
+        """Interrupt the call again if it was in the middle of a frame or a line before."""
         if self._cancelled == self.channel and self.interruptible:
             self.cancel(self.channel)
         if self._awaits_signal:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def return_rest(self, index: int) -> int:
-        """
-        Hand back items of a batch if the one of *index* still runs. Return which one runs.
-        """
+        """Hand back items of a batch if the one of *index* still runs. Return which one runs."""
         if self._end and self.index == index:
             self._return_rest(self.channel)
         return self.index

@@ -1,6 +1,4 @@
-"""
-The functions of a worker, which are opened when the first call needs them.
-"""
+"""The functions of a worker, which are opened when the first call needs them."""
 
 from __future__ import annotations
 
@@ -30,52 +28,38 @@ class KeptFunction:
 
     @property
     def raw(self) -> Any:
-        """
-        The function itself, or None if it is not open. Values are sealed for it.
-        """
+        """The function itself, or None if it is not open. Values are sealed for it."""
         return self.opened and self.opened[1]
 
 
 class Functions:
-    """
-    The functions of one worker, by the slots that the launching process has given them.
-    """
+    """The functions of one worker, by the slots that the launching process has given them."""
 
     def __init__(self) -> None:
         self._slots: dict[int, KeptFunction] = {}
         self._setups: dict[str, tuple[Any]] = {}
 
     def put(self, slot: int, payload: bytes) -> None:
-        """
-        Keep the function that a FUNCTION frame carries. It replaces an earlier one.
-        """
+        """Keep the function that a FUNCTION frame carries. It replaces an earlier one."""
         self._slots[slot] = KeptFunction(marshal.loads(payload))
 
     def find(self, slot: int) -> KeptFunction:
-        """
-        Return the function that *slot* has now.
-        """
+        """Return the function that *slot* has now."""
         return self._slots[slot]
 
     def get(self, slot: int) -> tuple[Callable[..., Any], Any]:
-        """
-        Open the function that *slot* has now, see :meth:`open`.
-        """
+        """Open the function that *slot* has now, see :meth:`open`."""
         return self.open(self._slots[slot])
 
     def open(self, kept: KeptFunction) -> tuple[Callable[..., Any], Any]:
-        """
-        Return what to call, with the result of the setup bound to it, and the function.
-        """
+        """Return what to call, with the result of the setup bound to it, and the function."""
         opened = kept.opened
         if opened is None:
             opened = kept.opened = self._prepare(kept)
         return opened
 
     def awaits_setup(self, kept: KeptFunction) -> bool:
-        """
-        Tell whether :meth:`open` will run the setup function.
-        """
+        """Tell whether :meth:`open` will run the setup function."""
         setup = kept.sent[4]
         return bool(setup) and setup[0] not in self._setups
 
@@ -95,9 +79,7 @@ class Functions:
 
 
 class _Prepared:
-    """
-    A function with the result of its setup function as first argument.
-    """
+    """A function with the result of its setup function as first argument."""
 
     __slots__ = ("_function", "_value")
 

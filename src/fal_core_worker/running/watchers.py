@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from fal_core_worker.stream.streams import FrameStream
 
     class Watched(Protocol):
-        """
-        What is watched: a :class:`~fal_core_worker.running.serial.SerialExecutor`.
-        """
+        """What is watched: a :class:`~fal_core_worker.running.serial.SerialExecutor`."""
 
         stream: FrameStream
         output: Output
@@ -62,9 +60,7 @@ class Watcher:
         threading.Thread(target=self._watch, name="fal-core watcher", daemon=True).start()
 
     def wake(self) -> None:
-        """
-        End the rest: a call runs.
-        """
+        """End the rest: a call runs."""
         self.resting = False
         os.write(self._wake[1], b"\0")
 
@@ -88,9 +84,7 @@ class Watcher:
             seen = executor.turn
 
     def _rest(self) -> None:
-        """
-        Wait for a call, and send what is printed in the meantime.
-        """
+        """Wait for a call, and send what is printed in the meantime."""
         while True:
             # Set each time: a call that has begun and ended since has reset it.
             self.resting = True
@@ -106,9 +100,7 @@ class Watcher:
         self.resting = False
 
     def _take_over(self, turn: int) -> None:
-        """
-        Read the stream and the output until the call of *turn* has ended.
-        """
+        """Read the stream and the output until the call of *turn* has ended."""
         executor = self._executor
         reader = executor.stream.reader
         poll = select.poll()

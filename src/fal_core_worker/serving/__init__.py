@@ -1,3 +1,1 @@
-"""
-What a function that serves requests may use, in a worker and outside.
-"""
+"""What a function that serves requests may use, in a worker and outside."""

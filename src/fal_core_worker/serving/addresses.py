@@ -30,9 +30,7 @@ def read_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """
-    Return whether *address*, as :func:`read_address` returns it, is public.
-    """
+    """Return whether *address*, as :func:`read_address` returns it, is public."""
     if not address.is_global or address.is_multicast:
         return False
     return address.version == 4 or address in _UNICAST

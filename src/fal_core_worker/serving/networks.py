@@ -37,9 +37,7 @@ _PATIENCE = 30.0
 
 @cache
 def missing() -> str:
-    """
-    Return why there can be no network namespaces, as a sentence. Empty if there can be.
-    """
+    """Return why there can be no network namespaces, as a sentence. Empty if there can be."""
     if not sys.platform.startswith("linux"):
         return "Only Linux has network namespaces, where each could have its own."
     if shutil.which("pasta") is None:
@@ -124,9 +122,7 @@ def leave(*, mounts: bool = False) -> None:
 
 
 def _keep_user(pid: int) -> None:
-    """
-    Map the user of *pid* to itself in its namespace. For root, map all users.
-    """
+    """Map the user of *pid* to itself in its namespace. For root, map all users."""
     user, group = os.getuid(), os.getgid()
     if user:
         with open(f"/proc/{pid}/setgroups", "w") as file:
@@ -180,9 +176,7 @@ def _has_local_nameserver() -> bool:
 
 
 def _name_nameserver() -> None:
-    """
-    Have this process use the nameserver that ``pasta`` forwards to that of the machine.
-    """
+    """Have this process use the nameserver that ``pasta`` forwards to that of the machine."""
     with open(_RESOLVERS) as file:
         kept = [line for line in file if line.split()[:1] != ["nameserver"]]
     with tempfile.NamedTemporaryFile("w", prefix="fal-core-resolv-") as file:
@@ -211,9 +205,7 @@ def _call(name: str, *arguments: object) -> None:
 
 
 def listening_ports(*own: int) -> list[int]:
-    """
-    Return the TCP ports that are listened on in this network, without *own*.
-    """
+    """Return the TCP ports that are listened on in this network, without *own*."""
     found = set()
     for name in ("tcp", "tcp6"):
         try:

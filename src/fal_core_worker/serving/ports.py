@@ -29,9 +29,7 @@ _KEPT = 32
 
 
 class PortHeld(Exception):
-    """
-    A port is claimed or listened at. The message says by whom.
-    """
+    """A port is claimed or listened at. The message says by whom."""
 
 
 def claim(port: int, name: str, reference: str, *, address: str = "") -> int:
@@ -59,9 +57,7 @@ def claim(port: int, name: str, reference: str, *, address: str = "") -> int:
 
 
 def holder(port: int) -> str:
-    """
-    Describe the process that listens on *port*.
-    """
+    """Describe the process that listens on *port*."""
     for pid in _processes_with(_listening(port, "/proc/net")):
         try:
             with open(f"/proc/{pid}/cmdline", errors="replace") as file:
@@ -73,9 +69,7 @@ def holder(port: int) -> str:
 
 
 def is_free(port: int, *, address: str = "") -> bool:
-    """
-    Tell whether *port* of this machine, or of one *address* of it, can be listened on.
-    """
+    """Tell whether *port* of this machine, or of one *address* of it, can be listened on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -122,9 +116,7 @@ def _reserve(port: int) -> bool:
 
 
 def _first_assigned() -> int:
-    """
-    Return the first port that the system assigns by itself, or 0 if it is not known.
-    """
+    """Return the first port that the system assigns by itself, or 0 if it is not known."""
     try:
         with open("/proc/sys/net/ipv4/ip_local_port_range", "rb") as file:
             return int(file.read().split()[0])
@@ -133,16 +125,12 @@ def _first_assigned() -> int:
 
 
 def listens(pid: int, port: int) -> bool:
-    """
-    Tell whether any process listens on *port* in the network namespace of *pid*.
-    """
+    """Tell whether any process listens on *port* in the network namespace of *pid*."""
     return bool(_listening(port, f"/proc/{pid}/net"))
 
 
 def _listening(port: int, folder: str) -> set[str]:
-    """
-    Return the inodes of the sockets that listen on *port*.
-    """
+    """Return the inodes of the sockets that listen on *port*."""
     found = set()
     for name in ("tcp", "tcp6"):
         try:
@@ -164,9 +152,7 @@ def _processes_with(inodes: set[str]) -> list[int]:
 
 
 def _open_files(pid: str) -> set[str]:
-    """
-    Return the targets of the descriptors of a process, as far as they may be read.
-    """
+    """Return the targets of the descriptors of a process, as far as they may be read."""
     found = set()
     try:
         for number in os.listdir(f"/proc/{pid}/fd"):

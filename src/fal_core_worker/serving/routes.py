@@ -1,6 +1,4 @@
-"""
-The route of an endpoint, which its handler carries to where it is served.
-"""
+"""The route of an endpoint, which its handler carries to where it is served."""
 
 from __future__ import annotations
 

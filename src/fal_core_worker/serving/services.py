@@ -29,9 +29,7 @@ SOCKET_MARK = "fal-core listens at exposed_socket"
 
 
 class StartupError(Exception):
-    """
-    A service cannot start. The message says why and what to do, without a traceback.
-    """
+    """A service cannot start. The message says why and what to do, without a traceback."""
 
 
 class Server(ABC):
@@ -102,9 +100,7 @@ def run(
 
 
 def announce(urls: Mapping[str, str]) -> None:
-    """
-    Report that the service answers at *urls*. The one named ``run`` takes requests.
-    """
+    """Report that the service answers at *urls*. The one named ``run`` takes requests."""
     runtime = current.runtime
     if runtime is None:
         for name, url in urls.items():
@@ -114,9 +110,7 @@ def announce(urls: Mapping[str, str]) -> None:
 
 
 def end_request() -> None:
-    """
-    End the line that the current code has begun: it prints no more for its request.
-    """
+    """End the line that the current code has begun: it prints no more for its request."""
     # Only a worker keeps incomplete lines by request.
     end_lines = getattr(getattr(current.runtime, "output", None), "end_lines", None)
     if end_lines is not None:
@@ -138,8 +132,6 @@ def log(level: str, facts: Mapping[str, Any]) -> None:
 
 
 def write(level: str, line: str) -> None:
-    """
-    Write *line* to the log.
-    """
+    """Write *line* to the log."""
     if not records.write(level, line):
         print(line, file=sys.stderr if level in ("WARNING", "ERROR") else sys.stdout)

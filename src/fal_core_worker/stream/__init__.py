@@ -1,3 +1,1 @@
-"""
-The stream between a worker and the process that launched it.
-"""
+"""The stream between a worker and the process that launched it."""

@@ -50,9 +50,7 @@ class OutboundArena:
         self._lock = threading.Lock()
 
     def store(self, view: memoryview) -> int | None:
-        """
-        Copy *view* into a block and return the offset, or None if there is no room.
-        """
+        """Copy *view* into a block and return the offset, or None if there is no room."""
         size = -(-len(view) // PAGE) * PAGE
         with self._lock:
             offset = self._allocate(size)
@@ -84,17 +82,13 @@ class OutboundArena:
                     self._give(offset, size)
 
     def take_resized(self) -> int:
-        """
-        Return the size in bytes, to be sent to the other end.
-        """
+        """Return the size in bytes, to be sent to the other end."""
         self.resized = False
         return self._maps.size
 
     @property
     def size(self) -> int:
-        """
-        The size of the arena in bytes.
-        """
+        """The size of the arena in bytes."""
         return self._maps.size
 
     def trim(self) -> bool:
@@ -119,9 +113,7 @@ class OutboundArena:
             return True
 
     def close(self) -> None:
-        """
-        Release the memory. Nothing can be stored any more.
-        """
+        """Release the memory. Nothing can be stored any more."""
         with self._lock:
             self.capacity = 0
             self._free.clear()
@@ -155,9 +147,7 @@ class OutboundArena:
         return self._allocate(size)
 
     def _give(self, offset: int, size: int) -> None:
-        """
-        Add a free block, joined with its free neighbours in the same mapping.
-        """
+        """Add a free block, joined with its free neighbours in the same mapping."""
         blocks = sorted([*self._free, (offset, size)])
         joined = [blocks[0]]
         for start, room in blocks[1:]:
@@ -170,9 +160,7 @@ class OutboundArena:
 
 
 class _Block(Loan):
-    """
-    A block that the other end has sent, while it is in use.
-    """
+    """A block that the other end has sent, while it is in use."""
 
     __slots__ = ("length", "offset")
 
@@ -200,9 +188,7 @@ class InboundArena:
 
     @property
     def size(self) -> int:
-        """
-        The size of the arena in bytes, as far as this end has been told.
-        """
+        """The size of the arena in bytes, as far as this end has been told."""
         return self._maps.size
 
     def resize(self, size: int) -> None:
@@ -259,16 +245,12 @@ class InboundArena:
         return memoryview(memory).cast("B")
 
     def _free(self, block: _Block) -> None:
-        """
-        Note that the last view of *block* was freed. It is called at any moment.
-        """
+        """Note that the last view of *block* was freed. It is called at any moment."""
         forks.end(block)
         self.freed.append(block)
 
     def close(self) -> None:
-        """
-        Release the memory. Views that are still held keep their part of it.
-        """
+        """Release the memory. Views that are still held keep their part of it."""
         self._maps.close()
         if self.descriptor >= 0:
             os.close(self.descriptor)

@@ -36,9 +36,7 @@ class Loan:
     until: int
 
     def is_among(self, numbers: Collection[int]) -> bool:
-        """
-        Tell whether one of the forks of those *numbers* may have inherited it.
-        """
+        """Tell whether one of the forks of those *numbers* may have inherited it."""
         return any(self.after < number <= self.until for number in numbers)
 
 
@@ -64,16 +62,12 @@ class Fork:
             pass  # There is no room for a mark.
 
     def unmark(self) -> None:
-        """
-        Leave the mark to the forked process alone.
-        """
+        """Leave the mark to the forked process alone."""
         if self._page is not None:
             self._page.close()
 
     def lives(self) -> bool:
-        """
-        Tell whether a process lives that carries the mark.
-        """
+        """Tell whether a process lives that carries the mark."""
         if self._page is None:
             return True
         try:
@@ -83,18 +77,14 @@ class Fork:
         return False
 
     def close(self) -> None:
-        """
-        Close the file. A mark that is mapped stays.
-        """
+        """Close the file. A mark that is mapped stays."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
 
 class Forks:
-    """
-    The forks of this process, and what is in use while they happen.
-    """
+    """The forks of this process, and what is in use while they happen."""
 
     def __init__(self) -> None:
         # Set by other threads at any moment, and by finalizers, which take no lock.
@@ -114,9 +104,7 @@ class Forks:
     # -- what is in use ----------------------------------------------------------
 
     def begin(self, loan: Loan) -> None:
-        """
-        Begin *loan*: forks from now on inherit it.
-        """
+        """Begin *loan*: forks from now on inherit it."""
         # Read in this order: a fork that begins between is taken for a later one.
         latest = self._latest
         if self._under_way:
@@ -127,16 +115,12 @@ class Forks:
         self._lent += 1
 
     def end(self, loan: Loan) -> None:
-        """
-        End *loan*: forks from now on do not inherit it.
-        """
+        """End *loan*: forks from now on do not inherit it."""
         loan.until = self._latest
         self._loans.discard(loan)
 
     def living(self) -> list[int]:
-        """
-        Return the numbers of the forks whose processes live.
-        """
+        """Return the numbers of the forks whose processes live."""
         if not self._living:
             return []
         with self._lock:
@@ -154,9 +138,7 @@ class Forks:
     # -- what happens when this process forks ------------------------------------
 
     def before(self) -> None:
-        """
-        Mark a fork that is about to happen.
-        """
+        """Mark a fork that is about to happen."""
         self.living()
         lent = -1 if self._loans else self._lent
         fork = Fork(self._latest + 1, marked=lent != 0)
@@ -164,9 +146,7 @@ class Forks:
         self._follow(fork)
 
     def after_in_parent(self) -> None:
-        """
-        Leave the mark to the forked process, if it may have inherited anything.
-        """
+        """Leave the mark to the forked process, if it may have inherited anything."""
         fork, lent = self._under_way.pop(threading.get_ident(), (None, 0))
         if fork is None:
             # A signal has interrupted what came before: the process counts as living.
@@ -180,9 +160,7 @@ class Forks:
             fork.close()
 
     def after_in_child(self) -> None:
-        """
-        Keep the mark of this process, and forget what concerns its parent.
-        """
+        """Keep the mark of this process, and forget what concerns its parent."""
         fork, _ = self._under_way.pop(threading.get_ident(), (None, 0))
         if fork is not None:
             self._carried.append(fork)

@@ -97,9 +97,7 @@ _LARGE = frozenset(
 
 
 class UnreadableFrame(ValueError):
-    """
-    The other end of a stream has sent what is no frame. The argument says what is wrong.
-    """
+    """The other end of a stream has sent what is no frame. The argument says what is wrong."""
 
 
 def check_size(kind: int, length: int, largest: int) -> None:
@@ -120,9 +118,7 @@ def check_size(kind: int, length: int, largest: int) -> None:
 
 
 def pack_frame(kind: int, channel: int = 0, a: int = 0, b: int = 0, data: bytes = b"") -> bytes:
-    """
-    Return the bytes of a frame without buffers.
-    """
+    """Return the bytes of a frame without buffers."""
     return HEADER.pack(kind, VERSION, 0, channel, a, b, len(data)) + data
 
 

@@ -1,6 +1,4 @@
-"""
-Mappings: the memory of an arena, as one end of a stream has mapped it.
-"""
+"""Mappings: the memory of an arena, as one end of a stream has mapped it."""
 
 from __future__ import annotations
 
@@ -87,9 +85,7 @@ class Mappings:
         self.size = size
 
     def _map_privately(self, size: int) -> Mapping | None:
-        """
-        Return a private mapping, or None where it would count as memory that is not there.
-        """
+        """Return a private mapping, or None where it would count as memory that is not there."""
         import ctypes
 
         flags = mmap.MAP_PRIVATE | _NORESERVE
@@ -107,17 +103,13 @@ class Mappings:
         return None if any(self._find_copies(mapping, 0, PAGE)) else mapping
 
     def find(self, offset: int) -> tuple[Mapping, int]:
-        """
-        Return the mapping that holds the block at *offset*, and the position in it.
-        """
+        """Return the mapping that holds the block at *offset*, and the position in it."""
         index = bisect_right(self._starts, offset) - 1
         mapping = self._mappings[index]
         return mapping, offset - mapping.start
 
     def join(self) -> None:
-        """
-        Replace all mappings by a single one.
-        """
+        """Replace all mappings by a single one."""
         size = self.size
         self.clear()
         self.grow(size)
@@ -160,29 +152,21 @@ class Mappings:
         return _find_ranges(copies) if 1 in copies else ()
 
     def begins(self, offset: int) -> bool:
-        """
-        Tell whether a mapping begins at *offset*. No block spans two mappings.
-        """
+        """Tell whether a mapping begins at *offset*. No block spans two mappings."""
         return offset in self._starts
 
     def empty(self, offset: int, size: int) -> None:
-        """
-        Give the memory of a block back to the system.
-        """
+        """Give the memory of a block back to the system."""
         mapping, start = self.find(offset)
         mapping.memory.madvise(mmap.MADV_REMOVE, start, size)
 
     def clear(self) -> None:
-        """
-        Drop all mappings.
-        """
+        """Drop all mappings."""
         self.size = 0
         self._mappings, self._starts = [], []
 
     def close(self) -> None:
-        """
-        Drop all mappings, and close what is open for them.
-        """
+        """Drop all mappings, and close what is open for them."""
         self.clear()
         if self._pages >= 0:
             os.close(self._pages)
@@ -190,9 +174,7 @@ class Mappings:
 
 
 def populate(mapped: mmap.mmap, start: int, size: int) -> None:
-    """
-    Have the system map all pages of a block at once, where it can.
-    """
+    """Have the system map all pages of a block at once, where it can."""
     try:
         mapped.madvise(_POPULATE_WRITE, start, size)
     except (AttributeError, OSError):
@@ -200,9 +182,7 @@ def populate(mapped: mmap.mmap, start: int, size: int) -> None:
 
 
 def _find_ranges(copies: bytes) -> Iterator[tuple[int, int]]:
-    """
-    Yield the ranges of ones in *copies*, as the first of them and their number.
-    """
+    """Yield the ranges of ones in *copies*, as the first of them and their number."""
     first = copies.find(1)
     while first >= 0:
         end = copies.find(_GAP, first)

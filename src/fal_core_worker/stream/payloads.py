@@ -30,24 +30,18 @@ _ENOUGH = LARGEST_LOG // 4
 
 
 def pack_hello(pid: int, python: tuple[int, int, int], executable: str, at: float) -> bytes:
-    """
-    Return the description of a worker that started *at* a time of the machine's clock.
-    """
+    """Return the description of a worker that started *at* a time of the machine's clock."""
     return HELLO.pack(pid, *python, at) + _encode(executable)
 
 
 def pack_texts(texts: Mapping[str, str]) -> bytes:
-    """
-    Return a mapping of texts.
-    """
+    """Return a mapping of texts."""
     parts = [_encode(text) for pair in texts.items() for text in pair]
     return b"".join(LENGTH.pack(len(part)) + part for part in parts)
 
 
 def pack_lines(block: Iterable[Line]) -> Iterator[bytes]:
-    """
-    Yield lines of output as payloads of LOG frames.
-    """
+    """Yield lines of output as payloads of LOG frames."""
     payload = bytearray()
     for level, time, channel, index, lines in block:
         request = _encode(index) if isinstance(index, str) else b""

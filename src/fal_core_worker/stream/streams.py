@@ -1,6 +1,4 @@
-"""
-The stream: frames over two file descriptors.
-"""
+"""The stream: frames over two file descriptors."""
 
 from __future__ import annotations
 
@@ -80,9 +78,7 @@ class FrameStream:
 
     @property
     def is_sending(self) -> bool:
-        """
-        Whether a frame is being written.
-        """
+        """Whether a frame is being written."""
         return self._lock.locked()
 
     def send(
@@ -126,16 +122,12 @@ class FrameStream:
 
     @property
     def shared_size(self) -> int:
-        """
-        Bytes of shared memory that this end has mapped.
-        """
+        """Bytes of shared memory that this end has mapped."""
         arenas = (self.inbound, self.outbound)
         return sum(arena.size for arena in arenas if arena is not None)
 
     def trim(self) -> None:
-        """
-        Give shared memory back that no buffer uses. Called while this end is idle.
-        """
+        """Give shared memory back that no buffer uses. Called while this end is idle."""
         if self.inbound is not None:
             self._send_releases()
         if self.outbound is not None and self.outbound.trim():
@@ -143,9 +135,7 @@ class FrameStream:
                 self._write([pack_frame(ARENA, a=self.outbound.take_resized() >> 20)])
 
     def write(self, data: bytes) -> None:
-        """
-        Send bytes that come before the first frame.
-        """
+        """Send bytes that come before the first frame."""
         with self._lock:
             self._write([data])
 
@@ -247,9 +237,7 @@ class FrameStream:
             stream.detach()
 
     def end(self) -> None:
-        """
-        Close the stream once no thread sends any more. Called by the thread that reads.
-        """
+        """Close the stream once no thread sends any more. Called by the thread that reads."""
         self.shut()
         # A thread that is stuck in a pipe which nobody reads is not waited for.
         sending = self._lock.acquire(timeout=_PATIENCE)
@@ -324,25 +312,19 @@ class FrameStream:
 
 
 def write_all(descriptor: int, parts: Iterable[Any]) -> None:
-    """
-    Write *parts*, however many writes it takes.
-    """
+    """Write *parts*, however many writes it takes."""
     views = views_of(parts)
     while views:
         drop(views, os.writev(descriptor, views[:64]))
 
 
 def views_of(parts: Iterable[Any]) -> list[memoryview]:
-    """
-    Return the bytes of *parts*, to be written.
-    """
+    """Return the bytes of *parts*, to be written."""
     return [memoryview(part).cast("B") for part in parts if len(part)]
 
 
 def drop(views: list[memoryview], count: int) -> None:
-    """
-    Take the first *count* bytes, which have been written, from *views*.
-    """
+    """Take the first *count* bytes, which have been written, from *views*."""
     while views and count >= len(views[0]):
         count -= len(views[0])
         del views[0]

@@ -1,6 +1,4 @@
-"""
-The log of a service on a terminal and elsewhere.
-"""
+"""The log of a service on a terminal and elsewhere."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """
-    Show lines on a terminal without colours, and return what is written there.
-    """
+    """Show lines on a terminal without colours, and return what is written there."""
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
 
@@ -45,18 +41,14 @@ def line(level: Level = "INFO", **facts: object) -> Log:
 
 
 def test_a_request_is_a_sentence_on_a_terminal(shown: Callable[..., str]) -> None:
-    """
-    A line of JSON has the time, the request, its status, and how long it took.
-    """
+    """A line of JSON has the time, the request, its status, and how long it took."""
     asked = line(method="GET", path="/ask", status=200, milliseconds=1.25, request_id="abc")
     assert re.fullmatch(r"\d\d:\d\d:\d\d GET /ask 200 1\.2 ms abc\n", shown(asked))
     assert shown(line(path="/", status=None)).split()[1:] == ["/", "0", "0.0", "ms"]
 
 
 def test_other_facts_are_listed_and_tracebacks_shown(shown: Callable[..., str]) -> None:
-    """
-    A line that is no request has its facts; a traceback is shown in its own lines.
-    """
+    """A line that is no request has its facts; a traceback is shown in its own lines."""
     assert shown(line(time="now", event="started", port=80))[8:] == " event=started  port=80\n"
     failed = line(event="failed", traceback="Traceback:\n  here\n")
     assert shown(failed)[8:] == " Traceback:\n  here\n"
@@ -66,16 +58,12 @@ def test_other_facts_are_listed_and_tracebacks_shown(shown: Callable[..., str]) 
 def test_lines_that_are_no_facts_are_printed_as_they_are(
     shown: Callable[..., str], text: str
 ) -> None:
-    """
-    Whatever is no JSON object is shown as the service has printed it.
-    """
+    """Whatever is no JSON object is shown as the service has printed it."""
     assert shown(Log(text, "STDERR")) == f"{text}\n"
 
 
 def test_off_terminals_lines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """
-    Programs read the lines as they are.
-    """
+    """Programs read the lines as they are."""
     show_line(line("ERROR", path="/", status=500))
     assert json.loads(capsys.readouterr().err) == {"path": "/", "status": 500}
 

@@ -1,6 +1,4 @@
-"""
-Services on the command line, with no plugin that serves.
-"""
+"""Services on the command line, with no plugin that serves."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ def plain(): ...
 
 
 class Program:
-    """
-    A ``fal-core run`` that goes on, with its output.
-    """
+    """A ``fal-core run`` that goes on, with its output."""
 
     def __init__(self, command_line: Any, port: int, *arguments: str) -> None:
         self.port = port
@@ -77,17 +73,13 @@ class Program:
             )
 
     def wait_for(self, text: str) -> None:
-        """
-        Wait until *text* is printed.
-        """
+        """Wait until *text* is printed."""
         assert wait_until(lambda: text in self.printed.read_text(), PATIENCE), (
             self.printed.read_text()
         )
 
     def ask(self) -> str:
-        """
-        Return the answer of the service; empty if there is none.
-        """
+        """Return the answer of the service; empty if there is none."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/path") as answer:
                 text: str = answer.read().decode()
@@ -96,26 +88,20 @@ class Program:
             return ""
 
     def end(self) -> int:
-        """
-        Interrupt it, and return its exit code.
-        """
+        """Interrupt it, and return its exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(PATIENCE)
 
 
 @pytest.fixture
 def port() -> int:
-    """
-    A port that is free.
-    """
+    """A port that is free."""
     return free_port()
 
 
 @pytest.fixture
 def start(command_line: Any, port: int) -> Iterator[Callable[..., Program]]:
-    """
-    Run a file of services on a port of their own.
-    """
+    """Run a file of services on a port of their own."""
     command_line.write("app.py", SOURCE.format(port=port))
     programs: list[Program] = []
 
@@ -131,9 +117,7 @@ def start(command_line: Any, port: int) -> Iterator[Callable[..., Program]]:
 
 
 def test_a_service_is_served_until_it_is_interrupted(start: Any) -> None:
-    """
-    Its URL and its lines are printed; an interrupt ends it well, and frees its port.
-    """
+    """Its URL and its lines are printed; an interrupt ends it well, and frees its port."""
     program = start("app.py::serve")
     program.wait_for(f"run  http://127.0.0.1:{program.port}")
     assert program.ask() == "one"
@@ -145,9 +129,7 @@ def test_a_service_is_served_until_it_is_interrupted(start: Any) -> None:
 
 
 def test_a_service_gets_its_arguments(start: Any) -> None:
-    """
-    A function that serves by itself takes what the command line gives.
-    """
+    """A function that serves by itself takes what the command line gives."""
     program = start("app.py::named", "one", "two")
     program.wait_for(f"run  http://127.0.0.1:{program.port}")
     program.wait_for("named one two")
@@ -155,9 +137,7 @@ def test_a_service_gets_its_arguments(start: Any) -> None:
 
 
 def test_a_saved_file_starts_a_service_again(start: Any, command_line: Any, port: int) -> None:
-    """
-    With ``--reload`` the next version has the same port, and a broken one is waited for.
-    """
+    """With ``--reload`` the next version has the same port, and a broken one is waited for."""
     program = start("app.py::serve", "--reload", "--port", str(port))
     program.wait_for("run  http://")
     source = SOURCE.format(port=port)
@@ -172,9 +152,7 @@ def test_a_saved_file_starts_a_service_again(start: Any, command_line: Any, port
 
 
 def test_a_service_that_fails_shows_why(start: Any) -> None:
-    """
-    What a service raises is shown with its traceback, and the exit code is 1.
-    """
+    """What a service raises is shown with its traceback, and the exit code is 1."""
     program = start("app.py::fail")
     assert program.process.wait(PATIENCE) == 1
     printed = program.printed.read_text()
@@ -196,9 +174,7 @@ thread.join()
 
 
 def test_a_service_is_run_on_any_thread(start: Any, command_line: Any) -> None:
-    """
-    A program that runs the command line on another thread handles signals itself.
-    """
+    """A program that runs the command line on another thread handles signals itself."""
     command_line.write("threaded.py", THREADED)
     ran = subprocess.run(
         [sys.executable, "threaded.py"],
@@ -224,9 +200,7 @@ def test_a_service_is_run_on_any_thread(start: Any, command_line: Any) -> None:
 def test_what_does_not_hold_with_reload_is_refused(
     start: Any, words: tuple[str, ...], other: str
 ) -> None:
-    """
-    Nothing that was asked for beside ``--reload`` is dropped in silence.
-    """
+    """Nothing that was asked for beside ``--reload`` is dropped in silence."""
     program = start("app.py::named", "--reload", *words)
     assert program.process.wait(PATIENCE) == 2
     assert f"{other} cannot be given with '--reload'." in program.printed.read_text()
@@ -234,9 +208,7 @@ def test_what_does_not_hold_with_reload_is_refused(
 
 @pytest.mark.parametrize("options", [("--port", "1234"), ("--reload",)], ids=["port", "reload"])
 def test_options_of_services_are_for_services(start: Any, options: tuple[str, ...]) -> None:
-    """
-    ``--port`` and ``--reload`` are refused for functions that are not served.
-    """
+    """``--port`` and ``--reload`` are refused for functions that are not served."""
     program = start("app.py::plain", *options)
     assert program.process.wait(PATIENCE) == 2
     assert options[0] in program.printed.read_text()

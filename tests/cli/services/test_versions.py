@@ -1,6 +1,4 @@
-"""
-Versions of a program that is started again: each is a process of its own.
-"""
+"""Versions of a program that is started again: each is a process of its own."""
 
 from __future__ import annotations
 
@@ -69,9 +67,7 @@ except click.exceptions.Exit as end:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """
-    Start the program with its steps, in a process group as that of a terminal.
-    """
+    """Start the program with its steps, in a process group as that of a terminal."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*steps: str) -> subprocess.Popen[str]:
@@ -92,9 +88,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 def told(process: subprocess.Popen[str]) -> list[list[str]]:
-    """
-    Return the lines of a program that ends, as words.
-    """
+    """Return the lines of a program that ends, as words."""
     out, _ = process.communicate(timeout=PATIENCE)
     return [line.split() for line in out.splitlines()]
 
@@ -105,9 +99,7 @@ def next_words(process: Any) -> list[str]:
 
 
 def test_each_version_is_a_process_and_the_last_has_the_exit_code(start: Any) -> None:
-    """
-    The next version starts when one asks for it; the program ends as the last one does.
-    """
+    """The next version starts when one asks for it; the program ends as the last one does."""
     program = start("next", "next", "5")
     lines = told(program)
     assert [line[1] for line in lines] == ["0", "1", "2"]
@@ -119,17 +111,13 @@ def test_each_version_is_a_process_and_the_last_has_the_exit_code(start: Any) ->
 def test_modules_of_one_version_are_there_for_the_next(
     start: Any, step: str, kept: str
 ) -> None:
-    """
-    What a version has imported of ours need not be imported again, unless it is watched.
-    """
+    """What a version has imported of ours need not be imported again, unless it is watched."""
     lines = told(start(step, "0"))
     assert [line[3] for line in lines] == ["False", kept]
 
 
 def test_a_version_that_is_killed_ends_the_program(start: Any) -> None:
-    """
-    The exit code is that of a shell for a process that a signal has ended.
-    """
+    """The exit code is that of a shell for a process that a signal has ended."""
     program = start("kill", "0")
     assert len(told(program)) == 1
     assert program.returncode == 128 + signal.SIGKILL
@@ -149,9 +137,7 @@ def test_an_interrupt_of_the_group_counts_once(start: Any) -> None:
 
 
 def test_a_version_ends_with_its_program(start: Any) -> None:
-    """
-    However the program ends, no version is left.
-    """
+    """However the program ends, no version is left."""
     program = start("wait")
     version = int(next_words(program)[2])
     program.kill()

@@ -1,6 +1,4 @@
-"""
-Watching the files of a service.
-"""
+"""Watching the files of a service."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ def save(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    The working directory.
-    """
+    """The working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -47,9 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ids=["another size", "another time", "removed"],
 )
 def test_a_change_is_seen_and_named(folder: Path, change: Callable[[Path], Any]) -> None:
-    """
-    A file that was saved or removed has changed, and is named as seen from here.
-    """
+    """A file that was saved or removed has changed, and is named as seen from here."""
     one, two = (save(folder / "inside" / name, "x\n") for name in ("one.py", "two.py"))
     watched = Watched([str(one), str(two)])
     assert not watched.has_changed()
@@ -59,9 +53,7 @@ def test_a_change_is_seen_and_named(folder: Path, change: Callable[[Path], Any])
 
 
 def test_a_file_that_comes_has_changed(folder: Path) -> None:
-    """
-    A file that was not there may be watched until it is.
-    """
+    """A file that was not there may be watched until it is."""
     watched = Watched([str(folder / "new.py")])
     assert not watched.has_changed()
     save(folder / "new.py", "x\n")
@@ -69,9 +61,7 @@ def test_a_file_that_comes_has_changed(folder: Path) -> None:
 
 
 def test_waiting_ends_with_a_change(folder: Path) -> None:
-    """
-    Whoever waits goes on once a file was saved.
-    """
+    """Whoever waits goes on once a file was saved."""
     path = save(folder / "one.py", "x\n")
     watched = Watched([str(path)])
     waiting = threading.Thread(target=watched.wait, args=(0.01,), daemon=True)
@@ -95,9 +85,7 @@ def project(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_function_is_watched_with_the_modules_that_it_needs(project: Path) -> None:
-    """
-    Its own module counts, those that it imports, and those that it names; no others.
-    """
+    """Its own module counts, those that it imports, and those that it names; no others."""
     task = importlib.import_module("watched_task").task
     isolated = function(
         "current", host=InProcessHost(), local_python_modules=["watched_named"]
@@ -113,9 +101,7 @@ def test_a_function_is_watched_with_the_modules_that_it_needs(project: Path) -> 
 def test_a_target_that_cannot_be_loaded_is_watched_with_its_folder(
     folder: Path, target: str
 ) -> None:
-    """
-    Python files beside it may be what is wrong; those of packages and caches are not.
-    """
+    """Python files beside it may be what is wrong; those of packages and caches are not."""
     place = Path(target.partition("::")[0])
     base = folder / place.parent
     save(base / "helper.py", "")
@@ -128,8 +114,6 @@ def test_a_target_that_cannot_be_loaded_is_watched_with_its_folder(
 
 
 def test_a_module_is_watched_with_the_working_directory(folder: Path) -> None:
-    """
-    A target that is named as a module has the Python files here.
-    """
+    """A target that is named as a module has the Python files here."""
     save(folder / "app.py", "")
     assert {Path(path).name for path in Watched.beside("app::main").paths} == {"app.py"}

@@ -1,6 +1,4 @@
-"""
-What a word of the command line may become.
-"""
+"""What a word of the command line may become."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ class Plain: ...
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    The directory in which words are completed.
-    """
+    """The directory in which words are completed."""
     (tmp_path / "tasks.py").write_text(TASKS)
     (tmp_path / "torn.py").write_text("def (")
     (tmp_path / "other").mkdir()
@@ -49,9 +45,7 @@ def complete(incomplete: str) -> list[tuple[str, str]]:
 
 
 def test_functions_of_a_file_are_found_without_running_it() -> None:
-    """
-    Decorated functions and applications are found; a file that cannot be read has none.
-    """
+    """Decorated functions and applications are found; a file that cannot be read has none."""
     assert find_names("tasks.py") == ["describe", "deliver", "Reader"]
     assert find_names("torn.py") == []
     assert find_names("none.py") == []
@@ -70,24 +64,18 @@ def test_functions_of_a_file_are_found_without_running_it() -> None:
 def test_target_is_completed_by_the_names_of_its_file(
     incomplete: str, names: list[str]
 ) -> None:
-    """
-    The file may be written whole, or as far as no other begins alike.
-    """
+    """The file may be written whole, or as far as no other begins alike."""
     assert complete(incomplete) == [("plain", f"tasks.py::{name}") for name in names]
 
 
 @pytest.mark.parametrize("incomplete", ["", "t", "other"])
 def test_file_is_completed_by_the_shell(incomplete: str) -> None:
-    """
-    Where several files may be meant, the shell completes them.
-    """
+    """Where several files may be meant, the shell completes them."""
     assert complete(incomplete) == [("file", incomplete)]
 
 
 def test_installed_hosts_are_candidates() -> None:
-    """
-    A host is completed by the names of those that are installed.
-    """
+    """A host is completed by the names of those that are installed."""
     from fal_core.plugins.installed import load_plugins
 
     found = complete_host(click.Context(run), run.params[2], "")

@@ -1,6 +1,4 @@
-"""
-``fal-core completion``: scripts for shells, and what they complete.
-"""
+"""``fal-core completion``: scripts for shells, and what they complete."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ _fal_core_completion
 
 @pytest.fixture
 def project(command_line: Any) -> Any:
-    """
-    A folder with functions, and the program in ``PATH``.
-    """
+    """A folder with functions, and the program in ``PATH``."""
     command_line.write(
         "tasks.py",
         """
@@ -82,9 +78,7 @@ def project(command_line: Any) -> Any:
 
 @pytest.fixture
 def complete(project: Any, command_line: Any) -> Any:
-    """
-    What bash completes a line with.
-    """
+    """What bash completes a line with."""
     command_line.write("completes", COMPLETES)
     return lambda line: project("bash", "completes", line)
 
@@ -106,16 +100,12 @@ def complete(project: Any, command_line: Any) -> Any:
 def test_bash_completes_commands_options_and_targets(
     complete: Any, line: str, candidates: list[str]
 ) -> None:
-    """
-    The script completes a line by what the program says.
-    """
+    """The script completes a line by what the program says."""
     assert complete(line) == candidates
 
 
 def test_bash_completes_files_itself(complete: Any, command_line: Any) -> None:
-    """
-    Where several files may be meant, the script asks for the completion of bash.
-    """
+    """Where several files may be meant, the script asks for the completion of bash."""
     assert complete("fal-core run ") == [""]
     assert (command_line.folder / "options").read_text() == "-o default\n"
 
@@ -131,9 +121,7 @@ def test_bash_completes_files_itself(complete: Any, command_line: Any) -> None:
 def test_zsh_completes_commands_targets_and_files(
     project: Any, command_line: Any, line: str, candidates: list[str]
 ) -> None:
-    """
-    The script gives zsh what the program says, with what commands do.
-    """
+    """The script gives zsh what the program says, with what commands do."""
     command_line.write("completes", COMPLETES_IN_ZSH)
     assert project("zsh", "-f", "completes", line) == candidates
 
@@ -156,17 +144,13 @@ def test_zsh_completes_commands_targets_and_files(
 def test_fish_completes_commands_options_and_targets(
     project: Any, line: str, candidates: list[str]
 ) -> None:
-    """
-    The script gives fish what the program says, with the whole of what it does.
-    """
+    """The script gives fish what the program says, with the whole of what it does."""
     told = f"source ./script; complete -C '{line}'"
     assert project("fish", "--no-config", "-c", told) == candidates
 
 
 def test_unknown_shell_is_refused(command_line: Any) -> None:
-    """
-    The error names the shells that are known.
-    """
+    """The error names the shells that are known."""
     done = command_line("completion", "csh")
     assert done.returncode == 2
     assert "'bash', 'zsh', 'fish'" in done.stderr

@@ -1,6 +1,4 @@
-"""
-``fal-core env``, over the stores of plugins that fal-core has never heard of.
-"""
+"""``fal-core env``, over the stores of plugins that fal-core has never heard of."""
 
 from __future__ import annotations
 
@@ -101,9 +99,7 @@ def fal_register_stores():
 
 @pytest.fixture
 def env(command_line: Any) -> Run:
-    """
-    Return a function that runs ``fal-core env …`` where two things and two images are kept.
-    """
+    """Return a function that runs ``fal-core env …`` where two things and two images are kept."""
     command_line.variables["FAL_CORE_PLUGINS"] = "things,fails"
     command_line.install("things", THINGS)
     folder = command_line.folder / "cache"
@@ -117,16 +113,12 @@ def env(command_line: Any) -> Run:
 
 
 def listed(env: Run, *arguments: str) -> list[str]:
-    """
-    Return the keys that ``list`` prints.
-    """
+    """Return the keys that ``list`` prints."""
     return [each["key"] for each in json.loads(env("list", "--json", *arguments).stdout)]
 
 
 def test_list_has_the_stores_of_all_plugins(env: Run) -> None:
-    """
-    What any plugin keeps is listed, the most recently used first; a store counts once.
-    """
+    """What any plugin keeps is listed, the most recently used first; a store counts once."""
     done = env("list")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -142,9 +134,7 @@ def test_list_has_the_stores_of_all_plugins(env: Run) -> None:
 
 
 def test_list_without_anything(command_line: Any) -> None:
-    """
-    Nothing is a sentence, and an empty list in JSON.
-    """
+    """Nothing is a sentence, and an empty list in JSON."""
     command_line.variables["FAL_CORE_PLUGINS"] = ""
     assert command_line("env", "list").stdout == "No environment has been built yet.\n"
     assert json.loads(command_line("env", "list", "--json").stdout) == []
@@ -153,9 +143,7 @@ def test_list_without_anything(command_line: Any) -> None:
 
 
 def test_sizes_of_each_kind(env: Run) -> None:
-    """
-    Each store has a line with how much it keeps.
-    """
+    """Each store has a line with how much it keeps."""
     lines = [line.split() for line in env("du").stdout.splitlines()]
     assert lines[1][:3] == ["thing", "environments", "2"]
     assert lines[2][:5] == ["boat", "images", "2", "3", "MB"]
@@ -164,9 +152,7 @@ def test_sizes_of_each_kind(env: Run) -> None:
 
 
 def test_prune_removes_the_longest_unused_of_any_kind(env: Run) -> None:
-    """
-    A limit takes the least recently used first, whoever keeps it; a dry run takes nothing.
-    """
+    """A limit takes the least recently used first, whoever keeps it; a dry run takes nothing."""
     dry = env("prune", "--max-size", "1MB", "--dry-run")
     assert "Would remove boat large:2 (3 MB): large:2\n" in dry.stdout
     assert len(listed(env)) == 4
@@ -196,18 +182,14 @@ def test_prune_removes_the_longest_unused_of_any_kind(env: Run) -> None:
 def test_wrong_arguments_are_usage_errors(
     env: Run, arguments: tuple[str, ...], says: str
 ) -> None:
-    """
-    A wrong argument is an error with exit code 2.
-    """
+    """A wrong argument is an error with exit code 2."""
     done = env(*arguments)
     assert done.returncode == 2
     assert says in done.stderr
 
 
 def test_store_that_fails_hides_no_other(env: Run, command_line: Any) -> None:
-    """
-    What cannot be asked is said in one sentence each, and the rest is listed and pruned.
-    """
+    """What cannot be asked is said in one sentence each, and the rest is listed and pruned."""
     command_line.install("fails", FAILS)
     for arguments in (("list",), ("list", "--json"), ("du",), ("prune", "--max-size", "1MB")):
         done = env(*arguments)

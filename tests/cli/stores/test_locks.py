@@ -1,6 +1,4 @@
-"""
-``fal-core env lock``, for kinds of environments that have no lock.
-"""
+"""``fal-core env lock``, for kinds of environments that have no lock."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_core.cli.program import cli
 def test_function_of_another_kind_has_no_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The error names the kind.
-    """
+    """The error names the kind."""
     monkeypatch.chdir(tmp_path)
     Path("plain_of_locks.py").write_text(
         "from fal_core import function\nfrom fal_core.testing import ProcessHost\n\n\n"
@@ -33,9 +29,7 @@ def test_function_of_another_kind_has_no_lock(
 def test_function_that_is_not_there_is_a_usage_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The exit code is that of the other commands that take a function.
-    """
+    """The exit code is that of the other commands that take a function."""
     monkeypatch.chdir(tmp_path)
     answer = CliRunner().invoke(cli, ["env", "lock", "missing.py::words"])
     assert answer.exit_code == 2

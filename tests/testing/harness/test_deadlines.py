@@ -1,6 +1,4 @@
-"""
-A law that takes too long says what it waited for.
-"""
+"""A law that takes too long says what it waited for."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_core.testing.harness.deadlines import deadline
 
 
 def test_deadline_says_what_was_waited_for() -> None:
-    """
-    The error of a deadline names the law, the line at which it waited, and what had come.
-    """
+    """The error of a deadline names the law, the line at which it waited, and what had come."""
     with (
         pytest.raises(AssertionError) as caught,
         deadline(0.1, "Law 'x'", lambda: "Nothing came."),
@@ -36,9 +32,7 @@ def test_deadline_says_what_was_waited_for() -> None:
 
 @requires("serve", "concurrency 3")
 def needs_three() -> None:
-    """
-    A law of three calls.
-    """
+    """A law of three calls."""
 
 
 def test_law_says_how_many_calls_it_needs() -> None:

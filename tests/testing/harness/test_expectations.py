@@ -1,6 +1,4 @@
-"""
-Expectations say what was expected, what came, and where to look.
-"""
+"""Expectations say what was expected, what came, and where to look."""
 
 from __future__ import annotations
 
@@ -26,16 +24,12 @@ from fal_core.testing.harness.recorders import Recorder
 
 
 def said(raised: Any) -> str:
-    """
-    Return what the error of a block said.
-    """
+    """Return what the error of a block said."""
     return str(raised.value)
 
 
 def test_values_are_shown_with_what_they_are() -> None:
-    """
-    Two values that differ are shown, with what they are and what to look at.
-    """
+    """Two values that differ are shown, with what they are and what to look at."""
     expect([1, 2], [1, 2], "Equal values", "There is nothing to look at.")
     with pytest.raises(AssertionError) as raised:
         expect([1, 3], [1, 2], "The items", "Keep their order.")
@@ -50,18 +44,14 @@ def test_values_are_shown_with_what_they_are() -> None:
     ],
 )
 def test_long_values_are_shown_where_they_differ(found: list[int], told: str) -> None:
-    """
-    Of long lists the first item that differs is shown.
-    """
+    """Of long lists the first item that differs is shown."""
     with pytest.raises(AssertionError) as raised:
         expect(found, [*range(100)], "The items", "Keep them.")
     assert said(raised) == f"The items: {told}. Keep them."
 
 
 def test_an_error_is_expected() -> None:
-    """
-    A block has to raise an error of the class, and with the words, that is expected.
-    """
+    """A block has to raise an error of the class, and with the words, that is expected."""
     with expect_error(LookupError, "Pass it on.", match="gone") as caught:
         raise KeyError("gone")
     assert caught.value.args == ("gone",)
@@ -77,9 +67,7 @@ def test_an_error_is_expected() -> None:
 
 
 def test_no_error_is_expected() -> None:
-    """
-    An error where none is expected is told with where to look; what a law says stays.
-    """
+    """An error where none is expected is told with where to look; what a law says stays."""
     with pytest.raises(AssertionError) as raised, expect_no_error("Hold no lock."):
         raise ValueError("odd")
     assert said(raised) == "Expected no error, and ValueError (odd) was raised. Hold no lock."
@@ -104,9 +92,7 @@ def test_a_future_without_a_result_is_told() -> None:
 
 
 def test_end_of_a_call_that_was_not_cancelled_says_how_it_ended() -> None:
-    """
-    The error names the call and its events where it ended in another way.
-    """
+    """The error names the call and its events where it ended in another way."""
 
     @function("current", host=InProcessHost())
     def give() -> int:

@@ -1,6 +1,4 @@
-"""
-Identities of processes: a number that was given again names another process.
-"""
+"""Identities of processes: a number that was given again names another process."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ isolated = partial(function, "current", host=InProcessHost())
 
 
 def test_processes_live_until_they_end() -> None:
-    """
-    A process that runs lives, one that has ended does not, and neither is hidden.
-    """
+    """A process that runs lives, one that has ended does not, and neither is hidden."""
     program = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
     named = make_identify()(program.pid)
     assert number_of(named) == program.pid
@@ -39,18 +35,14 @@ def test_processes_live_until_they_end() -> None:
 
 
 def test_number_that_was_given_again_names_another_process() -> None:
-    """
-    A process of the same number that started at another time is not the one that was named.
-    """
+    """A process of the same number that started at another time is not the one that was named."""
     pid, started, namespace = make_identify()().split()
     assert int(pid) == os.getpid()
     assert make_living()([f"{pid} {int(started) - 1} {namespace}"]) == ([], [])
 
 
 def test_process_of_another_namespace_is_hidden() -> None:
-    """
-    Whether a process of another namespace lives cannot be told, and the law is skipped.
-    """
+    """Whether a process of another namespace lives cannot be told, and the law is skipped."""
     pid, started, _ = make_identify()().split()
     elsewhere = f"{pid} {started} pid:[1]"
     assert make_living()([elsewhere]) == ([], [elsewhere])

@@ -1,6 +1,4 @@
-"""
-Marks of the laws tell whether a function runs on, and go with the process that tests.
-"""
+"""Marks of the laws tell whether a function runs on, and go with the process that tests."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ print(marks.read())
 
 
 def test_marks_that_are_left_late_go_too(tmp_path: Path) -> None:
-    """
-    Marks that a function leaves after its law has ended do not outlive the tests.
-    """
+    """Marks that a function leaves after its law has ended do not outlive the tests."""
     done = subprocess.run(
         [sys.executable, "-c", ADDS_TOO_LATE],
         env={"TMPDIR": str(tmp_path), "FAL_CORE_CACHE": str(tmp_path / "cache")},
@@ -46,9 +42,7 @@ def test_marks_that_are_left_late_go_too(tmp_path: Path) -> None:
 
 
 def test_marks_rest_once_nobody_adds_any() -> None:
-    """
-    Marks rest where no line comes meanwhile, and do not where one does.
-    """
+    """Marks rest where no line comes meanwhile, and do not where one does."""
     marks = Marks(partial(function, "current", host=InProcessHost()))
     ended = threading.Event()
 

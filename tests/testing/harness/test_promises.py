@@ -1,6 +1,4 @@
-"""
-The table of promises says in words of the laws what a host keeps.
-"""
+"""The table of promises says in words of the laws what a host keeps."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ def test_an_error_of_the_host_is_to_be_looked_at_itself() -> None:
 
 
 def test_only_what_is_not_kept_needs_a_reason() -> None:
-    """
-    A promise that is not kept has a second row, which says why.
-    """
+    """A promise that is not kept has a second row, which says why."""
     kept = Promise(group="call", law="test_one", text="One.", kept="kept")
     broken = Promise(group="logs", law="test_two", text="Two.", kept="broken", why="Came 3.")
     missing = Promise(
@@ -69,9 +65,7 @@ def test_only_what_is_not_kept_needs_a_reason() -> None:
 
 
 def test_laws_that_were_not_checked_are_named() -> None:
-    """
-    One sentence names them, and of many the first.
-    """
+    """One sentence names them, and of many the first."""
     assert warning_of([]) == ""
     assert warning_of(["test_one"]).startswith("1 law was not checked, so nobody knows ")
     told = warning_of([f"test_{number}" for number in range(9)])

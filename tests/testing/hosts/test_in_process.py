@@ -1,6 +1,4 @@
-"""
-The conformance suite on the reference host.
-"""
+"""The conformance suite on the reference host."""
 
 from __future__ import annotations
 

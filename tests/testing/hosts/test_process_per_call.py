@@ -1,6 +1,4 @@
-"""
-The host for the tests of environments.
-"""
+"""The host for the tests of environments."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ HOST = ProcessHost()
 
 
 def test_each_call_has_a_process() -> None:
-    """
-    A call runs in a process of its own, and its exception or items arrive.
-    """
+    """A call runs in a process of its own, and its exception or items arrive."""
 
     @function("current", host=HOST)
     def look() -> int:
@@ -40,9 +36,7 @@ def test_each_call_has_a_process() -> None:
 
 
 def test_a_process_that_ends_is_lost() -> None:
-    """
-    A function that ends its process raises ``WorkerLost`` with the exit code.
-    """
+    """A function that ends its process raises ``WorkerLost`` with the exit code."""
 
     @function("current", host=HOST)
     def leave() -> None:

@@ -1,6 +1,4 @@
-"""
-The watched host: it counts calls, and is no obstacle between the core and the host in it.
-"""
+"""The watched host: it counts calls, and is no obstacle between the core and the host in it."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_core.testing import InProcessHost, WatchedHost
 
 @attrs.define(eq=False, slots=False)
 class NotesDrivers(InProcessHost):
-    """
-    Notes of each call whether its sink can drive it.
-    """
+    """Notes of each call whether its sink can drive it."""
 
     drivers: list[bool] = attrs.field(factory=list, init=False)
 
@@ -30,9 +26,7 @@ class NotesDrivers(InProcessHost):
 
 
 def drivers_of(host: Host[..., Any], inner: NotesDrivers) -> list[bool]:
-    """
-    Return which calls on *host* have a sink that can drive them: one waited for, one submitted.
-    """
+    """Return which calls on *host* have a sink that can drive them: one waited for, one submitted."""
 
     @function("current", host=host)
     def give() -> int:
@@ -45,9 +39,7 @@ def drivers_of(host: Host[..., Any], inner: NotesDrivers) -> list[bool]:
 
 
 def test_a_watched_call_is_driven_by_who_waits_for_it() -> None:
-    """
-    The host sees a driver for the calls that have one, watched or not.
-    """
+    """The host sees a driver for the calls that have one, watched or not."""
     inner = NotesDrivers()
     watched = WatchedHost(inner)
     assert drivers_of(watched, inner) == drivers_of(inner, inner) == [True, False]

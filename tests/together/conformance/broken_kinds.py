@@ -1,6 +1,4 @@
-"""
-Kinds of environment: a whole one, and those that break the laws of kinds.
-"""
+"""Kinds of environment: a whole one, and those that break the laws of kinds."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ STORE = DirectoryStore(folder="wholes", kind="whole")
 
 @attrs.frozen(kw_only=True)
 class Whole(Environment):
-    """
-    This Python, once a file with the *name* is written. Nothing that it *wants* can be had.
-    """
+    """This Python, once a file with the *name* is written. Nothing that it *wants* can be had."""
 
     kind: ClassVar[str] = "whole"
 
@@ -36,9 +32,7 @@ class Whole(Environment):
 
     @property
     def entry(self) -> str:
-        """
-        The name of what it builds in the store.
-        """
+        """The name of what it builds in the store."""
         return digest(f"{self.kind}\0{self.name}\0{self.wants}".encode())
 
     @property
@@ -56,9 +50,7 @@ class Whole(Environment):
         return LocalInterpreter(sys.executable)
 
     def fill(self, directory: str, log: LogSink) -> None:
-        """
-        Write what is in it.
-        """
+        """Write what is in it."""
         log(Log(f"Writing {self.name}", "INFO", "BUILDER", time.time()))
         if self.wants:
             raise EnvironmentBuildError(self.kind, f"There is no {self.wants!r}.")
@@ -82,9 +74,7 @@ class BuildsUnlocked(Whole):
         return Path(STORE.path(self.key), "name").exists()
 
     def fill_unlocked(self, directory: Path, log: LogSink, cancelled: Event) -> None:
-        """
-        Write what is in it, after a moment in which others begin as well.
-        """
+        """Write what is in it, after a moment in which others begin as well."""
         directory.mkdir(parents=True, exist_ok=True)
         log(Log(f"Writing {self.name}", "INFO", "BUILDER", time.time()))
         # Long enough for the other processes to come.
@@ -212,9 +202,7 @@ class RaisesItsOwn(Whole):
 
 
 class Started(Whole):
-    """
-    A kind whose interpreter is of the class *starts*.
-    """
+    """A kind whose interpreter is of the class *starts*."""
 
     starts: ClassVar[type[LocalInterpreter]]
 

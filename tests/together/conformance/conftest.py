@@ -1,6 +1,4 @@
-"""
-The modules beside the tests can be imported by them.
-"""
+"""The modules beside the tests can be imported by them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Declarations of broken hosts.
-"""
+"""Declarations of broken hosts."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ def alone(
 
 
 def in_process(cls: Make, breaks: str, *, of: str) -> Mutant:
-    """
-    Declare a broken host that runs the functions *of* in the process of the test.
-    """
+    """Declare a broken host that runs the functions *of* in the process of the test."""
     return alone(cls, breaks, of=of, whole=InProcessHost)
 
 
@@ -75,9 +71,7 @@ def around(
     of: str = "",
     inner: Make = LocalHost,
 ) -> Mutant:
-    """
-    Declare a broken host around another, made with *args*.
-    """
+    """Declare a broken host around another, made with *args*."""
     words = [cls.__name__, *(getattr(arg, "__name__", str(arg)) for arg in args)]
     if inner is not LocalHost:
         words.append(inner.__name__)

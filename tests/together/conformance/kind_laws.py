@@ -1,6 +1,4 @@
-"""
-Every law of kinds of environment, on the kind that the runner hands in.
-"""
+"""Every law of kinds of environment, on the kind that the runner hands in."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_core.testing.kinds import *  # noqa: F403  # every law
 
 @pytest.fixture
 def kind(request: pytest.FixtureRequest) -> Iterator[type[Any]]:
-    """
-    The class of the kind, which functions may name meanwhile.
-    """
+    """The class of the kind, which functions may name meanwhile."""
     runner: Any = request.config.pluginmanager.get_plugin("law runner")
     with registered(runner.subject):
         [cls] = runner.subject.fal_register_environments()

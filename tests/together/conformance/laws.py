@@ -1,6 +1,4 @@
-"""
-Every law, on the host that the runner hands in.
-"""
+"""Every law, on the host that the runner hands in."""
 
 from __future__ import annotations
 

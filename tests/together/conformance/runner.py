@@ -1,6 +1,4 @@
-"""
-Running laws on a host, and learning which of them it breaks.
-"""
+"""Running laws on a host, and learning which of them it breaks."""
 
 from __future__ import annotations
 
@@ -78,9 +76,7 @@ def run_laws(
 
 
 def collect_laws(path: Path = LAWS) -> list[str]:
-    """
-    Return the names of all laws that the file *path* imports.
-    """
+    """Return the names of all laws that the file *path* imports."""
     runner = LawRunner(None)
     pytest.main([*_OPTIONS, "--collect-only", str(path)], plugins=[_named(runner)])
     return runner.collected

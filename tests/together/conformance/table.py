@@ -1,6 +1,4 @@
-"""
-Which broken host breaks which laws.
-"""
+"""Which broken host breaks which laws."""
 
 from __future__ import annotations
 

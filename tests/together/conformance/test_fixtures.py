@@ -1,6 +1,4 @@
-"""
-The fixtures of the conformance suite say why a law is skipped, and what one waited for.
-"""
+"""The fixtures of the conformance suite say why a law is skipped, and what one waited for."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ from fal_host_local import LocalHost
 
 @attrs.frozen(kw_only=True)
 class Bare(Environment):
-    """
-    This Python, to which nothing can be added.
-    """
+    """This Python, to which nothing can be added."""
 
     kind: ClassVar[str] = "bare"
     key: ClassVar[str] = "bare"  # there is one of them
@@ -43,9 +39,7 @@ class Bare(Environment):
 
 
 class BarePlugin:
-    """
-    A plugin with that kind of environment.
-    """
+    """A plugin with that kind of environment."""
 
     fal_core_api = 1
 
@@ -55,9 +49,7 @@ class BarePlugin:
 
 
 class BareHost(LocalHost):
-    """
-    A host that runs nothing else.
-    """
+    """A host that runs nothing else."""
 
     capabilities = attrs.evolve(LocalHost.capabilities, kinds=frozenset({"bare"}))
 
@@ -77,9 +69,7 @@ def test_nothing_is_served_in_a_kind_that_takes_no_requirements() -> None:
 
 
 class Mute(LocalHost):
-    """
-    A host that begins calls, and never ends one.
-    """
+    """A host that begins calls, and never ends one."""
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         sink(State("starting"))
@@ -121,9 +111,7 @@ TOLD = {
 
 @pytest.mark.parametrize("law", TOLD)
 def test_a_law_that_waits_in_vain_says_for_what(law: str, tmp_path: Path) -> None:
-    """
-    It names what it waited for, what had come, and how many calls it needs at once.
-    """
+    """It names what it waited for, what had come, and how many calls it needs at once."""
     path = tmp_path / f"{law}_on_mute.py"
     path.write_text(LAWS)
     host, recorder = Mute(), PromiseRecorder(GROUPS)
@@ -138,9 +126,7 @@ def test_a_law_that_waits_in_vain_says_for_what(law: str, tmp_path: Path) -> Non
 
 
 class Unknown(LocalHost):
-    """
-    A host that no plugin provides.
-    """
+    """A host that no plugin provides."""
 
     name: ClassVar[str] = "unknown"
 
@@ -148,9 +134,7 @@ class Unknown(LocalHost):
 def test_a_law_that_another_process_does_not_find_its_host_for_names_the_fixtures(
     tmp_path: Path,
 ) -> None:
-    """
-    Where the program of a law does not find the host, the advice is how to tell it.
-    """
+    """Where the program of a law does not find the host, the advice is how to tell it."""
     law = "test_submitted_calls_end_before_their_program"
     path = tmp_path / "laws_of_unknown.py"
     path.write_text(LAWS.replace("2.0", "30.0"))

@@ -1,6 +1,4 @@
-"""
-The conformance suite on a host whose workers have a pid namespace each.
-"""
+"""The conformance suite on a host whose workers have a pid namespace each."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ COMPARING = {
 
 @attrs.define(eq=False, slots=False)
 class Namespaces(WorkerHost[..., Any]):
-    """
-    Starts each worker in a pid namespace of its own.
-    """
+    """Starts each worker in a pid namespace of its own."""
 
     name: ClassVar[str] = "namespaces"
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(
@@ -74,9 +70,7 @@ def test_laws_of_processes_are_not_broken_by_namespaces() -> None:
 
 
 def test_hidden_process_is_not_taken_for_one_that_has_ended() -> None:
-    """
-    Where a worker never ends, and no other call sees it, the law is skipped: not kept.
-    """
+    """Where a worker never ends, and no other call sees it, the law is skipped: not kept."""
     host = Selects(LeaksWorkers(Namespaces()), Namespaces(), frozenset({"tell"}))
     try:
         found = run_laws(host, ["test_an_idle_worker_ends"])

@@ -1,6 +1,4 @@
-"""
-The laws of kinds of environment are tested themselves: broken kinds break them.
-"""
+"""The laws of kinds of environment are tested themselves: broken kinds break them."""
 
 from __future__ import annotations
 
@@ -52,16 +50,12 @@ BROKEN = (
 
 
 def test_every_law_is_broken_by_a_kind() -> None:
-    """
-    For each law there is a kind that breaks it.
-    """
+    """For each law there is a kind that breaks it."""
     assert {broken.breaks[0] for broken in BROKEN} == set(collect_laws(LAWS))
 
 
 def test_a_whole_kind_keeps_all_laws() -> None:
-    """
-    A kind that builds in a store, and says why it cannot, passes them all.
-    """
+    """A kind that builds in a store, and says why it cannot, passes them all."""
     found = run_laws(RegisteredKind(kinds.Whole), path=LAWS)
     assert found == dict.fromkeys(collect_laws(LAWS), "passed")
 

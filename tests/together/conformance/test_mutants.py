@@ -1,6 +1,4 @@
-"""
-The conformance suite is tested itself: broken hosts break the laws they should.
-"""
+"""The conformance suite is tested itself: broken hosts break the laws they should."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ TRIED = MUTANTS if EVERY else random.Random(2).sample(list(MUTANTS), len(MUTANTS
 
 
 def test_every_law_is_broken_by_a_host() -> None:
-    """
-    For each law there is a host that breaks it and no other.
-    """
+    """For each law there is a host that breaks it and no other."""
     laws = collect_laws()
     alone = {mutant.breaks[0] for mutant in MUTANTS if len(mutant.breaks) == 1}
     assert alone == set(laws)
@@ -39,26 +35,20 @@ def test_every_law_is_broken_by_a_host() -> None:
 
 
 def test_names_of_broken_hosts_differ() -> None:
-    """
-    A broken host is listed once.
-    """
+    """A broken host is listed once."""
     names = [mutant.name for mutant in MUTANTS]
     assert sorted(names) == sorted(set(names))
 
 
 class CannotList(Broken):
-    """
-    Fails to list detached work.
-    """
+    """Fails to list detached work."""
 
     def executions(self) -> Iterable[ExecutionStatus]:
         raise LookupError("nothing can be listed")
 
 
 def test_a_law_of_detached_work_that_fails_leaves_none_running() -> None:
-    """
-    Work that a law has detached ends with the law, even if the law fails.
-    """
+    """Work that a law has detached ends with the law, even if the law fails."""
     law, inner = "test_detached_work_is_listed_until_it_ends", LocalHost()
     before = {status.reference for status in inner.executions()}
     assert run_laws(CannotList(inner), [law]) == {law: "failed"}
@@ -102,17 +92,13 @@ def breaks_them(mutant: Mutant) -> bool:
 
 
 def meets(law: str, mutant: Mutant) -> bool:
-    """
-    Return whether *law* may call a function that *mutant* is broken for.
-    """
+    """Return whether *law* may call a function that *mutant* is broken for."""
     return not mutant.of or law not in called() or not mutant.of.isdisjoint(called()[law])
 
 
 @functools.cache
 def called() -> dict[str, set[str]]:
-    """
-    Return the names of the functions that each law calls, for all that do.
-    """
+    """Return the names of the functions that each law calls, for all that do."""
     host = Notes(LocalHost())
     try:
         run_laws(host)
@@ -122,9 +108,7 @@ def called() -> dict[str, set[str]]:
 
 
 def outcomes(mutant: Mutant, laws: Iterable[str]) -> dict[str, str]:
-    """
-    Return how *laws* end on a host that is broken in that way, and made for them.
-    """
+    """Return how *laws* end on a host that is broken in that way, and made for them."""
     host = mutant.make()
     try:
         return run_laws(host, laws)

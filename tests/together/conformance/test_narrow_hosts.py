@@ -1,6 +1,4 @@
-"""
-The conformance suite on a host that runs one call at a time.
-"""
+"""The conformance suite on a host that runs one call at a time."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ whole_hosts.keep_groups(globals(), CROWDED)
 
 @attrs.define(eq=False, slots=False)
 class Narrow(Broken):
-    """
-    A whole host with one place: other calls wait, but for one that waits for home.
-    """
+    """A whole host with one place: other calls wait, but for one that waits for home."""
 
     lock: Any = attrs.field(factory=threading.Lock, init=False)
     waiting: deque[Turn] = attrs.field(factory=deque, init=False)
@@ -53,9 +49,7 @@ class Narrow(Broken):
         return turn
 
     def go_on(self, change: int) -> None:
-        """
-        Count the calls that run, and begin one that waits where there is a place.
-        """
+        """Count the calls that run, and begin one that waits where there is a place."""
         with self.lock:
             self.running += change
             if self.running > 0 or not self.waiting:
@@ -72,9 +66,7 @@ class Narrow(Broken):
 
 
 class Turn(Passing):
-    """
-    A call that begins when it has the place.
-    """
+    """A call that begins when it has the place."""
 
     host: Narrow
     grace: float | None = None

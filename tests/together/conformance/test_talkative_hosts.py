@@ -1,6 +1,4 @@
-"""
-The conformance suite on hosts that have much to say themselves.
-"""
+"""The conformance suite on hosts that have much to say themselves."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ whole_hosts.keep_groups(globals(), LISTENING)
 
 
 class Talkative(Broken):
-    """
-    A whole host that tells of everything it does, in lines of its own.
-    """
+    """A whole host that tells of everything it does, in lines of its own."""
 
     def launch(self, call: Call, sink: Sink) -> Execution:
         sink(Log(f"Call {call.id} was launched.", "INFO", "BRIDGE"))

@@ -1,6 +1,4 @@
-"""
-Files that run the laws on hosts around a whole one: what they have in common.
-"""
+"""Files that run the laws on hosts around a whole one: what they have in common."""
 
 from __future__ import annotations
 
@@ -33,18 +31,14 @@ def keep_groups(names: dict[str, Any], groups: set[str]) -> None:
 
 @pytest.fixture(scope="session")
 def host_program(host: Host[..., Any]) -> str:
-    """
-    Lines of Python that make the host in another program.
-    """
+    """Lines of Python that make the host in another program."""
     made: str = getattr(host, "program", _LOCAL)
     return made
 
 
 @pytest.fixture
 def lose_place() -> Callable[[int, str], None]:
-    """
-    End the keeper of a call, and all that it has started.
-    """
+    """End the keeper of a call, and all that it has started."""
 
     def lose(pid: int, hostname: str) -> None:
         keepers = trees.children(os.getpid())

@@ -1,6 +1,4 @@
-"""
-Containers on the host ``local``: Podman with a store of its own, and images of this machine.
-"""
+"""Containers on the host ``local``: Podman with a store of its own, and images of this machine."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ Decorate = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
-    """
-    Podman with a store of its own, which ends with the tests.
-    """
+    """Podman with a store of its own, which ends with the tests."""
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
@@ -53,9 +49,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
 def engine(
     store: LocalEngine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalEngine]:
-    """
-    The engine, for what the test calls and starts; nothing of it is left at the end.
-    """
+    """The engine, for what the test calls and starts; nothing of it is left at the end."""
     # A proxy that signs anew is none of these tests' matter.
     variables = {**store.variables, "FAL_CORE_CACHE": str(tmp_path_factory.mktemp("cache"))}
     before = dict(os.environ)
@@ -70,17 +64,13 @@ def engine(
 
 @pytest.fixture(scope="module")
 def image(engine: LocalEngine) -> str:
-    """
-    The name of an image that has a Python.
-    """
+    """The name of an image that has a Python."""
     return engine.import_python()
 
 
 @pytest.fixture(scope="module")
 def local(engine: LocalEngine) -> Iterator[LocalHost]:
-    """
-    The host, whose workers are warm for all tests of a file.
-    """
+    """The host, whose workers are warm for all tests of a file."""
     host = LocalHost()
     yield host
     host.close()
@@ -88,9 +78,7 @@ def local(engine: LocalEngine) -> Iterator[LocalHost]:
 
 @pytest.fixture(scope="module")
 def contained(local: LocalHost, image: str) -> Decorate:
-    """
-    The decorator for functions in containers of the image with a Python.
-    """
+    """The decorator for functions in containers of the image with a Python."""
 
     def decorate(**options: Any) -> Any:
         return function("container", **{"host": local, "image": image, **options})
@@ -100,9 +88,7 @@ def contained(local: LocalHost, image: str) -> Decorate:
 
 @pytest.fixture
 def cancel_hanging_call(contained: Decorate, engine: LocalEngine) -> Callable[[Any], None]:
-    """
-    What runs a call on a host that nothing but its end ends, and cancels it.
-    """
+    """What runs a call on a host that nothing but its end ends, and cancels it."""
 
     def cancel(host: Any) -> None:
         @contained(host=host)
@@ -125,9 +111,7 @@ def cancel_hanging_call(contained: Decorate, engine: LocalEngine) -> Callable[[A
 
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerDaemon]:
-    """
-    A Docker daemon with an image that has a Python.
-    """
+    """A Docker daemon with an image that has a Python."""
     daemon = DockerDaemon()
     if not daemon.start():
         daemon.remove()
@@ -141,9 +125,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerDaemon]:
 def docker(
     daemon: DockerDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LocalHost]:
-    """
-    A host whose containers are those of the daemon.
-    """
+    """A host whose containers are those of the daemon."""
     for name, value in daemon.variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))

@@ -34,16 +34,12 @@ needs_conda = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A cache that has nothing yet.
-    """
+    """A cache that has nothing yet."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
 
 
 def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """
-    Run ``fal-core`` as the example says.
-    """
+    """Run ``fal-core`` as the example says."""
     return subprocess.run(
         [sys.executable, "-m", "fal_core.cli", *arguments],
         cwd=ROOT,
@@ -55,18 +51,14 @@ def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def answer(*arguments: str) -> str:
-    """
-    Return what the function of the example answers.
-    """
+    """Return what the function of the example answers."""
     done = run_program("run", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_the_example_runs_in_a_virtual_environment() -> None:
-    """
-    The first command builds a virtual environment with the requirement.
-    """
+    """The first command builds a virtual environment with the requirement."""
     assert re.fullmatch(
         r"'200\.0 MB held by Python 3\.\d+ in /\S+/virtualenvs/\w+'\n",
         answer(f"{EXAMPLE}::hold", "200"),
@@ -75,9 +67,7 @@ def test_the_example_runs_in_a_virtual_environment() -> None:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
-    """
-    The URL of the directory of the test.
-    """
+    """The URL of the directory of the test."""
     handler = partial(_QuietHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -87,18 +77,14 @@ def served(tmp_path: Path) -> Iterator[str]:
 
 class _QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *arguments: object) -> None:
-        """
-        Print nothing.
-        """
+        """Print nothing."""
 
 
 @needs_conda
 def test_the_example_runs_in_a_conda_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: str
 ) -> None:
-    """
-    The second one solves for conda's package, and installs it.
-    """
+    """The second one solves for conda's package, and installs it."""
     _make_channel(tmp_path)
     settings = tmp_path / "config" / "rattler" / "config.toml"
     settings.parent.mkdir(parents=True)
@@ -114,9 +100,7 @@ def test_the_example_runs_in_a_conda_environment(
 
 
 def _make_channel(folder: Path) -> None:
-    """
-    Make a channel with Python and the package.
-    """
+    """Make a channel with Python and the package."""
     from fal_env_conda.testing import CondaPackage, make_channel, package_python
     from fal_uv.running.uv import uv_command
 
@@ -144,16 +128,12 @@ def _make_channel(folder: Path) -> None:
 
 @pytest.fixture
 def named_image(engine: Any) -> None:
-    """
-    An image of this machine's Python, by the name that the example writes.
-    """
+    """An image of this machine's Python, by the name that the example writes."""
     engine.run("tag", engine.import_python(), "docker.io/library/python:3.12-slim")
 
 
 def test_the_example_runs_in_a_container(named_image: None) -> None:
-    """
-    The third one installs the requirement on top of the image.
-    """
+    """The third one installs the requirement on top of the image."""
     assert re.fullmatch(
         r"'200\.0 MB held by Python 3\.\d+ in /usr'\n",
         answer(f"{EXAMPLE}::in_container", "200"),
@@ -161,9 +141,7 @@ def test_the_example_runs_in_a_container(named_image: None) -> None:
 
 
 def test_the_example_meets_the_limits_of_its_machine_type() -> None:
-    """
-    The last one is ended by the memory of the machine type, and says which one has more.
-    """
+    """The last one is ended by the memory of the machine type, and says which one has more."""
     done = run_program("run", f"{EXAMPLE}::hold", "1200", "--enforce")
     assert done.returncode == 1
     assert "Limits of machine type 'S': memory 1 GB" in done.stderr
@@ -192,9 +170,7 @@ def test_explain_shows_what_each_will_do(named_image: None) -> None:
 def test_explain_says_that_there_is_no_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A function in a container does not run where nothing can make one.
-    """
+    """A function in a container does not run where nothing can make one."""
     monkeypatch.delenv("FAL_CORE_CONTAINER_ENGINE", raising=False)
     monkeypatch.setenv("PATH", os.fspath(tmp_path))
     done = run_program("explain", f"{EXAMPLE}::in_container")

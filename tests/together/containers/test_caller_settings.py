@@ -1,6 +1,4 @@
-"""
-What containers take over from the caller: the certificates it trusts, and its proxies.
-"""
+"""What containers take over from the caller: the certificates it trusts, and its proxies."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ pytestmark = pytest.mark.faults
 
 
 class Answer(BaseHTTPRequestHandler):
-    """
-    Answers with what it was asked for, as a proxy is asked for whole URLs.
-    """
+    """Answers with what it was asked for, as a proxy is asked for whole URLs."""
 
     def do_GET(self) -> None:
         body = f"asked for {self.path}".encode()
@@ -38,9 +34,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
-    """
-    An HTTP server on the loopback.
-    """
+    """An HTTP server on the loopback."""
     made = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     thread = threading.Thread(target=made.serve_forever, daemon=True)
     thread.start()
@@ -52,9 +46,7 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
 @pytest.fixture
 def proxy(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    """
-    The address of a proxy on the loopback, as the caller's variables name it.
-    """
+    """The address of a proxy on the loopback, as the caller's variables name it."""
     for name in PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     address = f"http://127.0.0.1:{server.server_port}"
@@ -65,9 +57,7 @@ def proxy(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def write_certificate(folder: Path) -> Path:
-    """
-    Write the certificate and the key of the loopback to a file, and return its path.
-    """
+    """Write the certificate and the key of the loopback to a file, and return its path."""
     x509 = pytest.importorskip("cryptography.x509")
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -128,9 +118,7 @@ def test_a_function_trusts_what_its_caller_trusts(
 
 
 def test_a_function_has_the_proxies_of_its_caller(contained: Any, proxy: str):
-    """
-    In the network of this machine they are reached.
-    """
+    """In the network of this machine they are reached."""
 
     @contained(network="host", shm_size="72m")
     def ask() -> tuple[str, str | None]:
@@ -146,9 +134,7 @@ def test_a_function_has_the_proxies_of_its_caller(contained: Any, proxy: str):
 def test_a_proxy_that_a_container_does_not_reach_is_told(
     contained: Any, proxy: str, capfd: pytest.CaptureFixture[str]
 ):
-    """
-    The loopback of a container is its own: a proxy there is told, and what to do.
-    """
+    """The loopback of a container is its own: a proxy there is told, and what to do."""
 
     @contained(shm_size="73m")
     def look() -> str | None:
@@ -163,9 +149,7 @@ def test_a_proxy_that_a_container_does_not_reach_is_told(
 
 
 def test_a_build_goes_the_way_of_its_caller(contained: Any, proxy: str, image: str):
-    """
-    Steps reach a proxy on the loopback of this machine, and the image knows none of it.
-    """
+    """Steps reach a proxy on the loopback of this machine, and the image knows none of it."""
     program = (
         "from urllib.request import urlopen; "
         "open('/answer', 'wb').write(urlopen('http://outside.example/y').read())"

@@ -1,6 +1,4 @@
-"""
-Workers in containers of engines that pass no descriptors: over a socket, or the streams.
-"""
+"""Workers in containers of engines that pass no descriptors: over a socket, or the streams."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ PATIENCE = 60
 
 @pytest.fixture(params=["socket", "streams"])
 def channel(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    """
-    How the worker is spoken to, as a user can choose.
-    """
+    """How the worker is spoken to, as a user can choose."""
     monkeypatch.setenv("FAL_CORE_CONTAINER_CHANNEL", request.param)
     return str(request.param)
 
@@ -38,9 +34,7 @@ def host(channel: str) -> Iterator[LocalHost]:
 def test_a_worker_is_spoken_to_by_what_there_is(
     host: LocalHost, channel: str, contained: Any, capfd: pytest.CaptureFixture[str]
 ):
-    """
-    Values, lines and errors come back; a socket brings shared memory too.
-    """
+    """Values, lines and errors come back; a socket brings shared memory too."""
 
     @contained(host=host)
     def reverse(data: bytearray) -> tuple[bytearray, bool]:
@@ -63,17 +57,13 @@ def test_a_worker_is_spoken_to_by_what_there_is(
 def test_a_cancelled_call_leaves_no_container(
     host: LocalHost, cancel_hanging_call: Any, engine: Any
 ):
-    """
-    A call that will not end is ended with its container.
-    """
+    """A call that will not end is ended with its container."""
     cancel_hanging_call(host)
     assert wait_until(lambda: not engine.containers(), PATIENCE)
 
 
 def test_a_host_that_knows_nothing_of_containers_runs_them(contained: Any, engine: Any):
-    """
-    A worker that a third party starts is spoken to over the streams of the engine's command.
-    """
+    """A worker that a third party starts is spoken to over the streams of the engine's command."""
     host = ProcessHost()
 
     @contained(host=host)

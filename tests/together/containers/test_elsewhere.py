@@ -1,6 +1,4 @@
-"""
-Engines that are spoken to through a socket, as those on other machines.
-"""
+"""Engines that are spoken to through a socket, as those on other machines."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ PATIENCE = 60
 
 
 class Service:
-    """
-    Podman as a service, which its client takes for one on another machine.
-    """
+    """Podman as a service, which its client takes for one on another machine."""
 
     def __init__(self) -> None:
         # The path of a socket is short.
@@ -86,9 +82,7 @@ def host(service: Service) -> Iterator[LocalHost]:
 
 
 def containers(engine: LocalEngine) -> list[str]:
-    """
-    Return the containers as the engine itself knows them.
-    """
+    """Return the containers as the engine itself knows them."""
     return engine.run("--remote=false", "ps", "--all", "--quiet").split()
 
 
@@ -126,9 +120,7 @@ def test_a_function_runs_on_an_engine_elsewhere(
 def test_a_path_for_an_engine_elsewhere_is_an_error(
     host: LocalHost, contained: Any, tmp_path: Path
 ):
-    """
-    The function would miss what is there, and the error says which path.
-    """
+    """The function would miss what is there, and the error says which path."""
 
     @contained(host=host, volumes=[f"{tmp_path}:/models"])
     def never() -> None: ...
@@ -144,9 +136,7 @@ def test_a_function_runs_with_docker(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ):
-    """
-    Docker passes no descriptors: a socket brings them, or its streams do for all.
-    """
+    """Docker passes no descriptors: a socket brings them, or its streams do for all."""
     monkeypatch.setenv("FAL_CORE_CONTAINER_CHANNEL", channel)
     image = "localhost/tests/python:1"
 
@@ -165,9 +155,7 @@ def test_a_function_runs_with_docker(
 def test_a_cancelled_call_leaves_no_container_elsewhere(
     host: LocalHost, cancel_hanging_call: Any, engine: LocalEngine
 ):
-    """
-    The container is ended by the engine, since no signal reaches it.
-    """
+    """The container is ended by the engine, since no signal reaches it."""
     cancel_hanging_call(host)
     assert wait_until(lambda: not containers(engine), PATIENCE)
 

@@ -31,9 +31,7 @@ PATIENCE = 60
 
 
 def monitors(engine: LocalEngine) -> list[str]:
-    """
-    Return the monitors of containers of *engine* that run.
-    """
+    """Return the monitors of containers of *engine* that run."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -46,9 +44,7 @@ def monitors(engine: LocalEngine) -> list[str]:
 
 
 def is_clean(engine: LocalEngine) -> bool:
-    """
-    Tell whether there is no container, and nothing that watches one.
-    """
+    """Tell whether there is no container, and nothing that watches one."""
     return not engine.containers() and not monitors(engine)
 
 
@@ -66,9 +62,7 @@ def test_a_cancelled_call_leaves_no_container(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """
-    A call that ignores its cancel is ended with its container, and the next call works.
-    """
+    """A call that ignores its cancel is ended with its container, and the next call works."""
 
     @contained(host=host)
     def resist(seconds: float) -> None:
@@ -103,9 +97,7 @@ def test_a_cancelled_call_leaves_no_container(
 
 
 def test_a_closed_host_leaves_no_container(host: LocalHost, contained: Any, engine: Any):
-    """
-    Warm workers end with their host, and their containers are gone.
-    """
+    """Warm workers end with their host, and their containers are gone."""
 
     @contained(host=host)
     def work() -> int:
@@ -135,9 +127,7 @@ work(600)
 
 @pytest.fixture
 def caller_file(tmp_path: Path) -> Path:
-    """
-    A program whose call runs until it is killed.
-    """
+    """A program whose call runs until it is killed."""
     file = tmp_path / "caller.py"
     file.write_text(CALLER)
     return file
@@ -146,9 +136,7 @@ def caller_file(tmp_path: Path) -> Path:
 def test_a_container_ends_with_a_caller_that_was_killed(
     engine: Any, image: str, caller_file: Path
 ):
-    """
-    ``SIGKILL`` on the caller ends its containers, though nothing of it runs any more.
-    """
+    """``SIGKILL`` on the caller ends its containers, though nothing of it runs any more."""
     caller = subprocess.Popen(
         [sys.executable, "-u", str(caller_file), image],
         stdout=subprocess.PIPE,
@@ -168,9 +156,7 @@ def test_a_container_ends_with_a_caller_that_was_killed(
 def test_a_container_that_starts_when_its_caller_is_killed_ends(
     engine: Any, image: str, caller_file: Path
 ):
-    """
-    None is left of a caller that was killed at any moment of the start.
-    """
+    """None is left of a caller that was killed at any moment of the start."""
     callers = []
     for number in KILLS:
         caller = subprocess.Popen(
@@ -189,9 +175,7 @@ def test_a_container_that_starts_when_its_caller_is_killed_ends(
 
 
 def has_run(caller: int) -> bool:
-    """
-    Tell whether the engine makes or runs a container for the process *caller*.
-    """
+    """Tell whether the engine makes or runs a container for the process *caller*."""
     wanted = f"fal-core-{caller}-"
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -204,9 +188,7 @@ def has_run(caller: int) -> bool:
 
 
 def leave_processes(how: str) -> list[int]:
-    """
-    Leave a child process, and one that belongs to no one, which is of a session of its own.
-    """
+    """Leave a child process, and one that belongs to no one, which is of a session of its own."""
     import time
 
     reader, writer = os.pipe()
@@ -250,9 +232,7 @@ def find_pid() -> int:
 
 
 def sleepers(engine: LocalEngine) -> list[str]:
-    """
-    Return the processes whose root is a container of *engine*.
-    """
+    """Return the processes whose root is a container of *engine*."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

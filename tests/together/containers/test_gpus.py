@@ -1,6 +1,4 @@
-"""
-GPUs in containers: those that the host has given, by their UUIDs, through CDI.
-"""
+"""GPUs in containers: those that the host has given, by their UUIDs, through CDI."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ FIRST, SECOND = "GPU-aaaaaaaa-0000", "GPU-bbbbbbbb-1111"
 
 @pytest.fixture
 def two_gpus(gpus: Gpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Have two GPUs on this machine, and claims of the test's own.
-    """
+    """Have two GPUs on this machine, and claims of the test's own."""
     gpus.have(Gpu(uuid=FIRST), Gpu(uuid=SECOND))
     monkeypatch.setenv("FAL_CORE_CLAIMS", str(tmp_path / "devices"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -83,9 +79,7 @@ def host() -> Iterator[LocalHost]:
 
 
 def find_gpus() -> tuple[str | None, list[str]]:
-    """
-    Return what the variables and the driver tell of GPUs.
-    """
+    """Return what the variables and the driver tell of GPUs."""
     import ctypes
 
     nvml = ctypes.CDLL("/usr/lib/libnvidia-ml.so.1")
@@ -103,9 +97,7 @@ def find_gpus() -> tuple[str | None, list[str]]:
 def test_a_container_has_the_gpu_that_its_worker_was_given(
     contained: Any, described: None, host: LocalHost
 ):
-    """
-    Each worker has one of its own, and sees no other.
-    """
+    """Each worker has one of its own, and sees no other."""
     first = contained(host=host, num_gpus=1, shm_size="81m")(find_gpus)
     second = contained(host=host, num_gpus=1, shm_size="82m")(find_gpus)
     assert first() == (FIRST, [FIRST])
@@ -116,9 +108,7 @@ def test_a_container_has_the_gpu_that_its_worker_was_given(
 def test_a_gpu_that_the_engine_does_not_know_is_an_error(
     contained: Any, two_gpus: None, host: LocalHost
 ):
-    """
-    The error names the GPU, and what describes it to the engine.
-    """
+    """The error names the GPU, and what describes it to the engine."""
     never = contained(host=host, num_gpus=1, shm_size="83m")(find_gpus)
     with pytest.raises(HostError, match=rf"knows no GPU {FIRST}.*nvidia-ctk cdi generate"):
         never()

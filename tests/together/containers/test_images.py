@@ -1,6 +1,4 @@
-"""
-What images have and lack: a Python, a shell, and a mark that keeps pip out.
-"""
+"""What images have and lack: a Python, a shell, and a mark that keeps pip out."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ exec(sys.argv[sys.argv.index("-c") + 1])
 
 
 def write_stand_in(root: Path, line: str) -> None:
-    """
-    Write a Python to *root* that runs *line* before what it is told to run.
-    """
+    """Write a Python to *root* that runs *line* before what it is told to run."""
     programs = root / "usr" / "bin"
     programs.mkdir(parents=True)
     shutil.copy(Path(find_program("python3")).resolve(), programs / "python-of-today")
@@ -44,9 +40,7 @@ def write_stand_in(root: Path, line: str) -> None:
 
 @pytest.fixture
 def lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """
-    The only package that can be installed.
-    """
+    """The only package that can be installed."""
     write_wheel(tmp_path, "lower", "2.0")
     monkeypatch.setenv("UV_FIND_LINKS", str(tmp_path))
     monkeypatch.setenv("UV_NO_INDEX", "1")
@@ -55,9 +49,7 @@ def lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(scope="module")
 def old(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """
-    The name of an image whose Python is 3.9.
-    """
+    """The name of an image whose Python is 3.9."""
     root = tmp_path_factory.mktemp("old")
     write_stand_in(root, OLD)
     return str(engine.derive("localhost/tests/old:1", engine.import_python(), folder=root))
@@ -86,9 +78,7 @@ def test_a_python_that_is_too_old_is_an_error(contained: Any, old: str, lower: s
 
 
 def test_a_python_of_another_version_is_an_error(contained: Any, engine: Any):
-    """
-    An image whose Python is not the one that the function asks for does not run it.
-    """
+    """An image whose Python is not the one that the function asks for does not run it."""
     image = engine.import_python()
 
     @contained(image=image, python_version="3.10.0")
@@ -109,9 +99,7 @@ def test_a_python_of_another_version_is_an_error(contained: Any, engine: Any):
 
 
 def test_an_image_without_a_python_is_an_error(contained: Any, engine: Any, lower: str):
-    """
-    The error names the image and what it lacks, with and without requirements.
-    """
+    """The error names the image and what it lacks, with and without requirements."""
 
     @contained(image=engine.import_tiny())
     def never() -> None: ...
@@ -127,9 +115,7 @@ def test_an_image_without_a_python_is_an_error(contained: Any, engine: Any, lowe
 
 
 def test_an_image_needs_no_shell(contained: Any, engine: Any, lower: str):
-    """
-    A Python is enough for a function, for its requirements, and for its process to end.
-    """
+    """A Python is enough for a function, for its requirements, and for its process to end."""
 
     @contained(image=engine.import_bare_python(), requirements=[lower])
     def look() -> tuple[bool, list[str], str]:
@@ -175,9 +161,7 @@ def test_a_mark_that_keeps_installers_out_does_not_matter(
 def test_an_image_for_another_processor_is_an_error_without_an_emulator(
     contained: Any, engine: Any, lower: str, platform: str | None
 ):
-    """
-    The error names the platforms of the image and of the engine, and what to do.
-    """
+    """The error names the platforms of the image and of the engine, and what to do."""
     if Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists() or os.uname().machine != "x86_64":
         pytest.skip("this machine runs programs of aarch64")
     image = engine.import_foreign()
@@ -210,9 +194,7 @@ def test_an_image_for_another_processor_is_an_error_without_an_emulator(
 
 
 def test_an_image_that_there_is_not_for_a_platform_is_an_error(contained: Any, engine: Any):
-    """
-    An image for another platform is not taken in its place, and the platform is named.
-    """
+    """An image for another platform is not taken in its place, and the platform is named."""
 
     @contained(image=engine.import_tiny(), platform="linux/s390x")
     def never() -> None: ...
@@ -226,9 +208,7 @@ def test_an_image_that_there_is_not_for_a_platform_is_an_error(contained: Any, e
 def test_wheels_are_those_of_the_c_library_of_the_image(
     contained: Any, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    The Python of an image says which it is: one that knows no glibc gets wheels for musl.
-    """
+    """The Python of an image says which it is: one that knows no glibc gets wheels for musl."""
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     machine = os.uname().machine

@@ -1,6 +1,4 @@
-"""
-Limits of containers: the sizes of a machine type, held by the engine.
-"""
+"""Limits of containers: the sizes of a machine type, held by the engine."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ def start_many() -> int:
 
 
 def test_processes_are_counted(contained: Any):
-    """
-    A function has as many processes and threads as its machine type states.
-    """
+    """A function has as many processes and threads as its machine type states."""
     assert contained(machine_type="small")(start_many)() < 40
     assert contained(machine_type="vague")(start_many)() == 200
 
@@ -88,9 +84,7 @@ def test_a_container_that_fills_its_memory_is_named(
 
 
 def test_docker_keeps_limits(docker: LocalHost, capfd: pytest.CaptureFixture[str]):
-    """
-    Another engine holds its containers to the same limits, and is named by what says so.
-    """
+    """Another engine holds its containers to the same limits, and is named by what says so."""
     twin = docker.enforcing()
     declare = function(
         "container",

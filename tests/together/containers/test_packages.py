@@ -1,6 +1,4 @@
-"""
-Requirements on top of an image, in a folder that its containers see.
-"""
+"""Requirements on top of an image, in a folder that its containers see."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    The only place where packages come from.
-    """
+    """The only place where packages come from."""
     folder = tmp_path / "wheels"
     folder.mkdir()
     write_wheel(folder, "upper", "1.0", requires=["lower"])
@@ -36,9 +32,7 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_function_has_requirements_that_its_image_lacks(
     contained: Any, image: str, wheels: Path
 ):
-    """
-    They are installed outside of the image, and what is there already is not installed anew.
-    """
+    """They are installed outside of the image, and what is there already is not installed anew."""
 
     @contained(requirements=["upper"])
     def find() -> tuple[str, str, str]:
@@ -64,9 +58,7 @@ def test_a_function_has_requirements_that_its_image_lacks(
 def test_packages_of_the_image_are_kept_unless_they_are_asked_for(
     contained: Any, engine: Any, wheels: Path, tmp_path: Path
 ):
-    """
-    What a requirement needs is taken from the image; what is named itself comes before it.
-    """
+    """What a requirement needs is taken from the image; what is named itself comes before it."""
     root = tmp_path / "root"
     installed = root / "usr" / "lib" / "python3" / "dist-packages"
     for name in ("lower", "upper"):
@@ -91,9 +83,7 @@ def test_packages_of_the_image_are_kept_unless_they_are_asked_for(
 
 
 def test_processes_of_the_function_have_its_requirements(contained: Any, wheels: Path):
-    """
-    A Python that the function starts finds them as well, and cannot change them.
-    """
+    """A Python that the function starts finds them as well, and cannot change them."""
 
     @contained(requirements=["lower"])
     def ask() -> tuple[str, bool]:
@@ -152,9 +142,7 @@ def test_compiled_modules_of_requirements_are_kept(
 
 
 def test_a_requirement_that_cannot_be_installed_is_an_error(contained: Any, wheels: Path):
-    """
-    The error is that of uv, and names the requirement.
-    """
+    """The error is that of uv, and names the requirement."""
 
     @contained(requirements=["no-such-package"])
     def never() -> None: ...

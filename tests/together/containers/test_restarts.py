@@ -40,9 +40,7 @@ KILLS = [
 
 
 def find_processes(engine: LocalEngine, *programs: str) -> list[int]:
-    """
-    Return the processes of *programs* that run a container of *engine* for this process.
-    """
+    """Return the processes of *programs* that run a container of *engine* for this process."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -56,18 +54,14 @@ def find_processes(engine: LocalEngine, *programs: str) -> list[int]:
 
 
 def left_of(engine: LocalEngine) -> list[str]:
-    """
-    Return the containers, mounts and cgroups that there are.
-    """
+    """Return the containers, mounts and cgroups that there are."""
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     found = [line for line in mounts if str(engine.folder) in line and "/merged" in line]
     return [*engine.containers(), *found]
 
 
 def groups_of(containers: set[str]) -> list[Path]:
-    """
-    Return the cgroups of *containers*.
-    """
+    """Return the cgroups of *containers*."""
     hierarchies = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*")]
     return [
         group

@@ -1,6 +1,4 @@
-"""
-Functions in containers: they run as elsewhere, and see what they have to of this machine.
-"""
+"""Functions in containers: they run as elsewhere, and see what they have to of this machine."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ pytestmark = pytest.mark.faults
 
 
 def test_a_function_runs_in_a_container(contained: Any):
-    """
-    The Python is that of the image, and no process of this machine is seen.
-    """
+    """The Python is that of the image, and no process of this machine is seen."""
 
     @contained()
     def find_python() -> tuple[str, int, bool]:
@@ -37,9 +33,7 @@ def test_a_function_runs_in_a_container(contained: Any):
 
 
 def test_large_values_go_through_shared_memory(contained: Any):
-    """
-    What the engine passes on is enough to share memory with the caller.
-    """
+    """What the engine passes on is enough to share memory with the caller."""
 
     @contained()
     def reverse(data: bytearray) -> tuple[bytearray, bool]:
@@ -57,9 +51,7 @@ def test_large_values_go_through_shared_memory(contained: Any):
 def test_what_a_function_prints_and_raises_comes_back(
     contained: Any, capfd: pytest.CaptureFixture[str]
 ):
-    """
-    Lines have their streams, and an error its class and the line that raised it.
-    """
+    """Lines have their streams, and an error its class and the line that raised it."""
 
     @contained()
     def fail() -> None:
@@ -79,9 +71,7 @@ def test_what_a_function_prints_and_raises_comes_back(
 def test_the_project_is_seen_where_it_is(
     contained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    The working directory is that of the caller, and so are the files that are made there.
-    """
+    """The working directory is that of the caller, and so are the files that are made there."""
     (tmp_path / "data.txt").write_text("forty-two")
     monkeypatch.chdir(tmp_path)
 
@@ -170,9 +160,7 @@ def test_secrets_are_in_no_command_line(contained: Any, monkeypatch: pytest.Monk
 
 
 def command_lines() -> str:
-    """
-    Return the command lines of all processes, and the environments of those of the engine.
-    """
+    """Return the command lines of all processes, and the environments of those of the engine."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -183,9 +171,7 @@ def command_lines() -> str:
 
 
 def test_an_entry_point_and_a_user_of_the_image_do_not_matter(contained: Any, engine: Any):
-    """
-    The worker runs whatever the image starts, as the caller and not as the image's user.
-    """
+    """The worker runs whatever the image starts, as the caller and not as the image's user."""
     changes = ('ENTRYPOINT ["/bin/sh", "-c", "exit 9"]', "USER 1234:1234", "WORKDIR /tmp")
     odd = engine.derive("localhost/tests/odd:1", engine.import_python(), changes=changes)
 
@@ -197,9 +183,7 @@ def test_an_entry_point_and_a_user_of_the_image_do_not_matter(contained: Any, en
 
 
 def test_volumes_and_shared_memory_are_those_that_are_asked_for(contained: Any, tmp_path: Path):
-    """
-    A volume is where the function wants it, and ``/dev/shm`` is as large as it is told.
-    """
+    """A volume is where the function wants it, and ``/dev/shm`` is as large as it is told."""
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "weights").write_text("1 2 3")
 
@@ -218,9 +202,7 @@ def test_volumes_and_shared_memory_are_those_that_are_asked_for(contained: Any, 
 
 
 def test_a_volume_that_is_not_there_is_an_error(contained: Any, tmp_path: Path):
-    """
-    The path is named, and no directory is made in its place.
-    """
+    """The path is named, and no directory is made in its place."""
 
     @contained(volumes=[f"{tmp_path}/nothing:/models"])
     def never() -> None: ...
@@ -231,9 +213,7 @@ def test_a_volume_that_is_not_there_is_an_error(contained: Any, tmp_path: Path):
 
 
 def test_a_function_without_a_network_has_none(contained: Any):
-    """
-    With ``network=False`` there is the loopback alone.
-    """
+    """With ``network=False`` there is the loopback alone."""
 
     @contained(network=False)
     def find_interfaces() -> list[str]:
@@ -245,9 +225,7 @@ def test_a_function_without_a_network_has_none(contained: Any):
 
 
 def test_a_worker_that_kills_itself_is_lost(contained: Any):
-    """
-    The worker is no process that the system protects, so a signal ends the call.
-    """
+    """The worker is no process that the system protects, so a signal ends the call."""
 
     @contained()
     def vanish() -> None:

@@ -1,6 +1,4 @@
-"""
-Services in containers: one port of this machine leads to each.
-"""
+"""Services in containers: one port of this machine leads to each."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ COMMON = ("libgcc_s", "librt", "libpthread", "libdl", "libutil", "libstdc++")
 
 @pytest.fixture
 def whole_image(engine: Any, image: str) -> str:
-    """
-    An image whose Python can load what wheels have compiled.
-    """
+    """An image whose Python can load what wheels have compiled."""
     name = "localhost/tests/whole:1"
     found = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout
     paths = [line.rpartition(" => ")[2] for line in found.splitlines() if "x86-64" in line]
@@ -83,9 +79,7 @@ def whole_image(engine: Any, image: str) -> str:
 
 
 def test_a_served_function_is_reached(contained: Any, whole_image: str):
-    """
-    What serves it is installed on top of the image, and listens where the port leads.
-    """
+    """What serves it is installed on top of the image, and listens where the port leads."""
 
     @contained(image=whole_image, serve=True)
     def greet() -> str:
@@ -131,9 +125,7 @@ def test_a_service_is_at_the_port_that_it_wants(contained: Any, whole_image: str
 
 
 def test_a_service_without_a_network_is_an_error(contained: Any):
-    """
-    Nothing could reach it, and the error says so.
-    """
+    """Nothing could reach it, and the error says so."""
 
     @contained(exposed_port=8765, network=False)
     def never() -> None: ...

@@ -1,6 +1,4 @@
-"""
-The matrix needs every distribution, and hosts and kinds that are made once for all tests.
-"""
+"""The matrix needs every distribution, and hosts and kinds that are made once for all tests."""
 
 from __future__ import annotations
 

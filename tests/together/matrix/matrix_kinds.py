@@ -1,6 +1,4 @@
-"""
-The kinds of environment of the matrix, and how each is declared.
-"""
+"""The kinds of environment of the matrix, and how each is declared."""
 
 from __future__ import annotations
 
@@ -24,17 +22,13 @@ Options = Mapping[str, Any]
 
 @contextmanager
 def declare_nothing(folder: Path) -> Iterator[Options]:
-    """
-    Yield the options of a kind that needs none.
-    """
+    """Yield the options of a kind that needs none."""
     yield {}
 
 
 @contextmanager
 def declare_conda(folder: Path) -> Iterator[Options]:
-    """
-    Yield the options of a conda environment, of a channel of its own.
-    """
+    """Yield the options of a conda environment, of a channel of its own."""
     from fal_env_conda.testing import make_channel, package_python, package_wheel
 
     wheel = write_wheel(folder, "alpha-one", "1.0")
@@ -54,9 +48,7 @@ class _Silent(SimpleHTTPRequestHandler):
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """
-    Serve a folder on loopback, as a service reaches it too, and yield its URL.
-    """
+    """Serve a folder on loopback, as a service reaches it too, and yield its URL."""
     handler = partial(_Silent, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -66,9 +58,7 @@ def serve(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def declare_container(folder: Path) -> Iterator[Options]:
-    """
-    Yield the options of a container, of an image of this machine's Python.
-    """
+    """Yield the options of a container, of an image of this machine's Python."""
     for name in ("fal-env-container", "fal-server"):
         sys.path.append(str(ROOT / "plugins" / name / "tests"))
     from engines import BASE, import_this_python

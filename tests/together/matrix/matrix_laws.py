@@ -1,6 +1,4 @@
-"""
-Every law, on the host and the kind of environment that the runner hands in.
-"""
+"""Every law, on the host and the kind of environment that the runner hands in."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_core.testing.suite import *  # noqa: F403  # every law
 
 @pytest.fixture(scope="session")
 def cell(request: pytest.FixtureRequest) -> Any:
-    """
-    What the laws run on.
-    """
+    """What the laws run on."""
     return request.config.pluginmanager.get_plugin("matrix cell")
 
 

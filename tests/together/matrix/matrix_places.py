@@ -1,6 +1,4 @@
-"""
-The hosts of the matrix: those that are installed, and hosts as third parties write them.
-"""
+"""The hosts of the matrix: those that are installed, and hosts as third parties write them."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ Secret = tuple[str, str]
 
 @contextmanager
 def variable_as_secret(patch: pytest.MonkeyPatch) -> Iterator[Secret]:
-    """
-    Have a secret that is a variable of this process.
-    """
+    """Have a secret that is a variable of this process."""
     name, value = "FAL_CORE_LAW_SECRET", f"secret-{os.urandom(8).hex()}"
     patch.setenv(name, value)
     yield name, value
@@ -62,9 +58,7 @@ class Place:
 
 @contextmanager
 def open_local(folder: Path) -> Iterator[Place]:
-    """
-    Open the host ``local``.
-    """
+    """Open the host ``local``."""
     from fal_host_local import LocalHost
 
     host = LocalHost()
@@ -75,9 +69,7 @@ def open_local(folder: Path) -> Iterator[Place]:
 
 @contextmanager
 def open_smallest(folder: Path) -> Iterator[Place]:
-    """
-    Open the smallest host, which starts the command of an interpreter and does nothing else.
-    """
+    """Open the smallest host, which starts the command of an interpreter and does nothing else."""
     host = ProcessHost()
     yield Place(
         host=host,
@@ -89,9 +81,7 @@ def open_smallest(folder: Path) -> Iterator[Place]:
 
 @contextmanager
 def open_directory(folder: Path) -> Iterator[Place]:
-    """
-    Open the example of a host that detaches work, installed for the processes of laws.
-    """
+    """Open the example of a host that detaches work, installed for the processes of laws."""
     information = folder / "site" / "directory_host-1.0.dist-info"
     information.mkdir(parents=True)
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: directory-host\n")
@@ -116,9 +106,7 @@ def open_directory(folder: Path) -> Iterator[Place]:
 
 @contextmanager
 def open_serverless(folder: Path) -> Iterator[Place]:
-    """
-    Open the host ``serverless``, connected to a server in a process of its own.
-    """
+    """Open the host ``serverless``, connected to a server in a process of its own."""
     sys.path.append(str(ROOT / "plugins" / "fal-server" / "tests"))
     from programs import Program, end_runners
 
@@ -158,9 +146,7 @@ def open_serverless(folder: Path) -> Iterator[Place]:
 
 @contextmanager
 def open_ray(folder: Path) -> Iterator[Place]:
-    """
-    Open the host ``ray``, on a cluster of one node.
-    """
+    """Open the host ``ray``, on a cluster of one node."""
     from fal_host_ray import RayHost
     from fal_host_ray.testing import TWO_NODES, find_ray, shared_cluster
 

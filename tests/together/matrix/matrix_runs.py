@@ -1,6 +1,4 @@
-"""
-Runs of laws on one host and one kind of environment, and what they say of it.
-"""
+"""Runs of laws on one host and one kind of environment, and what they say of it."""
 
 from __future__ import annotations
 
@@ -59,25 +57,19 @@ _OPTIONS = (
 
 @attrs.frozen(kw_only=True)
 class Cell:
-    """
-    A host, and a kind of environment with the options that it needs.
-    """
+    """A host, and a kind of environment with the options that it needs."""
 
     place: Place
     kind: str
     options: Mapping[str, Any]
 
     def is_offered(self) -> bool:
-        """
-        Whether the host says that it runs the kind.
-        """
+        """Whether the host says that it runs the kind."""
         kinds = self.place.host.capabilities.kinds
         return kinds is None or self.kind in kinds
 
     def run(self, laws: Iterable[str] | None = None) -> list[Promise]:
-        """
-        Run *laws*, or all of them, and return which of their promises are kept.
-        """
+        """Run *laws*, or all of them, and return which of their promises are kept."""
         recorder = PromiseRecorder(GROUPS)
         nodes = [str(LAWS)] if laws is None else [f"{LAWS}::{law}" for law in laws]
         # A law ends by itself: its threads are shown only where it has not.
@@ -88,9 +80,7 @@ class Cell:
 
 
 class _Registers:
-    """
-    A plugin of pytest that hands a cell to the laws.
-    """
+    """A plugin of pytest that hands a cell to the laws."""
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
@@ -113,17 +103,13 @@ class Matrix:
         self._missing: dict[str, str] = {}
 
     def options(self, kind: str) -> Mapping[str, Any]:
-        """
-        Return the options of a *kind*.
-        """
+        """Return the options of a *kind*."""
         if kind not in self._options:
             self._options[kind] = self._make(kind, KINDS[kind])
         return self._options[kind]
 
     def place(self, host: str) -> Place:
-        """
-        Return a host by its name.
-        """
+        """Return a host by its name."""
         if host not in self._places:
             # The processes of a host see what leads to the parts of all kinds that are here.
             for kind in KINDS:
@@ -133,9 +119,7 @@ class Matrix:
         return self._places[host]
 
     def cell(self, host: str, kind: str) -> Cell:
-        """
-        Return a host with a kind.
-        """
+        """Return a host with a kind."""
         place = self.place(host)
         return Cell(place=place, kind=kind, options=self.options(kind))
 

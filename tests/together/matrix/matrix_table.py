@@ -36,9 +36,7 @@ TITLES = {
 
 
 def draw(offered: Offers) -> Iterator[str]:
-    """
-    Yield the lines of the table.
-    """
+    """Yield the lines of the table."""
     for host in PLACES:
         yield f"| {TITLES[host]} | {' | '.join(f'`{kind}`' for kind in KINDS)} |"
         yield f"|---{'|---' * len(KINDS)}|"
@@ -71,9 +69,7 @@ def read(host: str, kind: str) -> dict[str, bool] | None:
 
 
 def measure() -> Offers:
-    """
-    Return what is offered, as measured.
-    """
+    """Return what is offered, as measured."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv("FAL_CORE_CACHE", f"{folder}/cache")
@@ -92,9 +88,7 @@ def measure() -> Offers:
 
 
 def write(offered: Offers) -> None:
-    """
-    Write the table to the page.
-    """
+    """Write the table to the page."""
     before, begin, rest = PAGE.read_text("utf-8").partition(_BEGIN)
     _, end, after = rest.partition(_END)
     table = "\n".join(draw(offered))

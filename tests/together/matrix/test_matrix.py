@@ -64,17 +64,13 @@ def share(host: str, kind: str) -> list[str]:
 
 
 def says_yes(host: str, kind: str, name: str) -> bool:
-    """
-    Return whether the page says that a host offers a capability for a kind.
-    """
+    """Return whether the page says that a host offers a capability for a kind."""
     said = read(host, kind)
     return said is not None and said[name]
 
 
 def test_every_installed_host_and_kind_is_in_the_matrix() -> None:
-    """
-    What the distributions of this repository register is tried here.
-    """
+    """What the distributions of this repository register is tried here."""
     plugins = load_plugins()
     ours = {
         role: {name for name, cls in found.items() if cls.__module__.startswith("fal_")}

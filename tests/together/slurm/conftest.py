@@ -1,6 +1,4 @@
-"""
-A real Slurm of two nodes on this machine, with GPUs that are none and limits of memory.
-"""
+"""A real Slurm of two nodes on this machine, with GPUs that are none and limits of memory."""
 
 from __future__ import annotations
 
@@ -92,29 +90,21 @@ class Cluster:
     _processes: list[subprocess.Popen[bytes]] = attrs.field(factory=list, init=False)
 
     def ask(self, *command: str) -> str:
-        """
-        Run a client of Slurm, and return what it prints.
-        """
+        """Run a client of Slurm, and return what it prints."""
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, f"{command} ended with {done.returncode}: {done.stderr}"
         return done.stdout.strip()
 
     def jobs(self, form: str = "%A %T") -> list[str]:
-        """
-        Return a line for each job that is pending or running.
-        """
+        """Return a line for each job that is pending or running."""
         return self.ask("squeue", "--noheader", f"--format={form}").splitlines()
 
     def fail(self, node: str) -> None:
-        """
-        Have *node* fail, with the jobs on it. It comes back by itself.
-        """
+        """Have *node* fail, with the jobs on it. It comes back by itself."""
         self.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 
     def is_up(self) -> bool:
-        """
-        Tell whether both nodes are there.
-        """
+        """Tell whether both nodes are there."""
         states = self.ask("sinfo", "--noheader", "--Node", "--partition=main", "--format=%T")
         return set(states.split()) <= {"idle", "mixed", "allocated", "completing"}
 
@@ -136,9 +126,7 @@ class Cluster:
         return found
 
     def begin(self, *command: str, until: Callable[[], bool]) -> None:
-        """
-        Start a daemon, and return once it is up.
-        """
+        """Start a daemon, and return once it is up."""
         log = self.folder / f"{Path(command[0]).name}-{len(self._processes)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -174,9 +162,7 @@ class Cluster:
 
 
 def answers(path: Path) -> bool:
-    """
-    Tell whether something listens at the Unix socket *path*.
-    """
+    """Tell whether something listens at the Unix socket *path*."""
     with socket.socket(socket.AF_UNIX) as client:
         return client.connect_ex(str(path)) == 0
 
@@ -187,9 +173,7 @@ def succeeds(command: Sequence[str]) -> bool:
 
 
 def missing_parts() -> str:
-    """
-    Return why no Slurm can be started here; empty if one can.
-    """
+    """Return why no Slurm can be started here; empty if one can."""
     programs = {"slurmctld", "slurmd", "munged", "srun", "squeue", "scancel"}
     missing = sorted(each for each in programs if shutil.which(each, path=DAEMONS) is None)
     if missing:
@@ -201,9 +185,7 @@ def missing_parts() -> str:
 
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """
-    A cluster of its own for these tests; its clients find it by ``SLURM_CONF``.
-    """
+    """A cluster of its own for these tests; its clients find it by ``SLURM_CONF``."""
     problem = missing_parts()
     if problem:
         pytest.skip(f"There is no Slurm to test with: {problem}.")
@@ -254,9 +236,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def slurm_example() -> ModuleType:
-    """
-    The module ``examples/slurm_host.py``.
-    """
+    """The module ``examples/slurm_host.py``."""
     spec = importlib.util.spec_from_file_location("slurm_host", ROOT / "examples/slurm_host.py")
     assert spec is not None
     assert spec.loader is not None

@@ -1,6 +1,4 @@
-"""
-What the host of the tutorial builds on is so on a real Slurm.
-"""
+"""What the host of the tutorial builds on is so on a real Slurm."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_core.testing.harness.processes import wait_until
 
 
 def test_job_has_what_it_asks_for(slurm: Any):
-    """
-    A job is told its GPUs, and runs on the node that it names.
-    """
+    """A job is told its GPUs, and runs on the node that it names."""
     said = slurm.ask(
         *("srun", "--gpus=2", f"--nodelist={slurm.nodes[1]}", "sh", "-c"),
         "echo $CUDA_VISIBLE_DEVICES $SLURMD_NODENAME",
@@ -24,9 +20,7 @@ def test_job_has_what_it_asks_for(slurm: Any):
 
 
 def test_stream_through_srun_is_binary(slurm: Any):
-    """
-    Bytes go both ways unchanged, at once, while the job runs.
-    """
+    """Bytes go both ways unchanged, at once, while the job runs."""
     with subprocess.Popen(
         ["srun", "--unbuffered", "cat"],
         stdin=subprocess.PIPE,
@@ -46,9 +40,7 @@ def test_stream_through_srun_is_binary(slurm: Any):
 
 
 def test_terminated_srun_takes_its_job_out_of_the_queue(slurm: Any):
-    """
-    SIGTERM to srun ends its job, also while the job is queued.
-    """
+    """SIGTERM to srun ends its job, also while the job is queued."""
     holders = [
         subprocess.Popen(
             ["srun", "--job-name=holder", "--gpus=2", f"--nodelist={node}", "sleep", "600"]
@@ -70,9 +62,7 @@ def test_terminated_srun_takes_its_job_out_of_the_queue(slurm: Any):
 
 
 def test_memory_is_limited(slurm: Any):
-    """
-    A job that uses more memory than it asked for is killed, and Slurm says so.
-    """
+    """A job that uses more memory than it asked for is killed, and Slurm says so."""
     if not slurm.limits_memory:
         pytest.skip("This machine has no cgroup for memory that Slurm may use.")
     greedy = "print(len(bytearray(500 << 20)))"

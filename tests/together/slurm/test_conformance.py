@@ -48,9 +48,7 @@ def host_program(slurm_example: ModuleType) -> str:
 
 @pytest.fixture
 def lose_place(slurm: Any) -> Callable[[int, str], None]:
-    """
-    Have the node of a call fail.
-    """
+    """Have the node of a call fail."""
 
     def lose(pid: int, hostname: str) -> None:
         variables = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")

@@ -1,6 +1,4 @@
-"""
-The host of the tutorial runs calls as jobs of a real Slurm.
-"""
+"""The host of the tutorial runs calls as jobs of a real Slurm."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ PATIENCE = 60
 
 
 class Machines:
-    """
-    A plugin that knows machine types.
-    """
+    """A plugin that knows machine types."""
 
     fal_core_api = 1
     known = {
@@ -59,9 +55,7 @@ def host(slurm: Any, slurm_example: ModuleType) -> Iterator[Host[..., Any]]:
 
 @pytest.fixture
 def busy(slurm: Any) -> Iterator[contextlib.ExitStack]:
-    """
-    Every GPU of the cluster is taken, until the stack is closed.
-    """
+    """Every GPU of the cluster is taken, until the stack is closed."""
     with contextlib.ExitStack() as holders:
         for node in slurm.nodes:
             job = ("srun", "--job-name=holder", "--gpus=2", f"--nodelist={node}")
@@ -73,18 +67,14 @@ def busy(slurm: Any) -> Iterator[contextlib.ExitStack]:
 
 
 def follow(isolated: Any, *args: Any) -> Recorder:
-    """
-    Launch a call, and return the recorder of its events.
-    """
+    """Launch a call, and return the recorder of its events."""
     recorder = Recorder(isolated.make_launcher())
     recorder.launch(*args)
     return recorder
 
 
 def test_call_runs_in_a_warm_job(slurm: Any, host: Host[..., Any], capfd: Any):
-    """
-    Calls go to one job, which is kept; what they print arrives before the result.
-    """
+    """Calls go to one job, which is kept; what they print arrives before the result."""
 
     @function("current", host=host, partition="second")
     def look(number: int) -> tuple[str, str, str]:
@@ -99,9 +89,7 @@ def test_call_runs_in_a_warm_job(slurm: Any, host: Host[..., Any], capfd: Any):
 
 
 def test_function_sees_its_gpus(host: Host[..., Any]):
-    """
-    A function sees the GPUs that its options and its machine type claim, and no other.
-    """
+    """A function sees the GPUs that its options and its machine type claim, and no other."""
 
     def look() -> tuple[str | None, str]:
         return os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["SLURM_CPUS_ON_NODE"]
@@ -116,9 +104,7 @@ def test_function_sees_its_gpus(host: Host[..., Any]):
 
 
 def test_gpus_of_two_calls_differ(slurm: Any, host: Host[..., Any]):
-    """
-    Two calls that run at once on one node have different GPUs.
-    """
+    """Two calls that run at once on one node have different GPUs."""
 
     @function("current", host=host, num_gpus=1, partition="second", max_concurrency=2)
     def look(number: int) -> str:
@@ -163,9 +149,7 @@ def test_queued_call_says_why(busy: contextlib.ExitStack, host: Host[..., Any]):
 def test_cancelled_call_leaves_the_queue(
     busy: contextlib.ExitStack, slurm: Any, host: Host[..., Any]
 ):
-    """
-    Cancelling a call whose job is queued takes the job out of the queue.
-    """
+    """Cancelling a call whose job is queued takes the job out of the queue."""
 
     @function("current", host=host, num_gpus=1)
     def never() -> None:
@@ -181,9 +165,7 @@ def test_cancelled_call_leaves_the_queue(
 def test_closed_host_takes_its_jobs_along(
     busy: contextlib.ExitStack, slurm: Any, slurm_example: ModuleType
 ):
-    """
-    Jobs that run and jobs that are queued end with their host.
-    """
+    """Jobs that run and jobs that are queued end with their host."""
     host = slurm_example.SlurmHost()
     before = set(slurm.jobs("%A"))
 
@@ -200,9 +182,7 @@ def test_closed_host_takes_its_jobs_along(
 
 
 def test_out_of_memory_is_said(slurm: Any, host: Host[..., Any]):
-    """
-    A job that uses more memory than its machine type has ends with OutOfMemory.
-    """
+    """A job that uses more memory than its machine type has ends with OutOfMemory."""
     if not slurm.limits_memory:
         pytest.skip("This machine has no cgroup for memory that Slurm may use.")
 
@@ -215,9 +195,7 @@ def test_out_of_memory_is_said(slurm: Any, host: Host[..., Any]):
 
 
 def test_failed_node_is_said(slurm: Any, host: Host[..., Any], tmp_path: Path):
-    """
-    A call whose node fails ends, and is told so.
-    """
+    """A call whose node fails ends, and is told so."""
     trace = tmp_path / "runs"
 
     @function("current", host=host, partition="second", keep_alive=0)
@@ -242,9 +220,7 @@ def test_failed_node_is_said(slurm: Any, host: Host[..., Any], tmp_path: Path):
     reason="Slurm looks at time limits twice a minute, and the shortest is one.",
 )
 def test_time_limit_is_said(host: Host[..., Any]):
-    """
-    A call whose job reaches its time limit ends, and is told which option to change.
-    """
+    """A call whose job reaches its time limit ends, and is told which option to change."""
 
     @function("current", host=host, time_limit=1)
     def hold() -> None:
@@ -256,9 +232,7 @@ def test_time_limit_is_said(host: Host[..., Any]):
 
 
 def test_refused_job_is_said(host: Host[..., Any]):
-    """
-    A job that Slurm does not take ends its call with what Slurm said.
-    """
+    """A job that Slurm does not take ends its call with what Slurm said."""
 
     def run() -> None:
         pass
@@ -270,9 +244,7 @@ def test_refused_job_is_said(host: Host[..., Any]):
 
 
 def test_unknown_machine_type_is_refused(host: Host[..., Any]):
-    """
-    A machine type that no plugin knows is refused before anything is queued.
-    """
+    """A machine type that no plugin knows is refused before anything is queued."""
 
     def run() -> None:
         pass
@@ -282,9 +254,7 @@ def test_unknown_machine_type_is_refused(host: Host[..., Any]):
 
 
 def test_ended_job_is_lost(slurm: Any, host: Host[..., Any]):
-    """
-    A job that someone cancels in Slurm is a lost worker, with what Slurm said.
-    """
+    """A job that someone cancels in Slurm is a lost worker, with what Slurm said."""
 
     @function("current", host=host)
     def leave() -> None:
@@ -296,9 +266,7 @@ def test_ended_job_is_lost(slurm: Any, host: Host[..., Any]):
 
 
 def test_call_runs_from_a_job(slurm: Any, slurm_example: ModuleType):
-    """
-    A program that runs in a job itself queues others, which do not ask for what it has.
-    """
+    """A program that runs in a job itself queues others, which do not ask for what it has."""
     program = (
         f"import sys; sys.path.insert(0, {str(EXAMPLE.parent)!r})\n"
         "from slurm_host import SlurmHost\n"
@@ -342,9 +310,7 @@ hold(sys.argv[1])
 @pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_lost_program_ends_its_jobs(slurm: Any, tmp_path: Path, number: signal.Signals):
-    """
-    A program that ends, however it does, leaves no job and no process on a node.
-    """
+    """A program that ends, however it does, leaves no job and no process on a node."""
     trace = tmp_path / "processes"
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(trace)],
@@ -381,9 +347,7 @@ function("current", host=SlurmHost(), num_gpus=1)(never)()
 def test_lost_program_leaves_the_queue(
     busy: contextlib.ExitStack, slurm: Any, number: signal.Signals
 ):
-    """
-    A program that ends while its job is queued, however it does, leaves no job behind.
-    """
+    """A program that ends while its job is queued, however it does, leaves no job behind."""
     program = subprocess.Popen(
         [sys.executable, "-c", QUEUED],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLE.parent), *sys.path])},

@@ -1,6 +1,4 @@
-"""
-Values that are sealed, moved as a host moves them, and opened.
-"""
+"""Values that are sealed, moved as a host moves them, and opened."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ class Way:
         self.size = 0
 
     def __call__(self, value: Any, **options: Any) -> Any:
-        """
-        Return what *value* is at the other end.
-        """
+        """Return what *value* is at the other end."""
         sealed: Any = seal(value, "the value", "Make it there.", **options)
         moved = Sealed(bytes(sealed.data), [bytearray(buffer) for buffer in sealed.buffers])
         del sealed

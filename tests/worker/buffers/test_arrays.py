@@ -1,6 +1,4 @@
-"""
-NumPy arrays: those that NumPy would copy into the pickle.
-"""
+"""NumPy arrays: those that NumPy would copy into the pickle."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ COUNT = BUFFER_SIZE
 
 
 def arrays() -> dict[str, Any]:
-    """
-    Return large arrays, by what is special about them.
-    """
+    """Return large arrays, by what is special about them."""
     numbers = numpy.arange(COUNT * 2.0)
     record = [("at", "M8[s]"), ("count", "i4")]
     return {
@@ -39,9 +35,7 @@ def arrays() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", arrays())
 def test_large_arrays_travel_beside_the_pickle(name: str, travel: Any) -> None:
-    """
-    An array arrives equal, of its type, and writable; none of it is copied into the pickle.
-    """
+    """An array arrives equal, of its type, and writable; none of it is copied into the pickle."""
     array = arrays()[name]
     arrived = travel({"a": [array]})["a"][0]
     assert numpy.array_equal(arrived, array)
@@ -51,9 +45,7 @@ def test_large_arrays_travel_beside_the_pickle(name: str, travel: Any) -> None:
 
 
 def test_other_arrays_travel_as_numpy_has_it(travel: Any) -> None:
-    """
-    Small arrays, those of objects and texts, and subclasses, arrive as they were.
-    """
+    """Small arrays, those of objects and texts, and subclasses, arrive as they were."""
     many = COUNT
     values = [
         numpy.arange(3).astype("M8[D]"),
@@ -73,9 +65,7 @@ def test_other_arrays_travel_as_numpy_has_it(travel: Any) -> None:
 
 
 def test_a_read_only_array_stays_read_only(travel: Any) -> None:
-    """
-    An array of dates that was read-only where it was sealed is so where it is opened.
-    """
+    """An array of dates that was read-only where it was sealed is so where it is opened."""
     array = numpy.arange(COUNT).astype("M8[s]")
     array.flags.writeable = False
     assert not travel(array).flags.writeable

@@ -1,6 +1,4 @@
-"""
-Libraries: found once their values can be there, and imported by nothing here.
-"""
+"""Libraries: found once their values can be there, and imported by nothing here."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ print(*{"numpy", "pandas", "pyarrow", "torch"}.intersection(sys.modules))
 
 
 def test_no_library_is_imported_for_other_values() -> None:
-    """
-    A process that has no values of a library does not import it.
-    """
+    """A process that has no values of a library does not import it."""
     command: Sequence[str] = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
@@ -57,9 +53,7 @@ def test_a_module_that_only_has_the_name_of_a_library(monkeypatch: pytest.Monkey
 
 
 def test_subclasses_belong_to_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A class of the user's that derives from one of a library has its reducer.
-    """
+    """A class of the user's that derives from one of a library has its reducer."""
     module: Any = types.ModuleType("numpy")
     monkeypatch.delitem(sys.modules, "numpy", raising=False)
     memory_classes()

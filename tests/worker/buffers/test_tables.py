@@ -1,6 +1,4 @@
-"""
-Arrow tables and columns, and the frames of pandas that hold them.
-"""
+"""Arrow tables and columns, and the frames of pandas that hold them."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ NAMES = ("numbers", "texts", "lists", "categories", "chunks", "batch", "table")
 
 
 def values() -> dict[str, Any]:
-    """
-    Return values of Arrow, all of one length.
-    """
+    """Return values of Arrow, all of one length."""
     numbers = pyarrow.array(range(COUNT))
     texts = pyarrow.array(["text", None] * (COUNT // 2))
     lists = pyarrow.array([[1, 2], []] * (COUNT // 2))
@@ -37,17 +33,13 @@ def values() -> dict[str, Any]:
 
 
 def test_each_value_is_named() -> None:
-    """
-    The tests below leave none out.
-    """
+    """The tests below leave none out."""
     assert tuple(values()) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_values_travel_beside_the_pickle(name: str, travel: Any) -> None:
-    """
-    What is large of a value of Arrow is in no pickle.
-    """
+    """What is large of a value of Arrow is in no pickle."""
     value = values()[name]
     arrived = travel([value])[0]
     assert arrived.equals(value)
@@ -57,9 +49,7 @@ def test_values_travel_beside_the_pickle(name: str, travel: Any) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_slice_travels_without_the_rest(name: str, travel: Any) -> None:
-    """
-    A small part of a large value takes no more than its size.
-    """
+    """A small part of a large value takes no more than its size."""
     value = values()[name]
     part = value.slice(7, COUNT // 64)
     arrived = travel([part])[0]
@@ -83,9 +73,7 @@ def test_slices_that_cannot_be_copied_travel_whole(travel: Any) -> None:
 
 
 def make_frame(name: str) -> Any:
-    """
-    Return a frame of pandas, by what is special about it.
-    """
+    """Return a frame of pandas, by what is special about it."""
     pandas = pytest.importorskip("pandas")
     numbers = pyarrow.array(range(COUNT))
     dates = pandas.date_range("2020", periods=COUNT, freq="s")
@@ -106,9 +94,7 @@ def make_frame(name: str) -> Any:
     ["numbers", "dates", "zones", "texts", "Arrow", "nullable", "categories"],
 )
 def test_frames_travel_beside_the_pickle(name: str, travel: Any) -> None:
-    """
-    A frame, a column, and a part of the rows arrive equal, with what is large in no pickle.
-    """
+    """A frame, a column, and a part of the rows arrive equal, with what is large in no pickle."""
     from pandas.testing import assert_frame_equal, assert_series_equal
 
     frame = make_frame(name)
@@ -119,9 +105,7 @@ def test_frames_travel_beside_the_pickle(name: str, travel: Any) -> None:
 
 
 def test_columns_that_pandas_keeps_as_arrow_are_not_copied(travel: Any) -> None:
-    """
-    The chunks of such a column arrive as they are, and not as one that was copied.
-    """
+    """The chunks of such a column arrive as they are, and not as one that was copied."""
     pandas = pytest.importorskip("pandas")
     chunks = pyarrow.chunked_array([range(COUNT), range(COUNT)])
     column = pandas.arrays.ArrowExtensionArray(chunks)
@@ -131,9 +115,7 @@ def test_columns_that_pandas_keeps_as_arrow_are_not_copied(travel: Any) -> None:
 
 
 def test_columns_of_other_classes_travel_as_they_have_it(travel: Any) -> None:
-    """
-    A subclass, which may hold more than its elements, is left to pandas.
-    """
+    """A subclass, which may hold more than its elements, is left to pandas."""
     pandas = pytest.importorskip("pandas")
 
     class Labelled(pandas.arrays.ArrowExtensionArray):  # type: ignore[misc]

@@ -1,6 +1,4 @@
-"""
-Tensors of torch: their storages travel once, and as far as the tensors cover them.
-"""
+"""Tensors of torch: their storages travel once, and as far as the tensors cover them."""
 
 from __future__ import annotations
 
@@ -81,9 +79,7 @@ def test_tensors_arrive_as_they_are(name: str, count: int, travel: Any) -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_the_least_tensors(count: int, travel: Any) -> None:
-    """
-    Tensors without elements, and without dimensions, arrive too.
-    """
+    """Tensors without elements, and without dimensions, arrive too."""
     large = torch.arange(LARGE)
     for tensor in (large[:0], large[5:5].reshape(0, 3), torch.tensor(2.5), large[:count]):
         arrived = travel(tensor)
@@ -109,9 +105,7 @@ def test_tensors_of_one_storage_share_it(travel: Any) -> None:
 
 
 def test_tensors_of_different_calls_share_nothing(travel: Any) -> None:
-    """
-    In what many calls are given together, each tensor has memory of its own, and no more.
-    """
+    """In what many calls are given together, each tensor has memory of its own, and no more."""
     whole = torch.zeros(2 * LARGE)
     first, second = travel([whole[: LARGE + 5], whole[LARGE:]], apart=True)
     assert travel.size < whole.nbytes + 2000
@@ -120,9 +114,7 @@ def test_tensors_of_different_calls_share_nothing(travel: Any) -> None:
 
 
 def test_only_what_tensors_cover_travels(travel: Any) -> None:
-    """
-    Rows of a large tensor take no more than their size, together or alone.
-    """
+    """Rows of a large tensor take no more than their size, together or alone."""
     whole = torch.arange(64 * LARGE, dtype=torch.int16).reshape(64, -1)
     row = travel(whole[9])
     assert torch.equal(row, whole[9])
@@ -147,9 +139,7 @@ def test_a_whole_pickle_holds_the_tensors(travel: Any) -> None:
 
 
 def test_attributes_of_tensors_travel(travel: Any) -> None:
-    """
-    What was set on a tensor, or on one of a subclass, is there at the other end.
-    """
+    """What was set on a tensor, or on one of a subclass, is there at the other end."""
     for tensor in (torch.arange(LARGE), torch.arange(LARGE).as_subclass(Plain)):
         tensor.label = "kept"
         arrived = travel(tensor)
@@ -157,9 +147,7 @@ def test_attributes_of_tensors_travel(travel: Any) -> None:
 
 
 def make_others() -> list[Any]:
-    """
-    Return tensors that torch's own way is needed for.
-    """
+    """Return tensors that torch's own way is needed for."""
     numbers = torch.arange(float(LARGE))
     return [
         torch.quantize_per_tensor(numbers, 0.5, 1, torch.quint8),
@@ -176,9 +164,7 @@ def make_others() -> list[Any]:
 
 @pytest.mark.parametrize("index", range(9))
 def test_other_tensors_travel_as_torch_has_it(index: int, travel: Any) -> None:
-    """
-    Tensors whose elements are no plain memory arrive with their layout, and equal.
-    """
+    """Tensors whose elements are no plain memory arrive with their layout, and equal."""
     with warnings.catch_warnings():
         # Some kinds of them are said to be about to change.
         warnings.simplefilter("ignore")
@@ -190,9 +176,7 @@ def test_other_tensors_travel_as_torch_has_it(index: int, travel: Any) -> None:
 
 
 def test_hooks_of_gradients_are_lost_with_a_warning(travel: Any) -> None:
-    """
-    torch warns of hooks, which do not travel, and so it does here.
-    """
+    """torch warns of hooks, which do not travel, and so it does here."""
     tensor = torch.ones(LARGE, requires_grad=True)
     tensor.register_hook(print)
     with pytest.warns(UserWarning, match="hook"):
@@ -217,25 +201,19 @@ def test_models_arrive_whole(travel: Any) -> None:
 
 
 def test_tensors_can_be_used_like_others(travel: Any) -> None:
-    """
-    A large tensor can be put into shared memory, and a small one can grow.
-    """
+    """A large tensor can be put into shared memory, and a small one can grow."""
     assert travel(torch.ones(LARGE)).share_memory_().sum() == LARGE
     assert travel(torch.ones(SMALL)).resize_(2 * SMALL)[:SMALL].sum() == SMALL
 
 
 def test_a_tensor_keeps_its_memory(travel: Any) -> None:
-    """
-    What a tensor was opened from is its memory, which lives as long as it does.
-    """
+    """What a tensor was opened from is its memory, which lives as long as it does."""
     arrived = [travel(torch.full((LARGE,), float(number))) for number in range(20)]
     assert [float(each[-1]) for each in arrived] == [float(number) for number in range(20)]
 
 
 def test_read_only_memory_is_copied(recwarn: pytest.WarningsRecorder) -> None:
-    """
-    A tensor is made of a copy of what it may not write to, and torch does not warn.
-    """
+    """A tensor is made of a copy of what it may not write to, and torch does not warn."""
     from fal_core_worker.buffers.tensors import open_storage
 
     data = bytes(LARGE)

@@ -1,6 +1,4 @@
-"""
-Blocks of imports, which are read and not run.
-"""
+"""Blocks of imports, which are read and not run."""
 
 from __future__ import annotations
 
@@ -63,9 +61,7 @@ with imports():
 
 
 def test_nothing_is_imported_until_it_is_used(run: Run) -> None:
-    """
-    A block imports none of its modules, and the first use of each puts it in its place.
-    """
+    """A block imports none of its modules, and the first use of each puts it in its place."""
     space = run(FORMS)
     assert not here()
     assert space["two"].value == 2
@@ -74,9 +70,7 @@ def test_nothing_is_imported_until_it_is_used(run: Run) -> None:
 
 
 def test_every_form_of_import(run: Run) -> None:
-    """
-    Each name stands for what the plain statement would bind to it.
-    """
+    """Each name stands for what the plain statement would bind to it."""
     space = run(FORMS)
     assert (space["here_one"].value, space["two"].value) == (1, 2)
     assert space["here_pack"].below.value == 2
@@ -91,18 +85,14 @@ def test_every_form_of_import(run: Run) -> None:
 
 
 def test_submodules_share_their_package(run: Run) -> None:
-    """
-    Two imports below one package bind one name, which has both.
-    """
+    """Two imports below one package bind one name, which has both."""
     space = run("with imports():\n    import here_pack.below\n    import here_pack.other\n")
     package = space["here_pack"]
     assert (package.below.value, package.other.value) == (2, 3)
 
 
 def test_what_is_loaded_is_bound_at_once(run: Run) -> None:
-    """
-    A module that this process has already is the real one, wherever it stands in the block.
-    """
+    """A module that this process has already is the real one, wherever it stands in the block."""
     import json
 
     space = run(
@@ -117,9 +107,7 @@ def test_what_is_loaded_is_bound_at_once(run: Run) -> None:
 
 
 def test_relative_imports(run: Run, tmp_path: Path) -> None:
-    """
-    A relative import starts from the package of its file; without one it is an error.
-    """
+    """A relative import starts from the package of its file; without one it is an error."""
     (tmp_path / "here_pack" / "uses.py").write_text(
         "from fal_core_worker.importing.blocks import Block\n"
         "with Block():\n    from . import below\n    from .other import value\n"
@@ -133,9 +121,7 @@ def test_relative_imports(run: Run, tmp_path: Path) -> None:
 
 
 def test_missing_modules_are_not_needed(run: Run) -> None:
-    """
-    A module that is not here is an error at its use alone, of the type of a failed import.
-    """
+    """A module that is not here is an error at its use alone, of the type of a failed import."""
     space = run(
         "with imports():\n    import absent_one.below\n    from absent_two import name\n"
     )
@@ -155,9 +141,7 @@ def test_missing_modules_are_not_needed(run: Run) -> None:
 def test_an_error_inside_an_import_is_itself(
     run: Run, module: str, error: type[Exception], text: str
 ) -> None:
-    """
-    A module that is there and fails as it is imported fails with its own error.
-    """
+    """A module that is there and fails as it is imported fails with its own error."""
     space = run(f"with imports():\n    import {module}\n    from {module} import value\n")
     for name in (module, "value"):
         with pytest.raises(error, match=text):
@@ -165,9 +149,7 @@ def test_an_error_inside_an_import_is_itself(
 
 
 def test_a_missing_member_is_that_of_an_import(run: Run) -> None:
-    """
-    A name that the module does not have is an error of importing it.
-    """
+    """A name that the module does not have is an error of importing it."""
     space = run("with imports():\n    from here_one import nothing\n")
     with pytest.raises(ImportError, match="cannot import name 'nothing' from 'here_one'"):
         space["nothing"]()
@@ -186,9 +168,7 @@ def test_a_missing_member_is_that_of_an_import(run: Run) -> None:
     ],
 )
 def test_only_imports_stand_in_a_block(run: Run, body: str, sentence: str) -> None:
-    """
-    A star, and anything but imports, is refused where it stands before anything is imported.
-    """
+    """A star, and anything but imports, is refused where it stands before anything is imported."""
     with pytest.raises(SyntaxError, match=sentence) as caught:
         run(f"\nwith imports():\n    {body}\n")
     assert caught.value.filename is not None
@@ -199,9 +179,7 @@ def test_only_imports_stand_in_a_block(run: Run, body: str, sentence: str) -> No
 
 
 def test_a_block_stands_alone_at_the_top() -> None:
-    """
-    It is refused in a function, whose imports are made when it runs, and with ``as``.
-    """
+    """It is refused in a function, whose imports are made when it runs, and with ``as``."""
     with pytest.raises(SyntaxError, match="In a function, import as usual"), Block():
         import here_one  # noqa: F401  # it is refused before that
     space = {"imports": Block}
@@ -210,9 +188,7 @@ def test_a_block_stands_alone_at_the_top() -> None:
 
 
 def test_a_block_in_another_statement(run: Run) -> None:
-    """
-    A block may stand in a condition, in a ``try`` or in another ``with`` at the top.
-    """
+    """A block may stand in a condition, in a ``try`` or in another ``with`` at the top."""
     space = run(
         "import contextlib\n"
         "try:\n    with imports():\n        import here_one\n"
@@ -226,9 +202,7 @@ def test_a_block_in_another_statement(run: Run) -> None:
 
 
 def test_empty_blocks_and_classes(run: Run) -> None:
-    """
-    A block may be empty, and a class may have one.
-    """
+    """A block may be empty, and a class may have one."""
     space = run(
         "with imports(): pass\nclass Tools:\n    with imports():\n        import here_one\n"
     )
@@ -237,9 +211,7 @@ def test_empty_blocks_and_classes(run: Run) -> None:
 
 
 def test_a_finder_leaves_with_its_block(run: Run) -> None:
-    """
-    Whatever a block has in it, the finders of Python are those from before it.
-    """
+    """Whatever a block has in it, the finders of Python are those from before it."""
     before = list(sys.meta_path)
     run(FORMS)
     run("with imports():\n    import sys\n")

@@ -1,6 +1,4 @@
-"""
-What import statements bind, found by their parts.
-"""
+"""What import statements bind, found by their parts."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_core_worker.importing.finding import ImportRaised, find, is_missing, op
 
 
 def test_parts_are_found_as_statements_bind_them() -> None:
-    """
-    A package comes with what is below it, a module by its whole name, a member by its path.
-    """
+    """A package comes with what is below it, a module by its whole name, a member by its path."""
     assert find(("xml", ("xml.etree.ElementTree",), None)) is xml
     assert find(("xml.etree.ElementTree", (), None)) is xml.etree.ElementTree
     assert find(("xml.etree", (), "ElementTree")) is xml.etree.ElementTree
@@ -26,9 +22,7 @@ def test_parts_are_found_as_statements_bind_them() -> None:
 
 
 def test_missing_is_what_was_asked_for() -> None:
-    """
-    A module is missing if it or a package around it is, and not what it imports itself.
-    """
+    """A module is missing if it or a package around it is, and not what it imports itself."""
     asked = ("one", ("one.two.three",), None)
     assert [
         is_missing(asked, ModuleNotFoundError(name=name))
@@ -40,9 +34,7 @@ def test_missing_is_what_was_asked_for() -> None:
 def test_errors_of_modules_are_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A pickle that is opened tells what is not there from what raises as it is imported.
-    """
+    """A pickle that is opened tells what is not there from what raises as it is imported."""
     (tmp_path / "here_raising.py").write_text("raise RuntimeError('no driver')\n")
     (tmp_path / "here_broken.py").write_text("import absent_inside\n")
     monkeypatch.syspath_prepend(tmp_path)

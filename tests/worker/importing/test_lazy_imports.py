@@ -1,6 +1,4 @@
-"""
-What ``lazy import`` of Python 3.15 binds, taken apart.
-"""
+"""What ``lazy import`` of Python 3.15 binds, taken apart."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ FORMS = {
 
 @pytest.mark.parametrize("statement", FORMS)
 def test_every_form(statement: str) -> None:
-    """
-    Each form tells its parts, and nothing is imported.
-    """
+    """Each form tells its parts, and nothing is imported."""
     name, parts = FORMS[statement]
     space: dict[str, Any] = {}
     exec(f"lazy {statement}", space)
@@ -50,9 +46,7 @@ def test_every_form(statement: str) -> None:
 def test_the_parts_find_what_it_becomes(
     statement: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    What the parts name is what the first use would give.
-    """
+    """What the parts name is what the first use would give."""
     # Python takes a member of a module that is loaded at once.
     monkeypatch.delitem(sys.modules, "xml.sax.handler", raising=False)
     space: dict[str, Any] = {}

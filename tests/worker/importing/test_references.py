@@ -1,6 +1,4 @@
-"""
-References: what stands for a module, or a member of one, until it is used.
-"""
+"""References: what stands for a module, or a member of one, until it is used."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ path = __import__("pathlib").Path("/tmp")
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """
-    Makes a reference to a member of a module that is here, or to the module itself.
-    """
+    """Makes a reference to a member of a module that is here, or to the module itself."""
     (tmp_path / "here_values.py").write_text(VALUES)
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -103,9 +99,7 @@ USES: dict[str, tuple[str, Callable[[Any], Any], Any]] = {
 
 @pytest.mark.parametrize("use", USES)
 def test_a_member_passes_on_what_is_done_with_it(here: Any, use: str) -> None:
-    """
-    Each use of a member is one of the real one, whatever it is.
-    """
+    """Each use of a member is one of the real one, whatever it is."""
     member, do, expected = USES[use]
     value = here(member)
     assert "here_values" not in sys.modules
@@ -113,9 +107,7 @@ def test_a_member_passes_on_what_is_done_with_it(here: Any, use: str) -> None:
 
 
 def test_a_member_as_base_and_context(here: Any) -> None:
-    """
-    A class may be made of one, and a block may enter what it gives.
-    """
+    """A class may be made of one, and a block may enter what it gives."""
     base, opened = here("Base"), here("opened")
 
     class Own(base):  # type: ignore[misc]  # the checker sees a variable
@@ -127,9 +119,7 @@ def test_a_member_as_base_and_context(here: Any) -> None:
 
 
 def test_members_of_asynchronous_code(here: Any) -> None:
-    """
-    What is awaited and iterated in an event loop is what the real one gives.
-    """
+    """What is awaited and iterated in an event loop is what the real one gives."""
     import asyncio
 
     later, numbers = here("later"), here("numbers")
@@ -141,9 +131,7 @@ def test_members_of_asynchronous_code(here: Any) -> None:
 
 
 def test_attributes_of_modules_and_members_are_set(here: Any) -> None:
-    """
-    What is set or deleted is so in the real module.
-    """
+    """What is set or deleted is so in the real module."""
     module = here()
     module.hook = 5
     assert sys.modules["here_values"].hook == 5
@@ -156,9 +144,7 @@ def test_attributes_of_modules_and_members_are_set(here: Any) -> None:
 
 
 def test_the_first_use_puts_the_real_one_in_place(here: Any) -> None:
-    """
-    The name that was bound is bound to the real object, unless it means something else by now.
-    """
+    """The name that was bound is bound to the real object, unless it means something else by now."""
     space: dict[str, Any] = {}
     kept = space["mod"] = refer(("here_values", (), None), "mod", space, None)
     other = space["other"] = refer(("here_values", (), "text"), "other", space, None)
@@ -169,9 +155,7 @@ def test_the_first_use_puts_the_real_one_in_place(here: Any) -> None:
 
 
 def test_looking_is_no_use(here: Any) -> None:
-    """
-    Test runners and debuggers look at every global: that imports nothing.
-    """
+    """Test runners and debuggers look at every global: that imports nothing."""
     for value in (here(), here("Base")):
         assert "imported when it is used" in repr(value)
         assert not hasattr(value, "__test__")
@@ -184,9 +168,7 @@ def test_looking_is_no_use(here: Any) -> None:
 
 
 def test_a_pickle_is_an_import(here: Any) -> None:
-    """
-    Both travel as imports, before and after they were used, and copy as the real ones.
-    """
+    """Both travel as imports, before and after they were used, and copy as the real ones."""
     module, member = here(), here("items")
     data = pickle.dumps((module, member))
     assert "here_values" not in sys.modules
@@ -199,9 +181,7 @@ def test_a_pickle_is_an_import(here: Any) -> None:
 
 
 def test_what_is_not_here_says_where_it_is() -> None:
-    """
-    Each use of what is not here is the error of a failed import, with the sentence given.
-    """
+    """Each use of what is not here is the error of a failed import, with the sentence given."""
     module, member = absent(), absent("member")
     uses: list[Callable[[], Any]] = [
         lambda: module.attribute,
@@ -256,9 +236,7 @@ def test_annotations_name_what_is_not_here() -> None:
 
 
 def test_a_special_method_that_the_real_one_lacks(here: Any) -> None:
-    """
-    Entering what cannot be entered is a type error, as it is for the real one.
-    """
+    """Entering what cannot be entered is a type error, as it is for the real one."""
     number = here("number")
     with pytest.raises(TypeError, match="__enter__"), number:
         pass

@@ -1,6 +1,4 @@
-"""
-A project whose functions travel without their module, and the program that runs it.
-"""
+"""A project whose functions travel without their module, and the program that runs it."""
 
 from __future__ import annotations
 
@@ -72,17 +70,13 @@ def pickled():
 
 @pytest.fixture
 def tasks_module() -> str:
-    """
-    The source of the module ``tasks``.
-    """
+    """The source of the module ``tasks``."""
     return MODULE
 
 
 @pytest.fixture
 def run_project(tmp_path: Path, tasks_module: str) -> Callable[..., str]:
-    """
-    Run a program beside the module ``tasks``, and return its output.
-    """
+    """Run a program beside the module ``tasks``, and return its output."""
 
     def run(source: str, *arguments: str) -> str:
         (tmp_path / "tasks.py").write_text(tasks_module)

@@ -1,6 +1,4 @@
-"""
-The stand-in for fal-core in environments that do not have it.
-"""
+"""The stand-in for fal-core in environments that do not have it."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ import pytest
 def test_module_that_declares_isolated_functions(
     bare_worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A module that declares isolated functions is imported and runs in a worker without fal-core.
-    """
+    """A module that declares isolated functions is imported and runs in a worker without fal-core."""
     (tmp_path / "declares.py").write_text(
         "from fal_core import FalCoreError, Options, cached, function\n"
         "class Own(FalCoreError): pass\n"

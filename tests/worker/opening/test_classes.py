@@ -1,6 +1,4 @@
-"""
-Classes that travel by value: each is made once at each end.
-"""
+"""Classes that travel by value: each is made once at each end."""
 
 from __future__ import annotations
 
@@ -61,9 +59,7 @@ def test_classes_are_the_same_at_home(worker: Any) -> None:
 
 
 def test_opening_changes_no_class(worker: Any) -> None:
-    """
-    A class that was changed at home after it was sealed stays changed.
-    """
+    """A class that was changed at home after it was sealed stays changed."""
     seal = seal_function(make_each)
     Counter.total = 5
     try:
@@ -74,9 +70,7 @@ def test_opening_changes_no_class(worker: Any) -> None:
 
 
 def test_class_that_the_function_does_not_name(worker: Any) -> None:
-    """
-    A class that travels with an argument alone comes back as itself, unchanged.
-    """
+    """A class that travels with an argument alone comes back as itself, unchanged."""
 
     class Local:
         tag = "sealed"
@@ -95,9 +89,7 @@ def test_class_that_the_function_does_not_name(worker: Any) -> None:
 
 
 def test_class_made_in_the_worker_is_one_class(worker: Any) -> None:
-    """
-    A class that the worker made is made here once, and kept as it is then.
-    """
+    """A class that the worker made is made here once, and kept as it is then."""
 
     def make() -> Any:
         kinds = globals().setdefault("kinds", [])
@@ -113,9 +105,7 @@ def test_class_made_in_the_worker_is_one_class(worker: Any) -> None:
 
 
 def test_classes_travel_once() -> None:
-    """
-    Arguments refer to classes that went with the function, and hold no code.
-    """
+    """Arguments refer to classes that went with the function, and hold no code."""
     sealed = seal_arguments(((Point(1),), {}), seal_function(make_each))
 
     assert not sealed.contains_code

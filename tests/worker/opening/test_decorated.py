@@ -1,6 +1,4 @@
-"""
-Functions made by decorators of the standard library: each is made again when opened.
-"""
+"""Functions made by decorators of the standard library: each is made again when opened."""
 
 from __future__ import annotations
 
@@ -91,17 +89,13 @@ def test_decorated_functions_are_decorated_there(
     *,
     portable: bool,
 ) -> None:
-    """
-    What a decorator of the standard library has made is made anew of its function.
-    """
+    """What a decorator of the standard library has made is made anew of its function."""
     made = worker(function, arguments, portable=portable, native=not portable)
     assert made == [expected]
 
 
 def test_a_cache_stays_behind(worker: Any) -> None:
-    """
-    A cached function has the limits of its cache there, and none of its contents.
-    """
+    """A cached function has the limits of its cache there, and none of its contents."""
     tell("filled here")
     (found,) = worker(look_at_the_cache, ())
     assert found == (0, (1, 1, 3), {"maxsize": 3, "typed": True}, "tell")

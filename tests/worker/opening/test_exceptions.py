@@ -1,6 +1,4 @@
-"""
-Exceptions of functions, as their callers see them.
-"""
+"""Exceptions of functions, as their callers see them."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ def echo(value: Any) -> Any:
 
 
 class Odd(LookupError):
-    """
-    Takes other arguments than it passes on.
-    """
+    """Takes other arguments than it passes on."""
 
     def __init__(self, *, code: int) -> None:
         super().__init__(f"code {code}")
@@ -125,9 +121,7 @@ def test_exception_arrives_as_itself(worker: Any, which: str) -> None:
 
 @pytest.mark.parametrize("which", ["chained", "in handler"])
 def test_causes_stay_visible(worker: Any, which: str) -> None:
-    """
-    The exception's own cause or context stands behind the remote traceback.
-    """
+    """The exception's own cause or context stands behind the remote traceback."""
     (error,) = worker(fail, (which,))
 
     behind = error.__cause__.__cause__ or error.__cause__.__context__
@@ -136,9 +130,7 @@ def test_causes_stay_visible(worker: Any, which: str) -> None:
 
 
 def test_exception_with_values_that_cannot_travel(worker: Any) -> None:
-    """
-    The exception keeps its class, with texts in place of values that cannot travel.
-    """
+    """The exception keeps its class, with texts in place of values that cannot travel."""
     (error,) = worker(fail, ("holding",))
 
     assert type(error) is Holding
@@ -148,9 +140,7 @@ def test_exception_with_values_that_cannot_travel(worker: Any) -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="There are no groups before 3.11.")
 def test_exception_with_a_note_that_has_no_text(worker: Any) -> None:
-    """
-    A note that cannot be shown keeps nothing else of the exception from arriving.
-    """
+    """A note that cannot be shown keeps nothing else of the exception from arriving."""
 
     class Silent:
         def __str__(self) -> str:
@@ -170,9 +160,7 @@ def test_exception_with_a_note_that_has_no_text(worker: Any) -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no groups of exceptions.")
 def test_group_of_exceptions(worker: Any) -> None:
-    """
-    A group comes with its members as themselves, each with its traceback.
-    """
+    """A group comes with its members as themselves, each with its traceback."""
 
     def fail_together() -> None:
         members = []
@@ -192,9 +180,7 @@ def test_group_of_exceptions(worker: Any) -> None:
 
 
 def test_class_that_is_not_here(worker: Any) -> None:
-    """
-    A stand-in has the name and bases of the class, so the same handlers catch it.
-    """
+    """A stand-in has the name and bases of the class, so the same handlers catch it."""
     Path(worker.folder, "only_there.py").write_text(
         "class Base(LookupError): pass\n"
         "class Gone(Base):\n"

@@ -1,6 +1,4 @@
-"""
-Child processes of functions, which find the module of their function.
-"""
+"""Child processes of functions, which find the module of their function."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ def test_pools_of_processes_run_functions_of_the_module(
 def test_pools_of_processes_run_functions_of_a_program(
     method: str, run_project: Callable[..., str], tasks_module: str
 ):
-    """
-    The same where the functions are those of the program itself, ``__main__``.
-    """
+    """The same where the functions are those of the program itself, ``__main__``."""
     program = tasks_module + "\nif __name__ == '__main__':\n"
     program += textwrap.indent(USE.replace("{module}.", ""), "    ")
     assert "child 7" in run_project(program, method).splitlines()

@@ -1,6 +1,4 @@
-"""
-Stand-ins for the modules that functions have left behind.
-"""
+"""Stand-ins for the modules that functions have left behind."""
 
 from __future__ import annotations
 

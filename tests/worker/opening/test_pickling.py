@@ -167,9 +167,7 @@ def with_source():
 
 
 class Recorder(ForeignUnpickler):
-    """
-    Notes each name of the worker that a pickle refers to.
-    """
+    """Notes each name of the worker that a pickle refers to."""
 
     def __init__(self, file: io.BytesIO, found: set[tuple[str, str]]) -> None:
         super().__init__(file)
@@ -182,9 +180,7 @@ class Recorder(ForeignUnpickler):
 
 
 def names_in(data: bytes) -> set[tuple[str, str]]:
-    """
-    Return the names of the worker in the pickles of a sealed object.
-    """
+    """Return the names of the worker in the pickles of a sealed object."""
     found: set[tuple[str, str]] = set()
     file = io.BytesIO(data)
     file.seek(PREFIX_SIZE)
@@ -194,9 +190,7 @@ def names_in(data: bytes) -> set[tuple[str, str]]:
 
 
 class RecordingHost(InProcessHost):
-    """
-    Keeps the calls that it runs.
-    """
+    """Keeps the calls that it runs."""
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -209,9 +203,7 @@ class RecordingHost(InProcessHost):
 
 @pytest.fixture
 def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """
-    The user's module, which travels by value.
-    """
+    """The user's module, which travels by value."""
     pytest.importorskip("pydantic")
     (tmp_path / "user_module.py").write_text(USER_MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -221,18 +213,14 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mod
 
 @pytest.mark.parametrize("module", sorted(NAMES | LIBRARY_NAMES))
 def test_names_in_pickles_lead_to_the_same_objects(module: str) -> None:
-    """
-    Each name that stands in pickles is defined where the pickles say.
-    """
+    """Each name that stands in pickles is defined where the pickles say."""
     for name in (NAMES | LIBRARY_NAMES)[module]:
         found = getattr(importlib.import_module(module), name)
         assert (found.__module__, found.__qualname__) == (module, name)
 
 
 def test_pickles_have_no_other_names(user_module: Any) -> None:
-    """
-    The pickle of a function refers to no names of the worker except the listed ones.
-    """
+    """The pickle of a function refers to no names of the worker except the listed ones."""
     host = RecordingHost()
     assert function("current", host=host)(user_module.with_everything)()
     forms = [call.function for call in host.calls]
@@ -275,9 +263,7 @@ for _ in range(20):
 
 
 def test_views_that_are_passed_on_are_collected_as_garbage():
-    """
-    Python before 3.13 crashes if it collects a view of another view.
-    """
+    """Python before 3.13 crashes if it collects a view of another view."""
     command = [sys.executable, "-c", PASSES_VIEWS_ON]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

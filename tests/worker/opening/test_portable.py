@@ -1,6 +1,4 @@
-"""
-Functions and classes that travel as source, opened where the Python might be another.
-"""
+"""Functions and classes that travel as source, opened where the Python might be another."""
 
 from __future__ import annotations
 import __future__
@@ -26,9 +24,7 @@ SHAPES = Path(__file__).resolve().parents[2] / "sealing" / "shapes.py"
 
 @pytest.fixture
 def shapes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """
-    The module ``sealing/shapes.py``.
-    """
+    """The module ``sealing/shapes.py``."""
     spec = importlib.util.spec_from_file_location("shapes", SHAPES)
     assert spec is not None
     assert spec.loader is not None
@@ -41,9 +37,7 @@ def shapes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_functions_of_every_shape_are_made_from_their_source(
     worker: Any, shapes: ModuleType
 ) -> None:
-    """
-    A function that is compiled anew gives what the original does, with its classes.
-    """
+    """A function that is compiled anew gives what the original does, with its classes."""
     wrong = {}
     for name, (function, arguments, expected) in shapes.SHAPES.items():
         # Code goes back whole to the Python that it came from.
@@ -54,18 +48,14 @@ def test_functions_of_every_shape_are_made_from_their_source(
 
 
 def test_functions_alike_in_one_line_stay_apart(worker: Any) -> None:
-    """
-    Of functions that no description tells apart, each is made from its own code.
-    """
+    """Of functions that no description tells apart, each is made from its own code."""
     pair = (lambda x: x + 1), (lambda x: x * 5)
     results = [worker(each, (3,), portable=True, native=False) for each in pair]
     assert results == [[4], [15]]
 
 
 def test_traceback_of_a_function_from_source_has_the_lines_of_its_file(worker: Any) -> None:
-    """
-    Code that is compiled alone keeps the file and the line numbers that it had.
-    """
+    """Code that is compiled alone keeps the file and the line numbers that it had."""
 
     def fail() -> None:
         raise LookupError("gone")
@@ -76,9 +66,7 @@ def test_traceback_of_a_function_from_source_has_the_lines_of_its_file(worker: A
 
 
 def test_units_are_compiled_with_their_own_features_alone() -> None:
-    """
-    A unit has the ``__future__`` features that it names, and none of this module.
-    """
+    """A unit has the ``__future__`` features that it names, and none of this module."""
     text = "def f(x: int): ...\n"
     # From Python 3.14 on annotations are code of their own.
     (*_, plain) = walk_codes(compile_unit((text, 1, "file.py", ())))
@@ -89,9 +77,7 @@ def test_units_are_compiled_with_their_own_features_alone() -> None:
 
 
 def test_a_place_counts_the_codes_that_are_alike() -> None:
-    """
-    A place leads to the code of its number among those that are alike.
-    """
+    """A place leads to the code of its number among those that are alike."""
     unit = ("pair = [lambda x: x + 1, lambda x: x - 1]\n", 41, "file.py", ())
     first, second = walk_codes(compile_unit(unit))
     description = describe_code(first)

@@ -1,6 +1,4 @@
-"""
-Sealed objects: pickles with a prefix that says what opens them.
-"""
+"""Sealed objects: pickles with a prefix that says what opens them."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ plain = st.recursive(
 
 
 def opened(plain: tuple[bytes, Sequence[Any]] | None) -> Any:
-    """
-    Return what is in a sealed object that is one pickle.
-    """
+    """Return what is in a sealed object that is one pickle."""
     assert plain is not None
     data, buffers = plain
     assert data.startswith(PLAIN_PREFIX)
@@ -57,9 +53,7 @@ def opened(plain: tuple[bytes, Sequence[Any]] | None) -> Any:
 
 @given(plain)
 def test_built_in_values_are_sealed_as_they_are(value: Any) -> None:
-    """
-    What is made of built-in values alone comes back equal, and of the same types.
-    """
+    """What is made of built-in values alone comes back equal, and of the same types."""
     assert repr(opened(seal_plain(value))) == repr(value)
 
 
@@ -73,17 +67,13 @@ class Color(enum.Enum):
 
 @pytest.mark.parametrize("value", [Number(3), Color.RED, len, int, ValueError(), object()])
 def test_other_values_are_left_to_the_pickler(value: Any) -> None:
-    """
-    Anything else is no plain value, however deep it lies; the next value is sealed right.
-    """
+    """Anything else is no plain value, however deep it lies; the next value is sealed right."""
     assert seal_plain({"a": [1, (value,)]}) is None
     assert opened(seal_plain({"a": 1})) == {"a": 1}
 
 
 def test_values_that_are_nested_too_deeply_are_left_to_the_pickler() -> None:
-    """
-    A value whose pickling would need a deeper stack is no plain value, and no error.
-    """
+    """A value whose pickling would need a deeper stack is no plain value, and no error."""
     deep: list[Any] = []
     for _ in range(sys.getrecursionlimit() * 100):
         deep = [deep]
@@ -92,9 +82,7 @@ def test_values_that_are_nested_too_deeply_are_left_to_the_pickler() -> None:
 
 
 def test_a_pickler_that_is_used_again_remembers_nothing() -> None:
-    """
-    An object that was sealed before is sealed whole, and nothing large is kept for it.
-    """
+    """An object that was sealed before is sealed whole, and nothing large is kept for it."""
     seals._picklers.clear()
     value = ["x" * 100]
     assert seal_plain(value) == seal_plain(value)
@@ -104,18 +92,14 @@ def test_a_pickler_that_is_used_again_remembers_nothing() -> None:
 
 
 def test_threads_share_no_pickler() -> None:
-    """
-    Threads that seal at once get what they sealed.
-    """
+    """Threads that seal at once get what they sealed."""
     values = [[number] * 50 for number in range(400)]
     with ThreadPoolExecutor(8) as pool:
         assert [opened(plain) for plain in pool.map(seal_plain, values)] == values
 
 
 def test_the_prefix_says_what_opens_it() -> None:
-    """
-    A sealed object names the Python that sealed it, and says whether it holds code.
-    """
+    """A sealed object names the Python that sealed it, and says whether it holds code."""
     here = tuple(sys.version_info[:2])
     assert [Sealed(prefix).contains_code for prefix in (PLAIN_PREFIX, CODE_PREFIX)] == [
         False,
@@ -137,9 +121,7 @@ LARGE = {
 
 @pytest.mark.parametrize("name", LARGE)
 def test_large_pieces_travel_beside_the_pickle(name: str) -> None:
-    """
-    What is large is none of the data, and the value comes back equal, of the same types.
-    """
+    """What is large is none of the data, and the value comes back equal, of the same types."""
     value, count = LARGE[name]
     plain = seal_plain(value)
     assert plain is not None
@@ -151,9 +133,7 @@ def test_large_pieces_travel_beside_the_pickle(name: str) -> None:
 
 
 def test_large_pieces_are_not_copied_when_they_are_sealed() -> None:
-    """
-    A buffer is a view of what was sealed. While there is one, a bytearray keeps its size.
-    """
+    """A buffer is a view of what was sealed. While there is one, a bytearray keeps its size."""
     value = bytearray(LARGE_PIECE)
     plain = seal_plain([value])
     assert plain is not None
@@ -166,9 +146,7 @@ def test_large_pieces_are_not_copied_when_they_are_sealed() -> None:
 
 
 def test_objects_that_occur_twice_are_sealed_once() -> None:
-    """
-    A large object that a value holds twice is one object when it is opened.
-    """
+    """A large object that a value holds twice is one object when it is opened."""
     piece = bytearray(LARGE_PIECE)
     plain = seal_plain([piece, piece])
     assert plain is not None
@@ -178,17 +156,13 @@ def test_objects_that_occur_twice_are_sealed_once() -> None:
 
 
 def test_a_whole_pickle_has_no_buffers() -> None:
-    """
-    Where nothing may travel beside the pickle, it holds all that is large.
-    """
+    """Where nothing may travel beside the pickle, it holds all that is large."""
     for value, _ in LARGE.values():
         assert repr(opened(seal_plain(value, beside=False))) == repr(value)
 
 
 def test_as_many_buffers_as_a_frame_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Pieces for which there is no room among the buffers stay in the pickle.
-    """
+    """Pieces for which there is no room among the buffers stay in the pickle."""
     monkeypatch.setattr(seals, "MOST_BUFFERS", 3)
     pieces = [pickle.PROTO + b"\x05", b"]("]
     numbers = range(5)
@@ -203,9 +177,7 @@ def test_as_many_buffers_as_a_frame_can_carry(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_piece_that_is_missing_is_an_error() -> None:
-    """
-    A sealed object that lacks a buffer is refused like any other that is broken.
-    """
+    """A sealed object that lacks a buffer is refused like any other that is broken."""
     plain = seal_plain(bytes(LARGE_PIECE))
     assert plain is not None
     with pytest.raises(SealingError, match="cannot open the value"):

@@ -1,6 +1,4 @@
-"""
-Isolated functions that are used inside a worker.
-"""
+"""Isolated functions that are used inside a worker."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ def test_error_for_a_missing_part_names_the_usable_ones(name: str) -> None:
 def test_exit_of_a_function_is_an_error_of_its_caller(
     pipe_host: PipeHost, place: str, asynchronous: bool
 ) -> None:
-    """
-    A function that exits does not end the one that calls it, in place or at home.
-    """
+    """A function that exits does not end the one that calls it, in place or at home."""
     host: Any = pipe_host if place == "here" else InProcessHost()
 
     @function("current", host=host)
@@ -101,9 +97,7 @@ def test_submitted_call_runs_and_cannot_be_cancelled(
 
 
 def test_stream_in_place_ends_with_what_the_generator_returns() -> None:
-    """
-    A generator function that runs in the same worker keeps its return value.
-    """
+    """A generator function that runs in the same worker keeps its return value."""
 
     def fill(self: int) -> Generator[int, None, str]:
         yield self

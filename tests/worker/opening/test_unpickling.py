@@ -1,6 +1,4 @@
-"""
-Sealed objects are opened, or refused with what is missing.
-"""
+"""Sealed objects are opened, or refused with what is missing."""
 
 from __future__ import annotations
 
@@ -33,16 +31,12 @@ FOREIGN = bytes((1, 0, 3, 99))
 
 
 def name_of(module: str, name: str) -> bytes:
-    """
-    Return a pickle of the object that *module* has under *name*.
-    """
+    """Return a pickle of the object that *module* has under *name*."""
     return f"c{module}\n{name}\n.".encode()
 
 
 def test_a_missing_module_is_named_with_what_to_do() -> None:
-    """
-    The error has the module, where it was looked for, and the remedy.
-    """
+    """The error has the module, where it was looked for, and the remedy."""
     sealed = PLAIN_PREFIX + name_of("no_such_module", "name"), ()
     with pytest.raises(MissingModule) as caught:
         open_sealed(sealed, "an argument of 'f'", "Install it.")
@@ -53,9 +47,7 @@ def test_a_missing_module_is_named_with_what_to_do() -> None:
 
 
 def test_values_without_code_of_another_python_are_opened() -> None:
-    """
-    Plain values are opened whichever Python sealed them, and so are their buffers.
-    """
+    """Plain values are opened whichever Python sealed them, and so are their buffers."""
     value = [1, pickle.PickleBuffer(bytearray(b"data"))]
     buffers: list[pickle.PickleBuffer] = []
     data = pickle.dumps(value, 5, buffer_callback=buffers.append)
@@ -64,9 +56,7 @@ def test_values_without_code_of_another_python_are_opened() -> None:
 
 
 def test_code_of_another_python_is_not_even_read() -> None:
-    """
-    What holds code is refused before it is opened, with both versions.
-    """
+    """What holds code is refused before it is opened, with both versions."""
     sealed = bytes((1, 1, 3, 99)) + name_of("antigravity", "geohash"), ()
     with pytest.raises(SealingError, match=r"it holds code of Python 3\.99\. Send plain"):
         open_sealed(sealed, "a value")
@@ -86,9 +76,7 @@ def test_what_does_not_open_says_why(prefix: bytes) -> None:
 
 
 def test_classes_that_have_moved_are_found_at_their_former_place() -> None:
-    """
-    A private module that only the other Python has stands for the module around it.
-    """
+    """A private module that only the other Python has stands for the module around it."""
     moved = name_of("collections._elsewhere", "OrderedDict")
     assert open_sealed((FOREIGN + moved, ()), "a value") is collections.OrderedDict
     for module in ("collections.elsewhere", "_elsewhere"):
@@ -100,9 +88,7 @@ def test_classes_that_have_moved_are_found_at_their_former_place() -> None:
 
 
 def test_classes_that_have_moved_are_found_beside_large_pieces() -> None:
-    """
-    That holds for a pickle whose large pieces travel beside it, too.
-    """
+    """That holds for a pickle whose large pieces travel beside it, too."""
     large = bytes(LARGE_PIECE)
     head = b"(" + name_of("collections._elsewhere", "OrderedDict")[:-1]
     head += pickle.BINBYTES + len(large).to_bytes(4, "little")
@@ -114,9 +100,7 @@ def test_classes_that_have_moved_are_found_beside_large_pieces() -> None:
 
 
 def test_classes_are_collected_where_they_arrive() -> None:
-    """
-    Each context collects the classes that arrive inside it, an outer one those of the inner.
-    """
+    """Each context collects the classes that arrive inside it, an outer one those of the inner."""
 
     class Size:
         pass
@@ -136,9 +120,7 @@ def test_classes_are_collected_where_they_arrive() -> None:
 
 
 def test_code_is_opened_by_one_thread_at_a_time() -> None:
-    """
-    A thread that opens code waits for the one that does, and plain values for neither.
-    """
+    """A thread that opens code waits for the one that does, and plain values for neither."""
     done: list[Any] = []
 
     def open_both() -> None:

@@ -1,6 +1,4 @@
-"""
-Values: arguments are opened, and results and exceptions sealed.
-"""
+"""Values: arguments are opened, and results and exceptions sealed."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ def echo(value: Any) -> Any:
 
 
 def test_sealing_an_error_never_fails() -> None:
-    """
-    An exception whose ``str`` and ``__reduce__`` raise still arrives with its class name.
-    """
+    """An exception whose ``str`` and ``__reduce__`` raise still arrives with its class name."""
 
     class Broken(Exception):
         def __str__(self) -> str:
@@ -45,9 +41,7 @@ def test_sealing_an_error_never_fails() -> None:
 
 
 class Carried(Exception):
-    """
-    Brings a traceback along, as every exception does where tblib has been set up.
-    """
+    """Brings a traceback along, as every exception does where tblib has been set up."""
 
     def __reduce__(self) -> Any:
         return type(self), (), {"text": "carried"}
@@ -60,9 +54,7 @@ class Carried(Exception):
 
 
 def test_frames_from_there_are_text_alone() -> None:
-    """
-    The traceback of what was raised elsewhere is in its cause, and not once more in itself.
-    """
+    """The traceback of what was raised elsewhere is in its cause, and not once more in itself."""
     opened = Opener(name="echo").open_error(seal_error(Carried(), None))
     assert type(opened) is Carried
     assert isinstance(opened.__cause__, RemoteTraceback)
@@ -70,9 +62,7 @@ def test_frames_from_there_are_text_alone() -> None:
 
 
 def test_long_chains_of_exceptions_are_cut() -> None:
-    """
-    Only a part of a chain of thousands of exceptions is sent.
-    """
+    """Only a part of a chain of thousands of exceptions is sent."""
     error = first = ValueError("last")
     for _ in range(5000):
         first.__cause__ = ValueError("earlier")
@@ -107,9 +97,7 @@ def test_classes_of_a_function_travel_as_their_identity() -> None:
 
 
 def test_an_argument_that_cannot_be_opened_names_the_function() -> None:
-    """
-    The error says whose argument it is, also of the plain ones that are opened in a hurry.
-    """
+    """The error says whose argument it is, also of the plain ones that are opened in a hurry."""
     assert open_arguments(Sealed(PLAIN_PREFIX + b"\x80\x05K\x07."), echo) == 7
     with pytest.raises(SealingError, match="an argument of 'echo'"):
         open_arguments(Sealed(PLAIN_PREFIX + b"no pickle"), echo)

@@ -1,6 +1,4 @@
-"""
-Captured output: what functions print, while they run and afterwards.
-"""
+"""Captured output: what functions print, while they run and afterwards."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ def record(isolated: Any, *arguments: Any) -> Recorder:
 
 
 def parts(recorder: Recorder) -> list[str]:
-    """
-    Return the partial lines that were shown.
-    """
+    """Return the partial lines that were shown."""
     logs = [event for event in list(recorder.events) if isinstance(event, Log)]
     return [log.message for log in logs if log.partial]
 
@@ -79,9 +75,7 @@ def test_a_call_ends_after_lines_that_another_thread_moves(stage: str) -> None:
 def test_a_flushed_part_of_a_line_is_seen_while_the_function_runs(
     local_host: LocalHost, tmp_path: Path
 ):
-    """
-    A prompt is shown when it is flushed; the line comes whole as it ends.
-    """
+    """A prompt is shown when it is flushed; the line comes whole as it ends."""
 
     def ask(path: str) -> None:
         import os
@@ -145,9 +139,7 @@ def test_a_progress_bar_is_seen_as_it_moves(local_host: LocalHost, where: str, t
 
 
 def test_many_states_are_few_events(local_host: LocalHost):
-    """
-    Showing a line anew and anew costs little: what comes too fast is left out.
-    """
+    """Showing a line anew and anew costs little: what comes too fast is left out."""
 
     def move() -> None:
         for number in range(200_000):
@@ -161,18 +153,14 @@ def test_many_states_are_few_events(local_host: LocalHost):
 
 
 def test_lines_printed_whole_are_kept_as_they_are(local_host: LocalHost):
-    """
-    A carriage return inside a line that nothing has shown before stays there.
-    """
+    """A carriage return inside a line that nothing has shown before stays there."""
     recorder = record(function("current", host=local_host)(lambda: print("a\rb")))
     recorder.result(30)
     assert [log.message for log in recorder.printed] == ["a\rb"]
 
 
 def test_output_of_a_child_process_comes_in_order(local_host: LocalHost):
-    """
-    Output of a child process comes before what the function prints after it.
-    """
+    """Output of a child process comes before what the function prints after it."""
 
     def order() -> None:
         import subprocess

@@ -1,6 +1,4 @@
-"""
-Records: what functions log, and the warnings that they cause.
-"""
+"""Records: what functions log, and the warnings that they cause."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_host_local import LocalHost
 
 
 def record(isolated: Any, *arguments: Any) -> list[Log]:
-    """
-    Return the lines of a call.
-    """
+    """Return the lines of a call."""
     recorder = Recorder(isolated.make_launcher())
     recorder.launch(*arguments)
     recorder.result(60)
@@ -44,9 +40,7 @@ def told(logs: list[Log]) -> list[tuple[str, str | None, str]]:
     ],
 )
 def test_numbers_of_levels_have_names(number: int, level: str):
-    """
-    A level between two that have names counts as the lower one.
-    """
+    """A level between two that have names counts as the lower one."""
     assert level_of(number) == level
 
 
@@ -83,9 +77,7 @@ def test_a_record_has_its_level_its_logger_and_its_traceback(local_host: LocalHo
 
 
 def test_handlers_of_the_function_are_used(local_host: LocalHost):
-    """
-    A function that sets up logging itself gets what it has asked for.
-    """
+    """A function that sets up logging itself gets what it has asked for."""
 
     def work() -> None:
         import logging
@@ -98,9 +90,7 @@ def test_handlers_of_the_function_are_used(local_host: LocalHost):
 
 
 def test_level_of_the_option_holds_for_loggers_with_a_lower_one(local_host: LocalHost):
-    """
-    ``logging="INFO"`` sends no record below that level, whatever the level of its logger.
-    """
+    """``logging="INFO"`` sends no record below that level, whatever the level of its logger."""
 
     def work() -> None:
         import logging
@@ -142,9 +132,7 @@ def test_warnings_are_records(local_host: LocalHost):
 
 
 def test_modules_that_are_set_up_are_as_python_loads_them(local_host: LocalHost):
-    """
-    Logging and warnings have their own loaders and sources.
-    """
+    """Logging and warnings have their own loaders and sources."""
 
     def work() -> list[str]:
         import inspect
@@ -159,9 +147,7 @@ def test_modules_that_are_set_up_are_as_python_loads_them(local_host: LocalHost)
 
 
 def test_a_forked_child_logs_to_standard_error(local_host: LocalHost):
-    """
-    Records of a forked child arrive as its lines do.
-    """
+    """Records of a forked child arrive as its lines do."""
 
     def work() -> None:
         import logging
@@ -177,9 +163,7 @@ def test_a_forked_child_logs_to_standard_error(local_host: LocalHost):
 
 
 def test_records_of_a_batch_name_their_item(local_host: LocalHost):
-    """
-    A record belongs to the item of a map that has logged it.
-    """
+    """A record belongs to the item of a map that has logged it."""
 
     def work(number: int) -> None:
         import logging

@@ -1,6 +1,4 @@
-"""
-The output of functions that exit, or that close their standard streams.
-"""
+"""The output of functions that exit, or that close their standard streams."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ def inc(x: int) -> int:
 
 
 def test_lines_before_an_exit_arrive(capfd):
-    """
-    ``os._exit`` loses none of the lines that were printed before, flushed or not.
-    """
+    """``os._exit`` loses none of the lines that were printed before, flushed or not."""
 
     @function("current")
     def leave() -> None:
@@ -39,9 +35,7 @@ def test_lines_before_an_exit_arrive(capfd):
 
 
 def test_closing_standard_streams_is_harmless():
-    """
-    A function may close its standard streams and descriptors 0, 1 and 2.
-    """
+    """A function may close its standard streams and descriptors 0, 1 and 2."""
 
     @function("current")
     def close() -> int:
@@ -135,9 +129,7 @@ def test_file_in_place_of_the_output_stays_the_functions_own(
 
 
 def test_much_output_arrives_whole():
-    """
-    100 MB of output all arrive, before the result.
-    """
+    """100 MB of output all arrive, before the result."""
 
     @function("current")
     def shout() -> str:
@@ -156,9 +148,7 @@ def test_much_output_arrives_whole():
 
 
 def test_output_that_is_no_text_arrives():
-    """
-    Bytes that are not UTF-8 arrive as escapes, from Python and below it.
-    """
+    """Bytes that are not UTF-8 arrive as escapes, from Python and below it."""
 
     @function("current")
     def print_bytes() -> None:

@@ -1,6 +1,4 @@
-"""
-Executors: what calls can do is the same one at a time and several at once.
-"""
+"""Executors: what calls can do is the same one at a time and several at once."""
 
 from __future__ import annotations
 
@@ -23,17 +21,13 @@ def host(request: pytest.FixtureRequest, pipe_host: PipeHost) -> PipeHost:
 
 
 def test_variables_are_set_before_a_function_is_opened(host: PipeHost) -> None:
-    """
-    Secrets that were sent are variables of the worker for the calls that follow.
-    """
+    """Secrets that were sent are variables of the worker for the calls that follow."""
     host.start().send_secrets({"FAL_CORE_TEST_TOKEN": "abc"})
     assert function("current", host=host)(os.getenv)("FAL_CORE_TEST_TOKEN") == "abc"
 
 
 def test_a_function_calls_home_and_gets_what_is_raised_there(host: PipeHost) -> None:
-    """
-    A call of another isolated function is made by the process that launched this one.
-    """
+    """A call of another isolated function is made by the process that launched this one."""
     home = InProcessHost()
 
     @function("current", host=home)
@@ -55,9 +49,7 @@ def test_a_function_calls_home_and_gets_what_is_raised_there(host: PipeHost) -> 
 
 
 def test_a_generator_that_is_returned_is_refused(host: PipeHost) -> None:
-    """
-    A generator cannot travel: the error says what to do instead.
-    """
+    """A generator cannot travel: the error says what to do instead."""
 
     @function("current", host=host)
     def make() -> Any:
@@ -71,9 +63,7 @@ def test_a_generator_that_is_returned_is_refused(host: PipeHost) -> None:
 def test_a_stream_ends_with_what_its_generator_raises(
     host: PipeHost, tmp_path: Path, way: str
 ) -> None:
-    """
-    Items before an exception arrive, and the generator has been closed.
-    """
+    """Items before an exception arrive, and the generator has been closed."""
     closed = tmp_path / "closed"
 
     @function("current", host=host)
@@ -103,9 +93,7 @@ def test_a_stream_ends_with_what_its_generator_raises(
 
 @pytest.mark.parametrize("way", ["plain", "async"])
 def test_an_item_that_cannot_travel_ends_its_stream(host: PipeHost, way: str) -> None:
-    """
-    The caller gets the error in the place of the item, and the worker goes on.
-    """
+    """The caller gets the error in the place of the item, and the worker goes on."""
 
     @function("current", host=host)
     def give() -> Iterator[Any]:
@@ -129,9 +117,7 @@ def test_an_item_that_cannot_travel_ends_its_stream(host: PipeHost, way: str) ->
 
 
 def test_a_service_needs_a_worker_of_its_own(pipe_host: PipeHost) -> None:
-    """
-    A worker that several calls share refuses to run a service.
-    """
+    """A worker that several calls share refuses to run a service."""
     pipe_host.callbacks["settings"] = {"multiplex": 4}
 
     @function("current", host=pipe_host)

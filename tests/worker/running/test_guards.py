@@ -1,6 +1,4 @@
-"""
-The guard of a worker: it ends as the worker has, once nothing of that is left.
-"""
+"""The guard of a worker: it ends as the worker has, once nothing of that is left."""
 
 from __future__ import annotations
 
@@ -20,16 +18,12 @@ from fal_core.testing.harness.processes import is_alive, wait_until
 
 @pytest.fixture
 def told(tmp_path: Path) -> Path:
-    """
-    The file in which a function lists its own process and those that it has started.
-    """
+    """The file in which a function lists its own process and those that it has started."""
     return tmp_path / "told"
 
 
 def leave_a_child(told: Path, how: str) -> None:
-    """
-    Start a process of its own session that belongs to no one; go on as *how* says.
-    """
+    """Start a process of its own session that belongs to no one; go on as *how* says."""
     import ctypes
 
     reader, writer = os.pipe()
@@ -55,17 +49,13 @@ def leave_a_child(told: Path, how: str) -> None:
 
 
 def read_when_there(told: Path) -> list[int]:
-    """
-    Return the processes that a function has listed, once the file is there.
-    """
+    """Return the processes that a function has listed, once the file is there."""
     assert wait_until(told.exists, PATIENCE)
     return [int(word) for word in told.read_text().split()]
 
 
 def are_gone(*processes: int) -> bool:
-    """
-    Tell whether *processes* have ended, or do while it waits.
-    """
+    """Tell whether *processes* have ended, or do while it waits."""
     return wait_until(lambda: not any(map(is_alive, processes)), PATIENCE)
 
 
@@ -81,9 +71,7 @@ def are_gone(*processes: int) -> bool:
 def test_it_ends_as_its_worker_and_leaves_nothing(
     pipe_host: PipeHost, told: Path, how: str, code: int
 ) -> None:
-    """
-    The guard ends as the worker did, after all orphans of the worker are gone.
-    """
+    """The guard ends as the worker did, after all orphans of the worker are gone."""
     with pytest.raises(WorkerLost) as caught:
         function("current", host=pipe_host)(leave_a_child)(told, how)
     assert caught.value.code == code
@@ -96,9 +84,7 @@ def test_it_ends_as_its_worker_and_leaves_nothing(
 def test_terminating_it_ends_all(
     pipe_host: PipeHost, told: Path, number: signal.Signals
 ) -> None:
-    """
-    A signal that asks the guard to end ends the worker, and what that has started.
-    """
+    """A signal that asks the guard to end ends the worker, and what that has started."""
     # A guard keeps ignoring what it was started to ignore, as nohup has it.
     before = signal.signal(number, signal.SIG_DFL)
     try:
@@ -116,9 +102,7 @@ def test_terminating_it_ends_all(
 
 @pytest.mark.faults
 def test_worker_dies_with_a_killed_guard(pipe_host: PipeHost, told: Path) -> None:
-    """
-    A guard that is killed takes its worker with it.
-    """
+    """A guard that is killed takes its worker with it."""
     running = function("current", host=pipe_host)(leave_a_child).submit(told, "hold")
     orphan, worker = read_when_there(told)
     assert pipe_host.process is not None
@@ -133,9 +117,7 @@ def test_worker_dies_with_a_killed_guard(pipe_host: PipeHost, told: Path) -> Non
 def test_end_of_the_stream_ends_a_worker_that_cannot_see_it(
     pipe_host: PipeHost, told: Path
 ) -> None:
-    """
-    Code that no Python thread runs beside ends with the stream, as all does it started.
-    """
+    """Code that no Python thread runs beside ends with the stream, as all does it started."""
     running = function("current", host=pipe_host)(leave_a_child).submit(told, "hold")
     processes = read_when_there(told)
     assert pipe_host.worker is not None
@@ -147,9 +129,7 @@ def test_end_of_the_stream_ends_a_worker_that_cannot_see_it(
 
 
 def test_worker_may_end_of_itself(pipe_host: PipeHost, told: Path) -> None:
-    """
-    A worker that sees its stream end runs its exit handlers; the guard waits for that.
-    """
+    """A worker that sees its stream end runs its exit handlers; the guard waits for that."""
 
     @function("current", host=pipe_host)
     def prepare() -> int:

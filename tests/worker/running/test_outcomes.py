@@ -1,6 +1,4 @@
-"""
-Outcomes: how results, items and exceptions are sent.
-"""
+"""Outcomes: how results, items and exceptions are sent."""
 
 from __future__ import annotations
 
@@ -25,15 +23,11 @@ from fal_core_worker.stream.streams import FrameStream
 
 
 def work() -> None:
-    """
-    Stand for the function whose outcomes are sent.
-    """
+    """Stand for the function whose outcomes are sent."""
 
 
 class Ends:
-    """
-    The worker's end of a stream, and what has come at the other.
-    """
+    """The worker's end of a stream, and what has come at the other."""
 
     def __init__(self) -> None:
         (back, there), (here, forth) = os.pipe(), os.pipe()
@@ -41,9 +35,7 @@ class Ends:
         self.opener = Opener(name="work")
 
     def take(self) -> tuple[tuple[int, ...], Sealed]:
-        """
-        Return the head of the only frame that has come, and what is sealed in it.
-        """
+        """Return the head of the only frame that has come, and what is sealed in it."""
         received: list[Any] = []
         while not received:
             received = self.other.read() or []
@@ -61,9 +53,7 @@ def ends() -> Iterator[Ends]:
 
 
 def test_a_result_says_whether_its_worker_goes_on(ends: Ends) -> None:
-    """
-    The outcome has the value, and whether the worker takes another call.
-    """
+    """The outcome has the value, and whether the worker takes another call."""
     for after in (0, frames.REPLACE):
         send_value(ends.stream, 3, {"a": 1}, work, after)
         head, sealed = ends.take()
@@ -72,9 +62,7 @@ def test_a_result_says_whether_its_worker_goes_on(ends: Ends) -> None:
 
 
 def test_a_result_that_cannot_travel_is_an_error(ends: Ends) -> None:
-    """
-    What the caller is sent in its place says so, with the name of the function.
-    """
+    """What the caller is sent in its place says so, with the name of the function."""
     send_value(ends.stream, 3, threading.current_thread(), work, frames.REPLACE)
     head, sealed = ends.take()
     assert head == (frames.OUTCOME, 3, frames.ENDED_RAISED, frames.REPLACE)
@@ -84,9 +72,7 @@ def test_a_result_that_cannot_travel_is_an_error(ends: Ends) -> None:
 
 
 def test_an_exception_is_sent_as_an_outcome(ends: Ends) -> None:
-    """
-    Whatever was raised arrives, exceptions that end a program among it.
-    """
+    """Whatever was raised arrives, exceptions that end a program among it."""
     send_error(ends.stream, 3, SystemExit(4), work)
     head, sealed = ends.take()
     assert head == (frames.OUTCOME, 3, frames.ENDED_RAISED, 0)
@@ -96,9 +82,7 @@ def test_an_exception_is_sent_as_an_outcome(ends: Ends) -> None:
 
 
 def test_an_item_of_a_stream_has_its_place(ends: Ends) -> None:
-    """
-    Each item is sent with its number; one that cannot travel is an error of the generator.
-    """
+    """Each item is sent with its number; one that cannot travel is an error of the generator."""
     send_item(ends.stream, 3, bytearray(b"data"), 7, work)
     head, sealed = ends.take()
     assert head == (frames.ITEM, 3, 7, 1)
@@ -113,9 +97,7 @@ def open_items(sealed: Sealed) -> list[tuple[int, Any]]:
 
 
 def test_items_of_a_batch_are_sealed_together(ends: Ends) -> None:
-    """
-    Several outcomes are one frame, from the first on; no outcomes are none.
-    """
+    """Several outcomes are one frame, from the first on; no outcomes are none."""
     send_items(ends.stream, 3, [], 0, work)
     error = values.seal_error(LookupError("gone"), work).data
     send_items(ends.stream, 3, [(VALUE, 1), (RAISED, error), (VALUE, "x")], 4, work)
@@ -126,9 +108,7 @@ def test_items_of_a_batch_are_sealed_together(ends: Ends) -> None:
 
 @pytest.mark.parametrize("odd", [threading.current_thread(), lambda: 5], ids=["thread", "code"])
 def test_an_item_that_cannot_travel_leaves_the_others(ends: Ends, odd: Any) -> None:
-    """
-    If one item cannot be sealed, or the caller may have to refuse it, each is sealed apart.
-    """
+    """If one item cannot be sealed, or the caller may have to refuse it, each is sealed apart."""
     raised = (RAISED, values.seal_error(LookupError("gone"), work).data)
     send_items(ends.stream, 3, [(VALUE, [1]), (VALUE, odd), raised], 0, work)
     head, sealed = ends.take()
@@ -147,9 +127,7 @@ def test_an_item_that_cannot_travel_leaves_the_others(ends: Ends, odd: Any) -> N
 
 
 def test_buffers_of_items_that_are_sealed_apart_go_along(ends: Ends) -> None:
-    """
-    An item with buffers is whole, though another one has it sealed by itself.
-    """
+    """An item with buffers is whole, though another one has it sealed by itself."""
     large = os.urandom(BUFFER_SIZE)
     # A path is no built-in value, so that the pickler is asked for buffers.
     value = pickle.PickleBuffer(large), PurePosixPath("a")

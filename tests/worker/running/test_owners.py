@@ -1,6 +1,4 @@
-"""
-Owners: which call a line belongs to that a thread or a task has printed.
-"""
+"""Owners: which call a line belongs to that a thread or a task has printed."""
 
 from __future__ import annotations
 
@@ -35,18 +33,14 @@ def record(isolated: Any, *arguments: Any) -> Recorder:
 
 
 def keep(name: str, value: Any) -> Any:
-    """
-    Return what *name* stands for in all calls of this worker, *value* at first.
-    """
+    """Return what *name* stands for in all calls of this worker, *value* at first."""
     import builtins
 
     return builtins.__dict__.setdefault(f"test_owners_{name}", value)
 
 
 def steps() -> Any:
-    """
-    Return what the calls of a worker take turns with: a thread goes one step when asked.
-    """
+    """Return what the calls of a worker take turns with: a thread goes one step when asked."""
     return keep("steps", (threading.Semaphore(0), threading.Semaphore(0)))
 
 
@@ -66,9 +60,7 @@ def take_step() -> None:
 
 @pytest.fixture
 def printed(monkeypatch: pytest.MonkeyPatch) -> list[Log]:
-    """
-    The lines that belong to no call which runs.
-    """
+    """The lines that belong to no call which runs."""
     logs: list[Log] = []
     # In this order: the package takes its own from that module, and keeps what it finds there.
     monkeypatch.setattr("fal_core.sinks.print_log", logs.append)
@@ -107,9 +99,7 @@ def test_a_thread_that_was_left_behind_prints_for_its_own_call(
 def test_a_line_that_a_left_thread_has_begun_is_not_cut(
     local_host: LocalHost, printed: list[Log]
 ):
-    """
-    The end of a call ends none of the lines that threads of other calls have begun.
-    """
+    """The end of a call ends none of the lines that threads of other calls have begun."""
 
     def halves() -> None:
         asked, done = steps()
@@ -130,9 +120,7 @@ def test_a_line_that_a_left_thread_has_begun_is_not_cut(
 
 
 def test_items_of_a_map_own_their_threads(local_host: LocalHost, printed: list[Log]):
-    """
-    A thread of one item of a batch prints for that item while another one runs.
-    """
+    """A thread of one item of a batch prints for that item while another one runs."""
 
     def work(number: int) -> int:
         if not number:
@@ -170,9 +158,7 @@ def poll_loop(box: Any) -> None:
 def test_a_thread_that_waits_in_its_own_code_prints_for_its_own_call(
     local_host: LocalHost, printed: list[Log], poll: Callable[[Any], None]
 ):
-    """
-    A thread of a call that polls a queue, or runs an event loop, works for that call alone.
-    """
+    """A thread of a call that polls a queue, or runs an event loop, works for that call alone."""
 
     def give(text: str) -> None:
         print("here")
@@ -247,9 +233,7 @@ async def with_thread(text: str) -> None:
 def test_a_thread_that_works_for_others_prints_for_them(
     local_host: LocalHost, way: Callable[..., Any]
 ):
-    """
-    What pools and event loops that calls share print belongs to the call whose work it is.
-    """
+    """What pools and event loops that calls share print belongs to the call whose work it is."""
     isolated = function("current", host=local_host, **SHARED)(way)
     for text in ("first", "second", "third"):
         assert [log.message for log in record(isolated, text).printed] == [text]
@@ -258,9 +242,7 @@ def test_a_thread_that_works_for_others_prints_for_them(
 def test_a_task_that_was_left_behind_prints_for_its_own_call(
     local_host: LocalHost, printed: list[Log]
 ):
-    """
-    A task that goes on in the event loop of a later call prints for the call that made it.
-    """
+    """A task that goes on in the event loop of a later call prints for the call that made it."""
 
     async def leave() -> None:
         async def go_on() -> None:
@@ -306,9 +288,7 @@ def test_a_thread_left_behind_in_a_shared_worker(local_host: LocalHost, printed:
 
 @pytest.mark.parametrize("multiplex", [1, 4])
 def test_a_thread_left_behind_cannot_call_home(local_host: LocalHost, multiplex: int):
-    """
-    A thread whose call has ended is told so when it calls a function that runs elsewhere.
-    """
+    """A thread whose call has ended is told so when it calls a function that runs elsewhere."""
     other = function("current", host=InProcessHost())(abs)
 
     def leave() -> None:

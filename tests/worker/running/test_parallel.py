@@ -1,6 +1,4 @@
-"""
-The executor of several calls at a time.
-"""
+"""The executor of several calls at a time."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ from fal_core.workers import frames_out
 
 @pytest.fixture
 def host(pipe_host: PipeHost) -> PipeHost:
-    """
-    A host whose worker runs several calls at a time.
-    """
+    """A host whose worker runs several calls at a time."""
     pipe_host.callbacks["settings"] = {"multiplex": 4}
     return pipe_host
 
@@ -38,9 +34,7 @@ def record(isolated: Any, *arguments: Any) -> Recorder:
 
 
 def wait_in_thread(began: Path, until: Path) -> int:
-    """
-    Run until a file is there, whatever happens to the call.
-    """
+    """Run until a file is there, whatever happens to the call."""
     import time
 
     began.touch()
@@ -52,9 +46,7 @@ def wait_in_thread(began: Path, until: Path) -> int:
 def test_a_call_runs_the_function_that_it_was_sent_with(
     host: PipeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A function that takes the slot of another changes no call that was sent before.
-    """
+    """A function that takes the slot of another changes no call that was sent before."""
     # Each function takes the slot of the one before.
     monkeypatch.setattr(frames_out, "FUNCTION_SLOTS", 1)
     double = function("current", host=host)(lambda x: ("double", 2 * x))
@@ -66,9 +58,7 @@ def test_a_call_runs_the_function_that_it_was_sent_with(
 
 
 def test_a_thread_that_is_cancelled_is_left_behind(host: PipeHost, tmp_path: Path) -> None:
-    """
-    Its call ends at once; the worker finishes the others, and then ends to be replaced.
-    """
+    """Its call ends at once; the worker finishes the others, and then ends to be replaced."""
     waiting = function("current", host=host)(wait_in_thread)
     names = ("cancelled", "other")
     calls = [record(waiting, tmp_path / name, tmp_path / f"{name} ends") for name in names]
@@ -89,9 +79,7 @@ def test_a_thread_that_is_cancelled_is_left_behind(host: PipeHost, tmp_path: Pat
 def test_a_task_that_is_cancelled_leaves_its_worker_alone(
     host: PipeHost, tmp_path: Path
 ) -> None:
-    """
-    A coroutine is cancelled as asyncio cancels, and cleans up; the worker takes more calls.
-    """
+    """A coroutine is cancelled as asyncio cancels, and cleans up; the worker takes more calls."""
     ended = tmp_path / "ended"
 
     @function("current", host=host)
@@ -116,9 +104,7 @@ def test_a_task_that_is_cancelled_leaves_its_worker_alone(
 
 
 def test_a_coroutine_that_cancels_itself_has_raised(host: PipeHost) -> None:
-    """
-    A CancelledError of the function's own is an exception like any other.
-    """
+    """A CancelledError of the function's own is an exception like any other."""
 
     @function("current", host=host)
     async def give_up() -> None:
@@ -137,9 +123,7 @@ def test_a_coroutine_that_cancels_itself_has_raised(host: PipeHost) -> None:
 def test_a_task_that_exits_leaves_the_others_alone(
     host: PipeHost, tmp_path: Path, way: str
 ) -> None:
-    """
-    ``SystemExit`` in a task ends its call, and the loop that all calls share goes on.
-    """
+    """``SystemExit`` in a task ends its call, and the loop that all calls share goes on."""
     reached, exited = tmp_path / "reached", tmp_path / "exited"
 
     @function("current", host=host)
@@ -176,9 +160,7 @@ def test_a_task_that_exits_leaves_the_others_alone(
 
 
 def test_coroutines_share_a_loop_and_keep_their_context(host: PipeHost) -> None:
-    """
-    The tasks of all calls are in one loop, each with the context of its call.
-    """
+    """The tasks of all calls are in one loop, each with the context of its call."""
 
     @function("current", host=host)
     async def tell(name: str) -> int:
@@ -196,9 +178,7 @@ def test_coroutines_share_a_loop_and_keep_their_context(host: PipeHost) -> None:
 
 
 def test_threads_are_used_again(host: PipeHost) -> None:
-    """
-    A call after another runs on the thread that has become idle.
-    """
+    """A call after another runs on the thread that has become idle."""
     isolated = function("current", host=host)(threading.get_ident)
     first = isolated()
     # The thread is idle only once it has sent the outcome.
@@ -207,9 +187,7 @@ def test_threads_are_used_again(host: PipeHost) -> None:
 
 @pytest.mark.parametrize("way", ["thread", "task"])
 def test_a_generator_waits_for_credit(host: PipeHost, way: str) -> None:
-    """
-    Items are sent as the caller takes them, and no more than a window of them before.
-    """
+    """Items are sent as the caller takes them, and no more than a window of them before."""
 
     @function("current", host=host)
     def count(limit: int) -> Iterator[int]:
@@ -230,16 +208,12 @@ def test_a_generator_waits_for_credit(host: PipeHost, way: str) -> None:
 def test_a_generator_is_cancelled_while_it_waits_for_credit(
     host: PipeHost, tmp_path: Path
 ) -> None:
-    """
-    A stream that nobody takes from is closed where it stands, and its worker goes on.
-    """
+    """A stream that nobody takes from is closed where it stands, and its worker goes on."""
     closed = tmp_path / "closed"
 
     class Reluctant(Recorder):
         def _give_credit(self) -> None:
-            """
-            Give none.
-            """
+            """Give none."""
 
     @function("current", host=host)
     def count(closed: Path) -> Iterator[int]:
@@ -263,9 +237,7 @@ def test_a_generator_is_cancelled_while_it_waits_for_credit(
 
 
 def test_items_of_a_batch_fail_apart(host: PipeHost) -> None:
-    """
-    What one item of a batch raises, SystemExit among it, is its own.
-    """
+    """What one item of a batch raises, SystemExit among it, is its own."""
 
     @function("current", host=host)
     def halve(number: int) -> float:
@@ -282,9 +254,7 @@ def test_items_of_a_batch_fail_apart(host: PipeHost) -> None:
 
 @pytest.mark.faults
 def test_the_fork_of_a_thread_does_not_answer(host: PipeHost) -> None:
-    """
-    A function that forks on a thread and returns on both sides answers once.
-    """
+    """A function that forks on a thread and returns on both sides answers once."""
 
     @function("current", host=host)
     def fork() -> int:

@@ -1,6 +1,4 @@
-"""
-The executor of one call at a time: calls that time out, or that fork their worker.
-"""
+"""The executor of one call at a time: calls that time out, or that fork their worker."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ def sleep(seconds: float) -> int:
 
 
 def test_a_child_is_ended_by_a_signal_as_soon_as_it_was_forked():
-    """
-    A signal that ends a forked child is not lost, however early it comes.
-    """
+    """A signal that ends a forked child is not lost, however early it comes."""
 
     @function("current")
     def fork() -> list[int]:
@@ -47,9 +43,7 @@ def test_a_child_is_ended_by_a_signal_as_soon_as_it_was_forked():
 
 @pytest.mark.faults
 def test_the_fork_of_a_worker_does_not_answer_twice():
-    """
-    A function that forks and returns on both sides answers once.
-    """
+    """A function that forks and returns on both sides answers once."""
 
     @function("current")
     def fork() -> int:
@@ -60,9 +54,7 @@ def test_the_fork_of_a_worker_does_not_answer_twice():
 
 
 def leave_child(way: str) -> int:
-    """
-    Fork a child that leaves the function in *way*, and return its exit code.
-    """
+    """Fork a child that leaves the function in *way*, and return its exit code."""
     warnings.simplefilter("ignore")
     child = os.fork()
     if not child:
@@ -108,9 +100,7 @@ def test_a_forked_child_ends_as_a_program_does(
 
 
 def test_a_forked_child_runs_no_other_call_of_its_batch(tmp_path: Path) -> None:
-    """
-    A child that leaves one call of a batch leaves the others to its parent.
-    """
+    """A child that leaves one call of a batch leaves the others to its parent."""
     runs = tmp_path / "runs"
 
     @function("current")
@@ -128,9 +118,7 @@ def test_a_forked_child_runs_no_other_call_of_its_batch(tmp_path: Path) -> None:
 def test_a_forked_child_that_yields_is_told_why_it_cannot(
     local_host: LocalHost, capfd: Any
 ) -> None:
-    """
-    A child of a generator ends at its next item, and says what to do.
-    """
+    """A child of a generator ends at its next item, and says what to do."""
 
     @function("current", host=local_host)
     def give() -> Iterator[int]:
@@ -144,9 +132,7 @@ def test_a_forked_child_that_yields_is_told_why_it_cannot(
 
 
 def test_a_call_that_takes_too_long_is_ended(local_host: LocalHost):
-    """
-    A timeout ends the call, and its worker serves the next one.
-    """
+    """A timeout ends the call, and its worker serves the next one."""
     options = {"max_concurrency": 1, "timeout": 0.3}
     # After the grace its worker would be killed.
     isolated = function("current", host=local_host, grace=60, **options)(sleep)
@@ -195,9 +181,7 @@ def test_builtins_that_a_function_has_replaced_break_no_other_call(local_host: L
 
 
 def test_builtins_that_a_function_breaks_are_there_for_its_error(local_host: LocalHost):
-    """
-    A function that replaces builtins and fails has its own error, alone and in a batch.
-    """
+    """A function that replaces builtins and fails has its own error, alone and in a batch."""
     isolated = function("current", host=local_host, max_concurrency=1)
 
     def poison(number: int) -> int:
@@ -214,9 +198,7 @@ def test_builtins_that_a_function_breaks_are_there_for_its_error(local_host: Loc
 
 
 def test_a_function_may_wrap_builtins_that_others_wrap(local_host: LocalHost):
-    """
-    A worker lives on where a function has wrapped ``print`` or added a name, as libraries do.
-    """
+    """A worker lives on where a function has wrapped ``print`` or added a name, as libraries do."""
     isolated = function("current", host=local_host, max_concurrency=1)
 
     def wrap() -> int:
@@ -238,9 +220,7 @@ def iter_logs(info: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize("way", ["call", "submit", "spawn", "map", "stream", "request"])
 def test_a_function_that_stops_its_worker_has_its_time(way: str, local_host: LocalHost):
-    """
-    The time of a call holds also where its worker was stopped, and reads nothing any more.
-    """
+    """The time of a call holds also where its worker was stopped, and reads nothing any more."""
     limit: dict[str, Any] = {"request_timeout": 0.5} if way == "request" else {"timeout": 0.5}
     isolated = function("current", host=local_host, max_concurrency=1, grace=0.2, **limit)
 
@@ -268,9 +248,7 @@ def test_a_function_that_stops_its_worker_has_its_time(way: str, local_host: Loc
 
 @pytest.mark.parametrize("way", ["call", "submit", "spawn", "map"])
 def test_a_call_of_a_worker_that_was_stopped_has_its_time(way: str, local_host: LocalHost):
-    """
-    So it is where the worker was stopped before it has read what the function is called with.
-    """
+    """So it is where the worker was stopped before it has read what the function is called with."""
     isolated = function("current", host=local_host, max_concurrency=1, timeout=0.5, grace=0.1)
     # Too much for the connection, and none that is sent in shared memory.
     words = [str(number) * 100 for number in range(10_000)]

@@ -1,6 +1,4 @@
-"""
-Slots: functions of a worker, with the results of their setup functions.
-"""
+"""Slots: functions of a worker, with the results of their setup functions."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_host_local import LocalHost
 
 
 def test_setup_runs_once_in_a_worker(local_host: LocalHost, tmp_path: Path):
-    """
-    ``setup_function`` runs once per worker; its result is the first argument.
-    """
+    """``setup_function`` runs once per worker; its result is the first argument."""
     log = tmp_path / "log"
 
     def load() -> dict[str, int]:
@@ -33,9 +29,7 @@ def test_setup_runs_once_in_a_worker(local_host: LocalHost, tmp_path: Path):
 
 
 def test_a_setup_that_raises_is_the_error_of_the_call(local_host: LocalHost):
-    """
-    An exception of ``setup_function`` arrives unchanged.
-    """
+    """An exception of ``setup_function`` arrives unchanged."""
 
     def load() -> None:
         raise LookupError("no model")

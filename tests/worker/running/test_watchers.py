@@ -1,6 +1,4 @@
-"""
-The watcher of a worker: calls are observed and ended while they run.
-"""
+"""The watcher of a worker: calls are observed and ended while they run."""
 
 from __future__ import annotations
 

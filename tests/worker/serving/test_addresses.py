@@ -1,6 +1,4 @@
-"""
-Addresses: public ones, and those of private networks, in any notation.
-"""
+"""Addresses: public ones, and those of private networks, in any notation."""
 
 from __future__ import annotations
 
@@ -38,16 +36,12 @@ from fal_core_worker.serving.addresses import is_address, is_public, read_addres
     ],
 )
 def test_public_addresses(address: str, public: bool) -> None:
-    """
-    An address is public if it leads to the internet, and so is the IPv4 address in it.
-    """
+    """An address is public if it leads to the internet, and so is the IPv4 address in it."""
     assert is_public(read_address(address)) is public
 
 
 def test_name_is_no_address() -> None:
-    """
-    A name is not read as an address.
-    """
+    """A name is not read as an address."""
     with pytest.raises(ValueError, match="words"):
         read_address("words")
 
@@ -66,7 +60,5 @@ def test_name_is_no_address() -> None:
     ],
 )
 def test_addresses_in_any_notation(host: str, is_one: bool) -> None:
-    """
-    What the system would take for an address without a lookup is one.
-    """
+    """What the system would take for an address without a lookup is one."""
     assert is_address(host) is is_one

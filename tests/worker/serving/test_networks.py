@@ -1,6 +1,4 @@
-"""
-Networks that a process has for itself.
-"""
+"""Networks that a process has for itself."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ def greeted(address, port):
 
 @pytest.fixture
 def greeting() -> Iterator[int]:
-    """
-    A port of the loopback address where everybody is greeted.
-    """
+    """A port of the loopback address where everybody is greeted."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def greet() -> None:
@@ -63,9 +59,7 @@ def greeting() -> Iterator[int]:
 
 
 def start(code: str, *reached: int) -> subprocess.Popen[str]:
-    """
-    Start a program in a network of its own, to which no port leads.
-    """
+    """Start a program in a network of its own, to which no port leads."""
     return subprocess.Popen(
         [*networks.command("", reached), sys.executable, "-c", GREETED + code],
         stdin=subprocess.PIPE,
@@ -87,9 +81,7 @@ def test_loopback_address_leads_to_the_ports_that_are_named(greeting: int):
 
 
 def test_nobody_reaches_into_it():
-    """
-    A port inside, on all addresses, is none of the machine.
-    """
+    """A port inside, on all addresses, is none of the machine."""
     port = free_port()
     code = f"with socket.create_server(('0.0.0.0', {port})): print('up', flush=True); input()"
     with start(code) as program:
@@ -102,9 +94,7 @@ def test_nobody_reaches_into_it():
 
 
 def test_ports_that_are_listened_on(greeting: int):
-    """
-    Ports of the loopback address are found, but for those that are named.
-    """
+    """Ports of the loopback address are found, but for those that are named."""
     assert greeting in networks.listening_ports()
     assert greeting not in networks.listening_ports(greeting)
 

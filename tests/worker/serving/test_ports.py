@@ -1,6 +1,4 @@
-"""
-Ports of this machine.
-"""
+"""Ports of this machine."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_core_worker.serving import ports
 
 
 def test_a_free_port_is_not_given_to_others():
-    """
-    A program that asks the system for any port never gets the one that was found free.
-    """
+    """A program that asks the system for any port never gets the one that was found free."""
     given = Path("/proc/sys/net/ipv4/ip_local_port_range")
     if not given.exists():
         pytest.skip("This system does not tell which ports it gives away.")
@@ -37,9 +33,7 @@ def test_a_free_port_is_not_given_to_others():
 
 
 def test_a_taken_port_is_not_found(monkeypatch):
-    """
-    A port that somebody listens at is passed over.
-    """
+    """A port that somebody listens at is passed over."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         monkeypatch.setattr(ports, "_LOWEST", taken)
@@ -49,9 +43,7 @@ def test_a_taken_port_is_not_found(monkeypatch):
 
 
 def test_a_port_that_another_process_has_found_is_passed_over():
-    """
-    Two processes that look for a port at once find different ones, used or not.
-    """
+    """Two processes that look for a port at once find different ones, used or not."""
     first = ports.free_port()
     script = f"""
 import sys
@@ -70,18 +62,14 @@ print(ports.is_free(first), *{{ports.free_port() for _ in range(20)}})
 
 
 def test_without_reserved_ports_the_system_assigns_one(monkeypatch):
-    """
-    If no port is reserved for servers, the system assigns one.
-    """
+    """If no port is reserved for servers, the system assigns one."""
     monkeypatch.setattr(ports, "_first_assigned", lambda: 1024)
 
     assert ports.is_free(ports.free_port())
 
 
 def test_a_claimed_port_names_its_service():
-    """
-    A port that a service has claimed is claimed again once the service has ended.
-    """
+    """A port that a service has claimed is claimed again once the service has ended."""
     port = ports.free_port()
     held = ports.claim(port, "first", "local-1")
     with pytest.raises(ports.PortHeld, match=r"^the function 'first' \(local-1\)$"):
@@ -91,9 +79,7 @@ def test_a_claimed_port_names_its_service():
 
 
 def test_a_port_of_another_process_is_not_claimed():
-    """
-    A port that somebody listens at is described by the process, and can be claimed later.
-    """
+    """A port that somebody listens at is described by the process, and can be claimed later."""
     port = ports.free_port()
     with (
         socket.create_server(("127.0.0.1", port)),

@@ -1,6 +1,4 @@
-"""
-Services outside a worker: what hosts do there, the terminal does here.
-"""
+"""Services outside a worker: what hosts do there, the terminal does here."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ def _outside_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_drains_a_service(number: signal.Signals) -> None:
-    """
-    An interrupt drains, and everything is as it was once the service has ended.
-    """
+    """An interrupt drains, and everything is as it was once the service has ended."""
 
     def handle(*_: object) -> None: ...
 
@@ -52,9 +48,7 @@ def test_a_signal_drains_a_service(number: signal.Signals) -> None:
 
 
 def test_what_a_service_raises_is_raised() -> None:
-    """
-    The loop is closed and signals are handled as before, however a service ends.
-    """
+    """The loop is closed and signals are handled as before, however a service ends."""
     before, loop = signal.getsignal(signal.SIGINT), asyncio.new_event_loop()
 
     async def serve() -> None:
@@ -67,9 +61,7 @@ def test_what_a_service_raises_is_raised() -> None:
 
 
 def test_urls_and_lines_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """
-    URLs and warnings are printed to the standard error, other lines to the output.
-    """
+    """URLs and warnings are printed to the standard error, other lines to the output."""
     services.announce({"run": "http://127.0.0.1:1", "metrics": "http://127.0.0.1:2"})
     for level in ("DEBUG", "INFO", "WARNING", "ERROR"):
         services.write(level, level.lower())
@@ -80,9 +72,7 @@ def test_urls_and_lines_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_facts_are_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """
-    A line has the time first, in UTC, and text for what JSON does not know.
-    """
+    """A line has the time first, in UTC, and text for what JSON does not know."""
     services.log("INFO", {"path": "/", "status": 200, "error": LookupError("gone")})
     told = json.loads(capsys.readouterr().out)
     assert list(told) == ["time", "path", "status", "error"]
@@ -92,9 +82,7 @@ def test_facts_are_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class Output:
-    """
-    Keeps what is written, and the lines that were ended.
-    """
+    """Keeps what is written, and the lines that were ended."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []
@@ -108,9 +96,7 @@ class Output:
 
 
 class HostedRuntime:
-    """
-    The runtime of a process in which a host runs calls.
-    """
+    """The runtime of a process in which a host runs calls."""
 
     address = None
 
@@ -133,9 +119,7 @@ class HostedRuntime:
 
 
 def test_where_a_host_runs_calls_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    In a worker the runtime runs the service, and takes its URLs and its lines.
-    """
+    """In a worker the runtime runs the service, and takes its URLs and its lines."""
     runtime = HostedRuntime()
     monkeypatch.setattr(current, "runtime", runtime)
     ended = threading.Event()
@@ -157,9 +141,7 @@ def test_where_a_host_runs_calls_it_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_thread_of_no_call_prints_what_it_logs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """
-    In a process that runs calls on some of its threads, the others have no log of a call.
-    """
+    """In a process that runs calls on some of its threads, the others have no log of a call."""
 
     class Runtime:
         @property

@@ -1,6 +1,4 @@
-"""
-Shared memory between the ends of a stream.
-"""
+"""Shared memory between the ends of a stream."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ MIB = 1 << 20
 
 
 class Ends:
-    """
-    Both ends of one arena.
-    """
+    """Both ends of one arena."""
 
     def __init__(self, capacity: int = 512 * MIB) -> None:
         from fal_core_worker.stream.arenas import InboundArena, OutboundArena
@@ -35,9 +31,7 @@ class Ends:
         self.reader = InboundArena(self.descriptor)
 
     def put(self, data: bytes) -> int:
-        """
-        Store *data*, and send the size of the arena to the other end.
-        """
+        """Store *data*, and send the size of the arena to the other end."""
         offset = self.writer.store(memoryview(data))
         assert offset is not None
         if self.writer.resized:
@@ -45,16 +39,12 @@ class Ends:
         return offset
 
     def release(self) -> None:
-        """
-        Tell the writing end which blocks are free.
-        """
+        """Tell the writing end which blocks are free."""
         self.writer.release(self.reader.take_freed())
 
     @property
     def size(self) -> int:
-        """
-        The memory of the arena in bytes.
-        """
+        """The memory of the arena in bytes."""
         return os.fstat(self.descriptor).st_blocks * 512
 
 
@@ -66,9 +56,7 @@ def ends() -> Iterator[Ends]:
 
 
 def test_stored_blocks_are_read(ends: Ends):
-    """
-    Blocks of any size arrive whole, however often the arena has grown between.
-    """
+    """Blocks of any size arrive whole, however often the arena has grown between."""
     sent = [os.urandom(size) for size in (1, 4096, 5000, 40 * MIB, 3, 33 * MIB)]
     offsets = [ends.put(data) for data in sent]
     for offset, data in zip(offsets, sent, strict=True):
@@ -76,9 +64,7 @@ def test_stored_blocks_are_read(ends: Ends):
 
 
 def test_block_is_free_when_its_last_view_dies(ends: Ends):
-    """
-    A view of a view keeps the block; once it is gone the next one takes its place.
-    """
+    """A view of a view keeps the block; once it is gone the next one takes its place."""
     offset = ends.put(b"x" * 8192)
     part = ends.reader.view(offset, 8192)[10:20]
     ends.release()
@@ -90,9 +76,7 @@ def test_block_is_free_when_its_last_view_dies(ends: Ends):
 
 
 def test_views_outlive_growth(ends: Ends):
-    """
-    Blocks that were read stay where they are while the arena grows.
-    """
+    """Blocks that were read stay where they are while the arena grows."""
     view = ends.reader.view(ends.put(b"a" * MIB), MIB)
     ends.put(b"b" * (64 * MIB))
     assert view == b"a" * MIB
@@ -130,9 +114,7 @@ def test_what_is_written_to_a_view_stays_there(
 
 
 def test_changes_are_dropped_where_the_system_stops_telling(ends: Ends):
-    """
-    Where it cannot be asked any more which pages were written to, all count as written.
-    """
+    """Where it cannot be asked any more which pages were written to, all count as written."""
     view = ends.reader.view(ends.put(b"a" * MIB), MIB)
     view[:] = b"b" * MIB
     os.close(ends.reader._maps._pages)
@@ -143,9 +125,7 @@ def test_changes_are_dropped_where_the_system_stops_telling(ends: Ends):
 
 
 def test_a_view_outlives_what_the_other_end_has_trimmed(ends: Ends):
-    """
-    The other end may say that it has given back what is still in use here.
-    """
+    """The other end may say that it has given back what is still in use here."""
     offset = ends.put(b"a" * MIB)
     view = ends.reader.view(offset, MIB)
     view[0] = 1
@@ -156,9 +136,7 @@ def test_a_view_outlives_what_the_other_end_has_trimmed(ends: Ends):
 
 
 def test_views_are_written_apart(ends: Ends):
-    """
-    Two values that came one after the other do not change with each other.
-    """
+    """Two values that came one after the other do not change with each other."""
     first, second = (ends.reader.view(ends.put(b"a" * 5000), 5000) for _ in range(2))
     first[:] = b"b" * 5000
     ends.release()
@@ -166,9 +144,7 @@ def test_views_are_written_apart(ends: Ends):
 
 
 def test_copies_take_memory_only_while_they_are_used(ends: Ends):
-    """
-    The pages that were copied for a view are given back with its block.
-    """
+    """The pages that were copied for a view are given back with its block."""
     offset = ends.put(bytes(16 * MIB))
     before = own_memory()
     view = ends.reader.view(offset, 16 * MIB)
@@ -182,9 +158,7 @@ def test_copies_take_memory_only_while_they_are_used(ends: Ends):
 
 
 def own_memory() -> int:
-    """
-    Return how much memory this process has that belongs to no file, in bytes.
-    """
+    """Return how much memory this process has that belongs to no file, in bytes."""
     with open("/proc/self/status") as file:
         (line,) = (line for line in file if line.startswith("RssAnon:"))
     return int(line.split()[1]) * 1024
@@ -280,9 +254,7 @@ forks_here = pytest.mark.filterwarnings(
 def test_a_block_in_use_at_a_fork_is_not_used_again_while_that_process_lives(
     ends: Ends, writes: bool
 ):
-    """
-    The forked process reads what there was when it was forked, or what it wrote itself.
-    """
+    """The forked process reads what there was when it was forked, or what it wrote itself."""
     views = [ends.reader.view(ends.put(b"a" * MIB), MIB)]
 
     def is_right() -> bool:
@@ -308,9 +280,7 @@ def test_a_block_in_use_at_a_fork_is_not_used_again_while_that_process_lives(
 
 @forks_here
 def test_forked_processes_take_no_more_than_there_is(ends: Ends):
-    """
-    Blocks that forked processes keep count as used: what has no room is sent otherwise.
-    """
+    """Blocks that forked processes keep count as used: what has no room is sent otherwise."""
     ends.writer.capacity = 32 * MIB
     with ExitStack() as stack:
         views = []
@@ -327,9 +297,7 @@ def test_forked_processes_take_no_more_than_there_is(ends: Ends):
 
 
 def test_memory_is_given_back(ends: Ends):
-    """
-    An arena without blocks in use can be emptied; one in use cannot.
-    """
+    """An arena without blocks in use can be emptied; one in use cannot."""
     view = ends.reader.view(ends.put(b"a" * MIB), MIB)
     assert not ends.writer.trim()
     del view
@@ -339,9 +307,7 @@ def test_memory_is_given_back(ends: Ends):
 
 
 def test_memory_of_free_blocks_is_given_back(ends: Ends):
-    """
-    One block that is in use for long does not keep the memory of all others.
-    """
+    """One block that is in use for long does not keep the memory of all others."""
     views = [ends.reader.view(ends.put(b"a" * MIB), MIB) for _ in range(40)]
     kept = views[20]
     views.clear()
@@ -360,9 +326,7 @@ def test_memory_of_free_blocks_is_given_back(ends: Ends):
 
 @pytest.mark.parametrize("told", [True, False])
 def test_arena_grows_again_in_other_steps(ends: Ends, told: bool):
-    """
-    Blocks arrive whole after a trim, whether or not the reader has learned of it.
-    """
+    """Blocks arrive whole after a trim, whether or not the reader has learned of it."""
     for size in (20, 20, 20):
         ends.reader.view(ends.put(b"a" * (size * MIB)), size * MIB)
     ends.release()
@@ -374,9 +338,7 @@ def test_arena_grows_again_in_other_steps(ends: Ends, told: bool):
 
 
 def test_arena_has_a_limit():
-    """
-    Blocks that would not fit are sent through the stream.
-    """
+    """Blocks that would not fit are sent through the stream."""
     ends = Ends(capacity=64 * MIB)
     assert ends.writer.store(memoryview(bytes(65 * MIB))) is None
     assert ends.writer.store(memoryview(bytes(64 * MIB))) == 0
@@ -389,9 +351,7 @@ def test_arena_has_a_limit():
     [(0, 65 * MIB), (1 << 40, 1), (1 << 63, 1), (0, 1 << 63), (30 * MIB, 4 * MIB)],
 )
 def test_a_view_lies_inside_the_arena(ends: Ends, offset: int, length: int):
-    """
-    A block is refused that is not there as a whole, and so is a size that is not true.
-    """
+    """A block is refused that is not there as a whole, and so is a size that is not true."""
     from fal_core_worker.stream.frames import UnreadableFrame
 
     ends.put(b"a")
@@ -402,9 +362,7 @@ def test_a_view_lies_inside_the_arena(ends: Ends, offset: int, length: int):
 
 
 def test_freed_blocks_are_whole_offsets(ends: Ends):
-    """
-    Blocks that are not used are ignored, and half an offset is refused.
-    """
+    """Blocks that are not used are ignored, and half an offset is refused."""
     from fal_core_worker.stream.frames import UnreadableFrame
 
     ends.writer.release(bytes(16))

@@ -1,6 +1,4 @@
-"""
-Which memory forked processes may read, and whether they live.
-"""
+"""Which memory forked processes may read, and whether they live."""
 
 from __future__ import annotations
 
@@ -60,16 +58,12 @@ def lend(forks: Forks) -> Loan:
 
 
 def is_inherited(forks: Forks, loan: Loan) -> bool:
-    """
-    Tell whether a process lives that may read what *loan* stood for.
-    """
+    """Tell whether a process lives that may read what *loan* stood for."""
     return loan.is_among(forks.living())
 
 
 def test_a_forked_process_has_what_was_in_use_until_it_ends():
-    """
-    That is what was lent before it was forked, and not given back before either.
-    """
+    """That is what was lent before it was forked, and not given back before either."""
     forks = Forks()
     before, kept = lend(forks), lend(forks)
     forks.end(before)
@@ -84,9 +78,7 @@ def test_a_forked_process_has_what_was_in_use_until_it_ends():
 
 
 def close_but_the_pipes(kept: int) -> None:
-    """
-    Close every file that is no pipe.
-    """
+    """Close every file that is no pipe."""
     for name in os.listdir("/proc/self/fd"):
         try:
             if "pipe:" not in os.readlink(f"/proc/self/fd/{name}"):
@@ -96,9 +88,7 @@ def close_but_the_pipes(kept: int) -> None:
 
 
 def test_a_process_has_it_whatever_it_closes():
-    """
-    A process that closes all its files, as a daemon does, still has its memory.
-    """
+    """A process that closes all its files, as a daemon does, still has its memory."""
     forks = Forks()
     loan = lend(forks)
     with fork(forks, close_but_the_pipes):
@@ -108,9 +98,7 @@ def test_a_process_has_it_whatever_it_closes():
 
 
 def test_a_process_that_a_forked_one_forks_has_it_too():
-    """
-    What the child process has inherited, its own child has after it has ended.
-    """
+    """What the child process has inherited, its own child has after it has ended."""
     forks = Forks()
     loan = lend(forks)
     reader, writer = os.pipe()
@@ -141,9 +129,7 @@ def test_a_process_that_a_forked_one_forks_has_it_too():
 
 
 def test_another_program_has_nothing():
-    """
-    A child process that runs another program does not count, be it forked by Python or not.
-    """
+    """A child process that runs another program does not count, be it forked by Python or not."""
     forks = forks_of_this_process
     for options in ({}, {"preexec_fn": os.getpid}):
         loan = lend(forks)
@@ -156,9 +142,7 @@ def test_another_program_has_nothing():
 
 
 def test_forks_are_followed_only_if_something_is_in_use():
-    """
-    A process that forks many others keeps a file open for each that has inherited something.
-    """
+    """A process that forks many others keeps a file open for each that has inherited something."""
     forks = Forks()
     before = len(os.listdir("/proc/self/fd"))
 
@@ -182,9 +166,7 @@ def test_forks_are_followed_only_if_something_is_in_use():
 
 
 def test_what_is_lent_while_another_thread_forks_counts_as_inherited():
-    """
-    Nobody knows whether the system forks before or after.
-    """
+    """Nobody knows whether the system forks before or after."""
     forks = Forks()
     lend(forks)
     forks.before()
@@ -196,9 +178,7 @@ def test_what_is_lent_while_another_thread_forks_counts_as_inherited():
 
 
 def test_a_fork_without_a_mark_counts_as_living(monkeypatch: pytest.MonkeyPatch):
-    """
-    Where no file can be opened for a mark, nothing tells when the processes have ended.
-    """
+    """Where no file can be opened for a mark, nothing tells when the processes have ended."""
     monkeypatch.delattr(os, "memfd_create")
     forks = Forks()
     loan = lend(forks)
@@ -209,9 +189,7 @@ def test_a_fork_without_a_mark_counts_as_living(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_fork_counts_although_what_came_before_was_interrupted():
-    """
-    A signal may end what marks a fork, which happens nevertheless.
-    """
+    """A signal may end what marks a fork, which happens nevertheless."""
     forks = Forks()
     loan = lend(forks)
     forks.after_in_parent()

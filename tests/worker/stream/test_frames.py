@@ -1,6 +1,4 @@
-"""
-Frames: messages as bytes, and the buffers that payloads carry.
-"""
+"""Frames: messages as bytes, and the buffers that payloads carry."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from fal_core_worker.stream.frames import (
 
 
 class Shelf:
-    """
-    A place for buffers of an even number of bytes, as an arena is one for large ones.
-    """
+    """A place for buffers of an even number of bytes, as an arena is one for large ones."""
 
     def __init__(self) -> None:
         self.kept: dict[int, bytes] = {}
@@ -42,9 +38,7 @@ class Shelf:
 
 
 def test_a_header_is_as_it_was() -> None:
-    """
-    The header is frozen: 24 bytes, whose fields an older other end finds in their places.
-    """
+    """The header is frozen: 24 bytes, whose fields an older other end finds in their places."""
     frame = pack_frame(frames.OUTCOME, 3, frames.ENDED_RAISED, frames.REPLACE, b"data")
     assert frame == (
         b"\x26\x01\x00\x00"  # the kind, the version, no buffers
@@ -60,9 +54,7 @@ def test_a_header_is_as_it_was() -> None:
 def test_buffers_come_back_in_their_order(
     data: bytes, buffers: list[bytes], in_arena: bool
 ) -> None:
-    """
-    What is packed with a payload is unpacked from it, whether or not an arena takes it.
-    """
+    """What is packed with a payload is unpacked from it, whether or not an arena takes it."""
     shelf = Shelf() if in_arena else None
     payload = b"".join(pack_buffers(data, buffers, shelf))
     again, views = unpack_buffers(payload, len(buffers), shelf)
@@ -73,9 +65,7 @@ def test_buffers_come_back_in_their_order(
 
 
 def test_inline_buffers_are_views_of_the_payload() -> None:
-    """
-    Buffers are not copied on their way out of a payload, nor in if they are inline.
-    """
+    """Buffers are not copied on their way out of a payload, nor in if they are inline."""
     numbers = array.array("d", [1.0, 2.0])
     table, data, inline = pack_buffers(b"", [numbers], None)
     assert inline.obj is numbers

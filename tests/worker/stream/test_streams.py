@@ -1,6 +1,4 @@
-"""
-The stream: frames over two descriptors, in pieces of any size.
-"""
+"""The stream: frames over two descriptors, in pieces of any size."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ MIB = 1 << 20
 
 
 class Ends:
-    """
-    Two streams that are connected by pipes, or by a pair of sockets.
-    """
+    """Two streams that are connected by pipes, or by a pair of sockets."""
 
     def __init__(self, *, sockets: bool = False) -> None:
         if sockets:
@@ -53,17 +49,13 @@ class Ends:
             self.here, self.there = FrameStream(here, there), FrameStream(back, forth)
 
     def share(self) -> None:
-        """
-        Have shared memory carry what is sent from here to there.
-        """
+        """Have shared memory carry what is sent from here to there."""
         descriptor = os.memfd_create("arena", os.MFD_CLOEXEC)
         self.here.outbound = OutboundArena(descriptor, 256 * MIB)
         self.there.inbound = InboundArena(os.dup(descriptor))
 
     def take(self, count: int) -> list[Any]:
-        """
-        Return the next *count* frames that have come there.
-        """
+        """Return the next *count* frames that have come there."""
         taken: list[Any] = []
         while len(taken) < count:
             got = self.there.read()
@@ -91,9 +83,7 @@ sent_frames = st.lists(
 
 @given(sent_frames, st.integers(1, 200))
 def test_frames_arrive_in_any_pieces(sent: list[Any], size: int) -> None:
-    """
-    However the bytes are cut on their way, the frames come whole and in their order.
-    """
+    """However the bytes are cut on their way, the frames come whole and in their order."""
     stream = FrameStream(-1, -1)
     written = b""
     for kind, channel, a, b, data, buffers in sent:
@@ -123,9 +113,7 @@ def test_frames_arrive_in_any_pieces(sent: list[Any], size: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 65535, 65536, 65537, 3 * MIB])
 def test_payloads_of_any_size_are_sent_whole(ends: Ends, size: int) -> None:
-    """
-    A frame that no pipe holds at once is written and read in parts, between small ones.
-    """
+    """A frame that no pipe holds at once is written and read in parts, between small ones."""
     large = os.urandom(size)
 
     def send() -> None:
@@ -147,9 +135,7 @@ def test_payloads_of_any_size_are_sent_whole(ends: Ends, size: int) -> None:
 
 
 def test_many_buffers_are_sent_in_several_writes(ends: Ends) -> None:
-    """
-    A frame may carry more buffers than the system takes at once.
-    """
+    """A frame may carry more buffers than the system takes at once."""
     sent = [b"%d" % number for number in range(1100)]
     ends.here.send(CALL, data=b"arguments", buffers=sent)
     ((_, _, _, _, (data, buffers)),) = ends.take(1)
@@ -157,9 +143,7 @@ def test_many_buffers_are_sent_in_several_writes(ends: Ends) -> None:
 
 
 def test_a_signal_in_the_middle_of_a_frame_changes_nothing(ends: Ends) -> None:
-    """
-    A write that a signal cuts short is gone on with where it stopped.
-    """
+    """A write that a signal cuts short is gone on with where it stopped."""
     data = os.urandom(16 * MIB)
     caught, received = [], []
     done, main = threading.Event(), threading.get_ident()
@@ -188,9 +172,7 @@ def test_a_signal_in_the_middle_of_a_frame_changes_nothing(ends: Ends) -> None:
 
 
 def test_threads_do_not_mix_their_frames(ends: Ends) -> None:
-    """
-    Frames of threads that send at once are whole, those of one thread in their order.
-    """
+    """Frames of threads that send at once are whole, those of one thread in their order."""
     count, data = 40, os.urandom(20_000)
 
     def send(channel: int) -> None:
@@ -210,9 +192,7 @@ def test_threads_do_not_mix_their_frames(ends: Ends) -> None:
 
 
 def test_the_end_is_none(ends: Ends) -> None:
-    """
-    A stream whose other end is closed, or in the middle of a frame, has ended.
-    """
+    """A stream whose other end is closed, or in the middle of a frame, has ended."""
     header = HEADER.pack(LOG, VERSION, 0, 0, 0, 0, 3 * MIB)
     ends.here.write(header + b"begun")
     ends.here.close()
@@ -240,9 +220,7 @@ def test_a_stream_that_was_shut_ends_for_those_that_use_it(ends: Ends) -> None:
 def test_ending_does_not_wait_for_a_thread_that_nobody_reads(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A stream ends though a thread is sending what the other end never reads.
-    """
+    """A stream ends though a thread is sending what the other end never reads."""
     monkeypatch.setattr(streams, "_PATIENCE", 0.05)
     failed = threading.Event()
 
@@ -291,9 +269,7 @@ def test_buffers_go_through_shared_memory_and_back(ends: Ends) -> None:
 
 
 def feed(stream: FrameStream, data: bytes, size: int) -> list[Any]:
-    """
-    Return the frames that *stream* reads from *data*, which comes in pieces of a size.
-    """
+    """Return the frames that *stream* reads from *data*, which comes in pieces of a size."""
     received: list[Any] = []
     stream.reader = os.memfd_create("pieces")
     for at in range(0, len(data), size):
@@ -304,9 +280,7 @@ def feed(stream: FrameStream, data: bytes, size: int) -> list[Any]:
 
 @st.composite
 def unreliable(draw: st.DrawFn) -> bytes:
-    """
-    Bytes that a program writes which knows frames, and means no good.
-    """
+    """Bytes that a program writes which knows frames, and means no good."""
     header = st.builds(
         HEADER.pack,
         st.sampled_from((ITEM, LOG, OUTCOME, READY, RELEASE, ARENA)) | st.integers(0, 255),
@@ -358,18 +332,14 @@ def test_whatever_comes_is_frames_or_one_error(data: bytes, size: int, shared: b
 
 
 def resident() -> int:
-    """
-    Return how much memory this process has, in bytes.
-    """
+    """Return how much memory this process has, in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_what_is_announced_takes_no_memory(ends: Ends) -> None:
-    """
-    Memory for a frame is taken as its bytes come, however many are announced.
-    """
+    """Memory for a frame is taken as its bytes come, however many are announced."""
     before = resident()
     ends.here.write(HEADER.pack(OUTCOME, VERSION, 0, 1, 0, 0, 3 << 30))
     assert ends.there.read() == []
@@ -395,18 +365,14 @@ def test_what_is_announced_takes_no_memory(ends: Ends) -> None:
     ],
 )
 def test_a_frame_that_cannot_be_read_is_refused(ends: Ends, frame: bytes, what: str) -> None:
-    """
-    The error says what is wrong with it.
-    """
+    """The error says what is wrong with it."""
     ends.here.write(frame)
     with pytest.raises(UnreadableFrame, match=what):
         ends.there.read()
 
 
 def test_a_stream_has_a_limit_of_its_own(ends: Ends) -> None:
-    """
-    A reader may take less than there is memory for.
-    """
+    """A reader may take less than there is memory for."""
     ends.there.largest = MIB
     with pytest.raises(UnreadableFrame, match=f"announces {MIB + 1} bytes, of at most {MIB}"):
         ends.there.parse(HEADER.pack(ITEM, VERSION, 0, 1, 0, 0, MIB + 1))
@@ -416,9 +382,7 @@ def test_a_stream_has_a_limit_of_its_own(ends: Ends) -> None:
 def test_who_passes_frames_on_has_the_processor(
     ends: Ends, soon: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A stream that programs in between pass on is not polled, however short the last wait was.
-    """
+    """A stream that programs in between pass on is not polled, however short the last wait was."""
     ends.there.soon = soon
     polls: list[None] = []
     sender = threading.Thread(target=ends.here.send, args=(LOG, 9))
@@ -440,9 +404,7 @@ def test_who_passes_frames_on_has_the_processor(
 
 
 def test_a_short_wait_is_spent_polling(ends: Ends) -> None:
-    """
-    A frame that comes soon after another is received, whether or not it was waited for.
-    """
+    """A frame that comes soon after another is received, whether or not it was waited for."""
     for number in range(3):
         ends.here.send(LOG, number)
         assert ends.there.read_soon() == [(LOG, number, 0, 0, b"")]

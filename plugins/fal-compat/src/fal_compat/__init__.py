@@ -1,6 +1,4 @@
-"""
-Code written for the fal SDK, run by fal-core: ``import fal_compat as fal``.
-"""
+"""Code written for the fal SDK, run by fal-core: ``import fal_compat as fal``."""
 
 from __future__ import annotations
 

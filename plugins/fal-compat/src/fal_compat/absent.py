@@ -72,9 +72,7 @@ ABSENT: Mapping[str, str] = {
 
 
 def explain(path: str) -> str | None:
-    """
-    Return what to say of *path*, a name in this package; None if it is not one of these.
-    """
+    """Return what to say of *path*, a name in this package; None if it is not one of these."""
     released = "fal" + path.removeprefix(_PACKAGE)
     advice = ABSENT.get(released)
     return None if advice is None else f"{_PACKAGE} has no {released}. Instead of it: {advice}."
@@ -96,9 +94,7 @@ def refuse(module: str, name: str) -> NoReturn:
 
 
 class _Finder:
-    """
-    Comes last in ``sys.meta_path``, and finds nothing.
-    """
+    """Comes last in ``sys.meta_path``, and finds nothing."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -109,8 +105,6 @@ class _Finder:
 
 
 def install() -> None:
-    """
-    Have imports of these modules, and of these names from packages, say what to use.
-    """
+    """Have imports of these modules, and of these names from packages, say what to use."""
     if not any(isinstance(each, _Finder) for each in sys.meta_path):
         sys.meta_path.append(_Finder())

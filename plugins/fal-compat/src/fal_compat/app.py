@@ -1,6 +1,4 @@
-"""
-Applications: classes whose methods answer requests.
-"""
+"""Applications: classes whose methods answer requests."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ _BILL = "billing_declaration"
 
 
 class App(ServedApp):
-    """
-    A service: the ``App`` of fal_serve, with the methods that fal's has beside.
-    """
+    """A service: the ``App`` of fal_serve, with the methods that fal's has beside."""
 
     local_python_modules: ClassVar[list[str]] = []
 
@@ -60,18 +56,14 @@ class App(ServedApp):
 
     @classmethod
     def build_metadata(cls) -> dict[str, Any]:
-        """
-        Return what a deployment ships beside the application.
-        """
+        """Return what a deployment ships beside the application."""
         metadata = super().build_metadata()
         components = cls.get_billing_components()
         return {**metadata, "billing_components": components} if components else metadata
 
     @classmethod
     def get_billing_components(cls) -> dict[str, BillingComponents]:
-        """
-        Return what endpoints declare of their bills, by their paths.
-        """
+        """Return what endpoints declare of their bills, by their paths."""
         found = {}
         for route in routes_of(cls):
             declared = getattr(route.function, _BILL, None)
@@ -82,9 +74,7 @@ class App(ServedApp):
 
     @classmethod
     def get_health_check_config(cls) -> ApplicationHealthCheckConfig | None:
-        """
-        Return how the health of the application is checked, if an endpoint says so.
-        """
+        """Return how the health of the application is checked, if an endpoint says so."""
         found = cls.host_kwargs.get("health_check_config")
         return None if found is None else ApplicationHealthCheckConfig(**found)
 
@@ -194,7 +184,5 @@ class EndpointClient:
 
 
 def wrap_app(cls: type[App], **kwargs: Any) -> Any:
-    """
-    Return the application *cls* as an isolated function, which serves when it is called.
-    """
+    """Return the application *cls* as an isolated function, which serves when it is called."""
     return cls.to_function(**kwargs)

@@ -1,6 +1,4 @@
-"""
-Requests to deployed applications: answered at once, streamed, or put into their queues.
-"""
+"""Requests to deployed applications: answered at once, streamed, or put into their queues."""
 
 from __future__ import annotations
 
@@ -29,34 +27,26 @@ _MOST_IN_MESSAGE = 64 << 20
 
 @dataclass
 class _Status:
-    """
-    The state of a request.
-    """
+    """The state of a request."""
 
 
 @dataclass
 class Queued(_Status):
-    """
-    The request waits; so many are before it.
-    """
+    """The request waits; so many are before it."""
 
     position: int
 
 
 @dataclass
 class InProgress(_Status):
-    """
-    The request is being answered.
-    """
+    """The request is being answered."""
 
     logs: list[dict[str, Any]] | None = field()
 
 
 @dataclass
 class Completed(_Status):
-    """
-    The request was answered, perhaps with an error.
-    """
+    """The request was answered, perhaps with an error."""
 
     logs: list[dict[str, Any]] | None = field()
     error: str | None = None
@@ -65,9 +55,7 @@ class Completed(_Status):
 
 @dataclass
 class RequestHandle:
-    """
-    A request in the queue of an application.
-    """
+    """A request in the queue of an application."""
 
     app_id: str
     request_id: str
@@ -80,9 +68,7 @@ class RequestHandle:
         self.app_id = "/".join(parts[:count])
 
     def status(self, *, logs: bool = False) -> _Status:
-        """
-        Return the state of the request.
-        """
+        """Return the state of the request."""
         answer = self._send("GET", "/status", params={"logs": int(logs)})
         _check(answer)
         told = answer.json()
@@ -96,40 +82,30 @@ class RequestHandle:
         )
 
     def cancel(self) -> None:
-        """
-        Cancel the request.
-        """
+        """Cancel the request."""
         _check(self._send("PUT", "/cancel"))
 
     def iter_events(self, *, logs: bool = False) -> Iterator[_Status]:
-        """
-        Yield the state of the request until it was answered.
-        """
+        """Yield the state of the request until it was answered."""
         while not isinstance(status := self.status(logs=logs), Completed):
             yield status
             time.sleep(_POLL_SECONDS)
 
     def fetch_raw_response(self) -> httpx.Response:
-        """
-        Return the answer of a request that was answered, as it came.
-        """
+        """Return the answer of a request that was answered, as it came."""
         answer = self._send("GET", "")
         if "application/json" not in answer.headers.get("content-type", ""):
             _check(answer)
         return answer
 
     def fetch_result(self) -> dict[str, Any]:
-        """
-        Return the answer of a request that was answered.
-        """
+        """Return the answer of a request that was answered."""
         answer = self.fetch_raw_response()
         _check(answer)
         return dict(answer.json())
 
     def get(self) -> dict[str, Any]:
-        """
-        Wait for the answer, and return it.
-        """
+        """Wait for the answer, and return it."""
         for _ in self.iter_events():
             pass
         return self.fetch_result()
@@ -140,16 +116,12 @@ class RequestHandle:
 
 
 def run(app_id: str, arguments: dict[str, Any], *, path: str = "") -> dict[str, Any]:
-    """
-    Send a request to the queue of an application, and return the answer.
-    """
+    """Send a request to the queue of an application, and return the answer."""
     return submit(app_id, arguments, path=path).get()
 
 
 def submit(app_id: str, arguments: dict[str, Any], *, path: str = "") -> RequestHandle:
-    """
-    Put a request into the queue of an application.
-    """
+    """Put a request into the queue of an application."""
     credentials = find_credentials()
     url = _join(f"{_url('queue')}/{_full_id(app_id)}", path)
     answer = _send("POST", url, credentials, json=arguments)
@@ -177,30 +149,22 @@ def stream(app_id: str, arguments: dict[str, Any], *, path: str = "") -> Iterato
 
 
 class WebSocketRequests:
-    """
-    Requests to an application over one websocket, which are answered in their order.
-    """
+    """Requests to an application over one websocket, which are answered in their order."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
 
     def run(self, arguments: dict[str, Any]) -> bytes:
-        """
-        Send a request, and return the body of its answer.
-        """
+        """Send a request, and return the body of its answer."""
         self.send(arguments)
         return self.recv()
 
     def send(self, arguments: dict[str, Any]) -> None:
-        """
-        Send a request. Others may be sent before it is answered.
-        """
+        """Send a request. Others may be sent before it is answered."""
         self._connection.send(json.dumps(arguments))
 
     def recv(self) -> bytes:
-        """
-        Wait for the next answer, and return its body, whatever its status.
-        """
+        """Wait for the next answer, and return its body, whatever its status."""
         parts = (part.encode() if isinstance(part, str) else part for part in self.stream())
         return b"".join(parts)
 
@@ -240,9 +204,7 @@ def ws(app_id: str, *, path: str = "") -> Iterator[WebSocketRequests]:
 
 
 def _control(message: str | bytes) -> dict[str, Any] | None:
-    """
-    Return the fields of a message that begins or ends an answer; None for a part of one.
-    """
+    """Return the fields of a message that begins or ends an answer; None for a part of one."""
     if not isinstance(message, str):
         return None
     try:

@@ -1,6 +1,4 @@
-"""
-What endpoints declare of their bills. It is published with a deployment, and not acted upon.
-"""
+"""What endpoints declare of their bills. It is published with a deployment, and not acted upon."""
 
 from __future__ import annotations
 
@@ -25,14 +23,10 @@ class BillingComponents(TypedDict):
 
 @runtime_checkable
 class BillingDeclaration(Protocol):
-    """
-    Declares the billable components of an endpoint.
-    """
+    """Declares the billable components of an endpoint."""
 
     def declaration(self) -> BillingComponents:
-        """
-        Return them.
-        """
+        """Return them."""
         ...
 
 

@@ -1,6 +1,4 @@
-"""
-Images of containers, and what is read of a Dockerfile and a .dockerignore.
-"""
+"""Images of containers, and what is read of a Dockerfile and a .dockerignore."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ else:
     except ImportError:
 
         class ContainerImage:
-            """
-            Stands for an image where functions run: its declaration is not needed there.
-            """
+            """Stands for an image where functions run: its declaration is not needed there."""
 
             def __init__(self, dockerfile_str: str = "", **options: Any) -> None:
                 self.dockerfile_str = dockerfile_str
@@ -28,16 +24,12 @@ else:
 
             @classmethod
             def from_dockerfile_str(cls, text: str, **kwargs: Any) -> ContainerImage:
-                """
-                Return an image of the text of a Dockerfile.
-                """
+                """Return an image of the text of a Dockerfile."""
                 return cls(text, **kwargs)
 
             @classmethod
             def from_dockerfile(cls, path: str, **kwargs: Any) -> ContainerImage:
-                """
-                Return an image of a Dockerfile, which is not read here.
-                """
+                """Return an image of a Dockerfile, which is not read here."""
                 return cls(path, **kwargs)
 
 
@@ -60,9 +52,7 @@ class DockerfileParser:
         self.normalized_content = re.sub(r"\\\n\s*", " ", self.content)
 
     def parse_copy_add_sources(self) -> list[str]:
-        """
-        Return what ``COPY`` and ``ADD`` name of the context, in the order of the Dockerfile.
-        """
+        """Return what ``COPY`` and ``ADD`` name of the context, in the order of the Dockerfile."""
         from fal_env_container.images.service_sources import copied_sources
 
         return copied_sources(self.content)
@@ -100,9 +90,7 @@ class DockerignoreHandler:
         return list(DEFAULT_PATTERNS)
 
     def get_regex_patterns(self) -> list[str]:
-        """
-        Return the patterns as regular expressions, which are read as those of a .gitignore.
-        """
+        """Return the patterns as regular expressions, which are read as those of a .gitignore."""
         from fal_env_container.images.service_sources import ignored_expressions
 
         return ignored_expressions(self.get_patterns())

@@ -1,6 +1,4 @@
-"""
-Values with which applications declare how they are checked and retried.
-"""
+"""Values with which applications declare how they are checked and retried."""
 
 from __future__ import annotations
 
@@ -9,9 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class ApplicationHealthCheckConfig:
-    """
-    How the health of an application is checked, and at which path.
-    """
+    """How the health of an application is checked, and at which path."""
 
     path: str
     start_period_seconds: int | None
@@ -45,9 +41,7 @@ class RetryConfig(dict[str, dict[str, int]]):
         super().__init__(self.to_dict())
 
     def to_dict(self) -> dict[str, dict[str, int]]:
-        """
-        Return it as a plain dictionary.
-        """
+        """Return it as a plain dictionary."""
         given = {
             name: {"retries": max(int(count), 0)}
             for name, count in vars(self).items()

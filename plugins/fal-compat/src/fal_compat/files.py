@@ -1,6 +1,4 @@
-"""
-The files of an account, as a file system of fsspec.
-"""
+"""The files of an account, as a file system of fsspec."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ class FalFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         return client.find_service().shared_rest()
 
     def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
-        """
-        Return the entries of a directory: their facts, or their paths alone.
-        """
+        """Return the entries of a directory: their facts, or their paths alone."""
         place = _whole(path)
         if place not in self.dircache:
             self.dircache[place] = self._list(place)
@@ -101,9 +97,7 @@ class FalFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         raise FileNotFoundError(f"There is no file {place} in the account.")
 
     def get_file(self, rpath: str, lpath: str, **kwargs: Any) -> None:
-        """
-        Bring a file here; of a directory, make one.
-        """
+        """Bring a file here; of a directory, make one."""
         place = _whole(rpath)
         if self.isdir(place):
             os.makedirs(lpath, exist_ok=True)
@@ -129,15 +123,11 @@ class FalFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any
     ) -> bytes:
-        """
-        Return the content of a file.
-        """
+        """Return the content of a file."""
         return bytes(self._send("GET", "file", _whole(path)).content[start:end])
 
     def put_file(self, lpath: str, rpath: str, mode: str = "overwrite", **kwargs: Any) -> None:
-        """
-        Send a file; a directory is there as soon as it has one.
-        """
+        """Send a file; a directory is there as soon as it has one."""
         if os.path.isdir(lpath):
             return
         place = _whole(rpath)
@@ -164,23 +154,17 @@ class FalFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
     def put_file_from_url(
         self, url: str, rpath: str, mode: str = "overwrite", **kwargs: Any
     ) -> None:
-        """
-        Have the service get a file from a URL.
-        """
+        """Have the service get a file from a URL."""
         self._send("POST", "file/url", _whole(rpath), json={"url": url}, timeout=600)
         self.dircache.clear()
 
     def rm(self, path: str, **kwargs: Any) -> None:
-        """
-        Remove a file, or a directory with all that is in it.
-        """
+        """Remove a file, or a directory with all that is in it."""
         self._send("DELETE", "file", _whole(path))
         self.dircache.clear()
 
     def rename(self, path: str, destination: str, **kwargs: Any) -> None:
-        """
-        Give a file or a directory another path.
-        """
+        """Give a file or a directory another path."""
         there = {"destination": _whole(destination)}
         self._send("POST", "rename", _whole(path), json=there)
         self.dircache.clear()
@@ -193,9 +177,7 @@ class FalFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no 
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """
-        Do the same.
-        """
+        """Do the same."""
         self.rename(path1, path2)
 
     def _send(self, method: str, verb: str, place: str, rest: str = "", **content: Any) -> Any:

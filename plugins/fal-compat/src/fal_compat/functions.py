@@ -1,6 +1,4 @@
-"""
-The decorator ``function``.
-"""
+"""The decorator ``function``."""
 
 from __future__ import annotations
 
@@ -49,9 +47,7 @@ else:
 
 
 def with_own(modules: Iterable[str] | None) -> list[str]:
-    """
-    Return *modules* with those of this distribution that have to travel too.
-    """
+    """Return *modules* with those of this distribution that have to travel too."""
     return list(dict.fromkeys((*(modules or ()), *TRAVELLING)))
 
 

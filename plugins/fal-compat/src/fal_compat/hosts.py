@@ -1,6 +1,4 @@
-"""
-The hosts ``local``, ``serverless`` and ``cloud``, which are made at their first use.
-"""
+"""The hosts ``local``, ``serverless`` and ``cloud``, which are made at their first use."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Keys of accounts, as requests of HTTP and of gRPC carry them.
-"""
+"""Keys of accounts, as requests of HTTP and of gRPC carry them."""
 
 from __future__ import annotations
 
@@ -14,14 +12,10 @@ if TYPE_CHECKING:
 
 
 class FalServerlessKeyCredentials(KeyCredentials):
-    """
-    A key of an account, given as its id and its secret.
-    """
+    """A key of an account, given as its id and its secret."""
 
     def to_headers(self) -> dict[str, str]:
-        """
-        Return the headers that HTTP requests carry.
-        """
+        """Return the headers that HTTP requests carry."""
         return self.headers()
 
     def to_grpc(self) -> grpc.ChannelCredentials:
@@ -43,9 +37,7 @@ class FalServerlessKeyCredentials(KeyCredentials):
 def get_credentials(
     team: str | None = None, key: str | None = None, profile: str | None = None
 ) -> Credentials:
-    """
-    Return *key*, else the one of the environment or of *profile*, else a login, for *team*.
-    """
+    """Return *key*, else the one of the environment or of *profile*, else a login, for *team*."""
     found = find_credentials(api_key=key, profile=profile, team=team)
     if isinstance(found, KeyCredentials):
         return FalServerlessKeyCredentials(found.key_id, found.key_secret)

@@ -1,6 +1,4 @@
-"""
-Realtime endpoints, and how their messages are encoded.
-"""
+"""Realtime endpoints, and how their messages are encoded."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ __all__ = ["msgpack_decode_message", "msgpack_encode_message", "realtime"]
 
 
 def msgpack_encode_message(message: Any) -> bytes:
-    """
-    Return *message* as msgpack, as endpoints without an encoder of their own send it.
-    """
+    """Return *message* as msgpack, as endpoints without an encoder of their own send it."""
     return encode(message)
 
 
@@ -33,9 +29,7 @@ def msgpack_decode_message(message: bytes) -> Any:
 
 
 class _Decorator(types.ModuleType):
-    """
-    This module, which ``fal.realtime`` is once it was imported: there it is a decorator.
-    """
+    """This module, which ``fal.realtime`` is once it was imported: there it is a decorator."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         return realtime(*args, **kwargs)

@@ -1,6 +1,4 @@
-"""
-The application that runs in this process.
-"""
+"""The application that runs in this process."""
 
 from __future__ import annotations
 
@@ -13,15 +11,11 @@ current_app: App | None = None
 
 
 def set_current_app(app: App) -> None:
-    """
-    Make *app* the application of this process.
-    """
+    """Make *app* the application of this process."""
     global current_app
     current_app = app
 
 
 def get_current_app() -> App | None:
-    """
-    Return the application of this process, or None outside of one.
-    """
+    """Return the application of this process, or None outside of one."""
     return current_app

@@ -1,6 +1,4 @@
-"""
-Values that the API of the service takes and returns.
-"""
+"""Values that the API of the service takes and returns."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-A directory of this machine, sent to the files of an account.
-"""
+"""A directory of this machine, sent to the files of an account."""
 
 from __future__ import annotations
 
@@ -71,9 +69,7 @@ def _packed(folder: Path, paths: list[str], digest: str) -> Iterator[IO[bytes]]:
 
 
 def _paths_of(folder: Path) -> Iterator[str]:
-    """
-    Yield the paths of the files in *folder*, relative to it.
-    """
+    """Yield the paths of the files in *folder*, relative to it."""
     from pathspec import GitIgnoreSpec
 
     ignored = folder / ".gitignore"

@@ -1,6 +1,4 @@
-"""
-The version of this distribution.
-"""
+"""The version of this distribution."""
 
 from __future__ import annotations
 

@@ -60,9 +60,7 @@ MODULES = (
 
 
 def main() -> None:
-    """
-    Print the version and the names.
-    """
+    """Print the version and the names."""
     names = {name: read(importlib.import_module(name)) for name in MODULES}
     print("{")
     for module, found in names.items():
@@ -76,9 +74,7 @@ def main() -> None:
 
 
 def find_modules() -> Iterator[str]:
-    """
-    Yield the name of each public module.
-    """
+    """Yield the name of each public module."""
     folder = Path(str(importlib.import_module("fal").__file__)).parent
     for file in folder.rglob("*.py"):
         parts = ("fal", *file.relative_to(folder).with_suffix("").parts)
@@ -88,9 +84,7 @@ def find_modules() -> Iterator[str]:
 
 
 def read(module: types.ModuleType) -> dict[str, Any]:
-    """
-    Return what is told of the names that *module* defines, or says that it has.
-    """
+    """Return what is told of the names that *module* defines, or says that it has."""
     told = getattr(module, "__all__", None)
     if module.__name__ == "fal":
         # It says that it has fewer names than programs use.
@@ -112,9 +106,7 @@ def read(module: types.ModuleType) -> dict[str, Any]:
 
 
 def describe(value: Any) -> dict[str, Any]:
-    """
-    Return how *value* is called, and its methods and fields.
-    """
+    """Return how *value* is called, and its methods and fields."""
     if isinstance(value, type):
         members = {}
         for name, member in vars(value).items():
@@ -136,9 +128,7 @@ def describe(value: Any) -> dict[str, Any]:
 
 
 def parameters_of(function: Any) -> list[list[str]]:
-    """
-    Return the name, the kind and the default of each parameter, as text.
-    """
+    """Return the name, the kind and the default of each parameter, as text."""
     try:
         signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):

@@ -1,6 +1,4 @@
-"""
-The kind ``conda``: conda environments that rattler solves and installs.
-"""
+"""The kind ``conda``: conda environments that rattler solves and installs."""
 
 from __future__ import annotations
 
@@ -22,17 +20,13 @@ fal_core_api = 1
 
 @hookimpl
 def fal_register_environments() -> Iterable[type[Environment]]:
-    """
-    Register the kind ``conda``.
-    """
+    """Register the kind ``conda``."""
     return [Conda]
 
 
 @hookimpl
 def fal_register_stores() -> Iterable[Store]:
-    """
-    Register the prefixes, and the caches of rattler and uv.
-    """
+    """Register the prefixes, and the caches of rattler and uv."""
     from fal_env_conda.building.caches import RattlerCache
     from fal_env_conda.building.prefixes import PREFIXES
     from fal_uv.running.uv_cache import UvCache
@@ -42,9 +36,7 @@ def fal_register_stores() -> Iterable[Store]:
 
 @hookimpl
 def fal_health_checks() -> Iterable[Check]:
-    """
-    Check that rattler works, and that packages can be activated.
-    """
+    """Check that rattler works, and that packages can be activated."""
     from fal_env_conda.checks import health_checks
 
     return health_checks()

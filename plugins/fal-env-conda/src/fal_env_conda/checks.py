@@ -1,6 +1,4 @@
-"""
-What ``fal-core doctor`` checks about conda environments.
-"""
+"""What ``fal-core doctor`` checks about conda environments."""
 
 from __future__ import annotations
 
@@ -12,16 +10,12 @@ from fal_env_conda.rattling.processes import Rattler, RattlerError
 
 
 def health_checks() -> list[Check]:
-    """
-    Return the checks of this plugin.
-    """
+    """Return the checks of this plugin."""
     return [Check("rattler", check_rattler), Check("conda activation", check_shell)]
 
 
 def check_rattler() -> Finding:
-    """
-    Check that rattler works in a process of its own, and say what it knows of this machine.
-    """
+    """Check that rattler works in a process of its own, and say what it knows of this machine."""
     try:
         with Rattler() as rattler:
             found = rattler.ask("detect")
@@ -36,9 +30,7 @@ def check_rattler() -> Finding:
 
 
 def check_shell() -> Finding:
-    """
-    Check that scripts can be run with which packages are activated.
-    """
+    """Check that scripts can be run with which packages are activated."""
     found = shutil.which("bash")
     if found is None:
         return Finding(

@@ -1,6 +1,4 @@
-"""
-The kind ``conda``: its options, and how it is found or built.
-"""
+"""The kind ``conda``: its options, and how it is found or built."""
 
 from __future__ import annotations
 
@@ -155,9 +153,7 @@ class Conda(Environment, LockingEnvironment):
         object.__setattr__(self, "_definition", definition)
 
     def _check_pip(self, definition: Definition) -> None:
-        """
-        Check that options for *pip* have something that they are about.
-        """
+        """Check that options for *pip* have something that they are about."""
         if definition.pip:
             return
         for name in ("index_url", "extra_index_urls", "torch_backend"):
@@ -229,9 +225,7 @@ class Conda(Environment, LockingEnvironment):
 
     @property
     def recipe(self) -> Recipe:
-        """
-        What tells this environment from others.
-        """
+        """What tells this environment from others."""
         from fal_env_conda.building.recipes import Recipe
 
         return Recipe(definition=self._definition, machine=self._machine)
@@ -280,9 +274,7 @@ class Conda(Environment, LockingEnvironment):
         return {"": found.lock, ".explicit.txt": found.explicit}
 
     def for_machine(self, machine: Machine) -> Conda:
-        """
-        Return this environment as it is solved for *machine*.
-        """
+        """Return this environment as it is solved for *machine*."""
         solved = attrs.evolve(self)
         object.__setattr__(solved, "_machine", machine)
         return solved

@@ -82,15 +82,11 @@ class CondaPackage:
 
     @property
     def file_name(self) -> str:
-        """
-        The name of its archive.
-        """
+        """The name of its archive."""
         return f"{self.name}-{self.version}-{self.build}.tar.bz2"
 
     def write(self, channel: Path) -> Path:
-        """
-        Write the archive below *channel*, and return its path.
-        """
+        """Write the archive below *channel*, and return its path."""
         described = self._described()
         folder = channel / self.subdir
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,9 +108,7 @@ class CondaPackage:
         return target
 
     def _described(self) -> dict[str, bytes]:
-        """
-        Return the files that describe the package, by their paths in the archive.
-        """
+        """Return the files that describe the package, by their paths in the archive."""
         index: dict[str, object] = {
             "name": self.name,
             "version": self.version,
@@ -159,9 +153,7 @@ class CondaPackage:
         return described
 
     def _replaced(self, content: bytes) -> dict[str, object]:
-        """
-        Return what is said of a file that has the placeholder.
-        """
+        """Return what is said of a file that has the placeholder."""
         if not self.placeholder or self.placeholder.encode() not in content:
             return {}
         mode = "binary" if b"\0" in content else "text"
@@ -218,9 +210,7 @@ def package_python(program: str | None = None) -> CondaPackage:
 
 
 def _library(library: Path, place: str) -> dict[str, bytes]:
-    """
-    Return the files of a standard library by their paths below *place*.
-    """
+    """Return the files of a standard library by their paths below *place*."""
     files = {}
     for folder, names, found in os.walk(library):
         names[:] = [
@@ -269,9 +259,7 @@ def package_wheel(
 
 
 def make_channel(folder: str | os.PathLike[str], packages: Iterable[CondaPackage]) -> str:
-    """
-    Write *packages* to a channel in *folder*, index it, and return its URL.
-    """
+    """Write *packages* to a channel in *folder*, index it, and return its URL."""
     channel = Path(folder).absolute()
     for name in ("noarch", subdir()):
         (channel / name).mkdir(parents=True, exist_ok=True)
@@ -309,9 +297,7 @@ def make_wheel_channel(
 
 
 def _wheel_record(wheel: Path) -> dict[str, object]:
-    """
-    Return what the index of a channel says of a *wheel*.
-    """
+    """Return what the index of a channel says of a *wheel*."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 

@@ -1,6 +1,4 @@
-"""
-Errors of builds that say what to do.
-"""
+"""Errors of builds that say what to do."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ _ME = Credentials("host", "me", "hunter2")
     ],
 )
 def test_what_to_do_comes_first(message: str, advice: str) -> None:
-    """
-    All that rattler says follows.
-    """
+    """All that rattler says follows."""
     error = error_of_rattler(message, ["one", "two"], ())
     assert advice in error.reason
     assert error.reason.endswith(message)
@@ -38,9 +34,7 @@ def test_what_to_do_comes_first(message: str, advice: str) -> None:
 
 
 def test_no_error_has_credentials() -> None:
-    """
-    Not in its reason, its requirement or its lines.
-    """
+    """Not in its reason, its requirement or its lines."""
     error = error_of_rattler("GET http://me:hunter2@host/", [], [_ME])
     assert "hunter2" not in str(error)
     quoted = "beta @ http://me:hunter2@host/"
@@ -54,9 +48,7 @@ def test_no_error_has_credentials() -> None:
     "package", ["alpha-one >=", "alpha-*", "\N{LATIN SMALL LETTER E WITH ACUTE}"]
 )
 def test_package_that_cannot_be_read_is_named(build: Any, channel: str, package: str) -> None:
-    """
-    As it was written.
-    """
+    """As it was written."""
     with pytest.raises(EnvironmentBuildError, match="is not written as conda writes") as caught:
         build(Conda(packages=["beta", package], channels=[channel]))
     assert repr(package) in caught.value.reason
@@ -65,9 +57,7 @@ def test_package_that_cannot_be_read_is_named(build: Any, channel: str, package:
 def test_channel_that_cannot_be_read_is_named(
     build: Any, channel: str, serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Whatever is wrong with it.
-    """
+    """Whatever is wrong with it."""
     index = tmp_path / "served" / "broken" / "noarch" / "repodata.json"
     index.parent.mkdir(parents=True)
     index.write_text("no JSON")
@@ -86,9 +76,7 @@ def test_channel_that_cannot_be_read_is_named(
 def test_place_that_no_package_can_work_in_is_refused(
     build: Any, channel: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, character: str
 ) -> None:
-    """
-    Scripts of packages would do something else than they say.
-    """
+    """Scripts of packages would do something else than they say."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / f"a{character}b"))
     with pytest.raises(EnvironmentBuildError, match="Name another directory"):
         build(Conda(packages=["words"], channels=[channel]))
@@ -97,9 +85,7 @@ def test_place_that_no_package_can_work_in_is_refused(
 def test_packages_work_in_odd_places(
     build: Any, evaluate: Any, channel: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """
-    A path may have spaces, quotes and letters of any language, and be long.
-    """
+    """A path may have spaces, quotes and letters of any language, and be long."""
     place = tmp_path / "it's ünï;code & #1" / ("x" * 100) / ("y" * 100)
     monkeypatch.setenv("FAL_CORE_CACHE", str(place))
     interpreter = build(Conda(packages=["words"], channels=[channel], pip=["gamma"]))

@@ -1,6 +1,4 @@
-"""
-Builds of environments from the packages of a local channel.
-"""
+"""Builds of environments from the packages of a local channel."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ from fal_uv.testing import write_wheel
 def test_packages_are_installed_with_their_python(
     build: Any, evaluate: Any, channel: str, cache: Path
 ) -> None:
-    """
-    The interpreter is the prefix's own, of the caller's version, and imports the packages.
-    """
+    """The interpreter is the prefix's own, of the caller's version, and imports the packages."""
     environment = Conda(packages=["alpha-one", "beta"], channels=[channel])
     assert not environment.is_built()
     interpreter = build(environment)
@@ -42,18 +38,14 @@ def test_packages_are_installed_with_their_python(
 def test_another_python_is_one_more_package(
     build: Any, evaluate: Any, channel: str, other_python: str
 ) -> None:
-    """
-    No Python of that version is looked for on this machine.
-    """
+    """No Python of that version is looked for on this machine."""
     interpreter = build(Conda(python_version=other_python, channels=[channel]))
     assert interpreter.python_version == other_python
     assert evaluate(interpreter, "'%d.%d' % sys.version_info[:2]") == other_python
 
 
 def test_unsolvable_is_an_error_with_the_whole_reason(build: Any, channel: str) -> None:
-    """
-    The error is rattler's reason, with every package that takes part in it.
-    """
+    """The error is rattler's reason, with every package that takes part in it."""
     with pytest.raises(EnvironmentBuildError) as caught:
         build(Conda(packages=["demanding", "beta"], channels=[channel]))
     assert caught.value.kind == "conda"
@@ -64,18 +56,14 @@ def test_unsolvable_is_an_error_with_the_whole_reason(build: Any, channel: str) 
 def test_package_may_be_named_by_its_url(
     build: Any, evaluate: Any, channel: str, channel_folder: Path
 ) -> None:
-    """
-    It is installed though it is of no channel.
-    """
+    """It is installed though it is of no channel."""
     url = (channel_folder / "noarch" / "alpha-one-1.0-py_0.tar.bz2").as_uri()
     interpreter = build(Conda(packages=[url], channels=[channel]))
     assert evaluate(interpreter, "alpha_one.version", "alpha_one") == "1.0"
 
 
 def test_package_that_no_channel_has_is_named(build: Any, channel: str) -> None:
-    """
-    The error names what was not found, and where it was looked for.
-    """
+    """The error names what was not found, and where it was looked for."""
     with pytest.raises(EnvironmentBuildError) as caught:
         build(Conda(packages=["nowhere"], channels=[channel]))
     reason = caught.value.reason
@@ -102,9 +90,7 @@ def test_driver_that_the_machine_lacks_is_told(
 
 
 def test_environment_file_is_built(build: Any, evaluate: Any, channel: str) -> None:
-    """
-    Its packages, pip requirements and variables are there.
-    """
+    """Its packages, pip requirements and variables are there."""
     environment = Conda(
         env_dict={
             "channels": [channel],
@@ -120,9 +106,7 @@ def test_environment_file_is_built(build: Any, evaluate: Any, channel: str) -> N
 def test_activation_without_a_shell_is_an_error(
     build: Any, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Packages with scripts need bash; others do not.
-    """
+    """Packages with scripts need bash; others do not."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert build(Conda(packages=["alpha-one"], channels=[channel]))
     with pytest.raises(EnvironmentBuildError, match="There is no bash"):
@@ -130,9 +114,7 @@ def test_activation_without_a_shell_is_an_error(
 
 
 def test_activation_that_fails_is_an_error(build: Any, channel: str, tmp_path: Path) -> None:
-    """
-    The error has what the script printed.
-    """
+    """The error has what the script printed."""
     script = b"echo there is no licence >&2\nexit 3\n"
     package = CondaPackage(
         name="failing", version="1.0", files={"etc/conda/activate.d/failing.sh": script}
@@ -144,9 +126,7 @@ def test_activation_that_fails_is_an_error(build: Any, channel: str, tmp_path: P
 
 
 def test_activation_scripts_reach_the_worker(build: Any, evaluate: Any, channel: str) -> None:
-    """
-    A process of the environment sees what the scripts of its packages set.
-    """
+    """A process of the environment sees what the scripts of its packages set."""
     interpreter = build(Conda(packages=["words"], channels=[channel]))
     prefix = evaluate(interpreter, "sys.prefix")
     assert evaluate(interpreter, "os.environ['WORDS_GREETING']") == "good day"
@@ -186,9 +166,7 @@ def test_variables_are_as_they_were_written(
 def test_index_of_pip(
     build: Any, evaluate: Any, channel: str, tmp_path: Path, wheels: Path, monkeypatch: Any
 ) -> None:
-    """
-    What pip requires comes from the index that is declared.
-    """
+    """What pip requires comes from the index that is declared."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
     monkeypatch.delenv("UV_FIND_LINKS")
     page = tmp_path / "simple" / "gamma" / "index.html"
@@ -208,9 +186,7 @@ def test_index_of_pip(
 def test_build_leaves_no_temporary_files(
     build: Any, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Neither rattler's nor uv's.
-    """
+    """Neither rattler's nor uv's."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))

@@ -1,6 +1,4 @@
-"""
-What ``fal-core env`` lists of conda environments.
-"""
+"""What ``fal-core env`` lists of conda environments."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_env_conda.building.solutions import read_solution
 
 
 def test_prefixes_and_rattlers_cache_are_listed(build: Any, channel: str, shared: Path) -> None:
-    """
-    Each has its size, and what is in it; rattler's cache is not to be removed.
-    """
+    """Each has its size, and what is in it; rattler's cache is not to be removed."""
     build(Conda(packages=["alpha-one"], channels=[channel], pip=["gamma"]))
     prefixes, cache, _ = fal_register_stores()
     [prefix] = prefixes.entries()
@@ -33,9 +29,7 @@ def test_prefixes_and_rattlers_cache_are_listed(build: Any, channel: str, shared
 
 
 def test_removed_prefix_is_solved_anew(build: Any, channel: str) -> None:
-    """
-    With a prefix that is pruned goes the choice of its packages.
-    """
+    """With a prefix that is pruned goes the choice of its packages."""
     environment = Conda(packages=["alpha-one"], channels=[channel])
     build(environment)
     question = environment.recipe.question

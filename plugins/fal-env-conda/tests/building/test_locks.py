@@ -1,6 +1,4 @@
-"""
-Locks that are written, and environments that are built from them.
-"""
+"""Locks that are written, and environments that are built from them."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ def _lock(environment: Conda) -> Locked:
 def test_lock_has_the_digest_of_each_file(
     channel: str, channel_folder: Path, wheels: Path
 ) -> None:
-    """
-    It is of version 7, and says where conda's packages and pip's files are.
-    """
+    """It is of version 7, and says where conda's packages and pip's files are."""
     written = _lock(Conda(packages=["alpha-one=1"], channels=[channel], pip=["gamma"]))
     loaded = yaml.safe_load(written.lock)
     assert loaded["version"] == 7
@@ -47,9 +43,7 @@ def test_lock_has_the_digest_of_each_file(
 
 
 def test_explicit_list_has_a_url_for_each_package(channel: str, channel_folder: Path) -> None:
-    """
-    It is what conda reads with ``conda create --file``, what others need first.
-    """
+    """It is what conda reads with ``conda create --file``, what others need first."""
     written = _lock(Conda(packages=["alpha-one=1"], channels=[channel]))
     platform, mark, python, alpha = written.explicit.splitlines()
     assert platform == f"# platform: {subdir()}"
@@ -63,9 +57,7 @@ def test_explicit_list_has_a_url_for_each_package(channel: str, channel_folder: 
 def test_environment_is_built_from_a_lock(
     build: Any, evaluate: Any, channel: str, cache: Path, tmp_path: Path
 ) -> None:
-    """
-    The same packages are installed, and nothing is solved.
-    """
+    """The same packages are installed, and nothing is solved."""
     path = tmp_path / "conda.lock"
     path.write_text(
         _lock(Conda(packages=["alpha-one=1"], channels=[channel], pip=["gamma"])).lock
@@ -82,9 +74,7 @@ def test_environment_is_built_from_a_lock(
 def test_file_with_another_digest_is_refused(
     build: Any, channel: str, cache: Path, tmp_path: Path
 ) -> None:
-    """
-    A file of a pip requirement that is not what the lock says is not installed.
-    """
+    """A file of a pip requirement that is not what the lock says is not installed."""
     written = _lock(Conda(channels=[channel], pip=["gamma"])).lock
     [digest] = [
         each["sha256"] for each in yaml.safe_load(written)["packages"] if "pypi" in each
@@ -99,9 +89,7 @@ def test_file_with_another_digest_is_refused(
 def test_package_of_a_folder_with_another_digest_is_refused(
     build: Any, channel: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A package of a channel in a folder that is not what the lock says is not installed.
-    """
+    """A package of a channel in a folder that is not what the lock says is not installed."""
     written = _lock(Conda(packages=["alpha-one=1"], channels=[channel])).lock
     [digest] = [
         each["sha256"]
@@ -119,9 +107,7 @@ def test_package_of_a_folder_with_another_digest_is_refused(
 def test_package_of_a_folder_without_its_digest(
     build: Any, channel: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Where a lock has no SHA-256, the MD5 counts.
-    """
+    """Where a lock has no SHA-256, the MD5 counts."""
     written = _lock(Conda(packages=["alpha-one=1"], channels=[channel])).lock
     [package] = [
         each for each in yaml.safe_load(written)["packages"] if "alpha-one" in each["conda"]
@@ -139,9 +125,7 @@ def test_package_of_a_folder_without_its_digest(
 def test_projects_and_files_are_locked_with_their_versions(
     build: Any, evaluate: Any, channel: str, wheels: Path, cache: Path, tmp_path: Path
 ) -> None:
-    """
-    Those that may be edited too; a file has its digest, also where a lock is locked again.
-    """
+    """Those that may be edited too; a file has its digest, also where a lock is locked again."""
     edited, copied = (write_project(tmp_path / name) for name in ("edited", "copied"))
     wheel = wheels / "gamma-3.1-py3-none-any.whl"
     pip = [f"-e {edited.path}", str(copied.path), str(wheel)]
@@ -169,9 +153,7 @@ def test_projects_and_files_are_locked_with_their_versions(
 def test_wheel_of_a_local_version_is_locked(
     channel: str, serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Its URL has the plus quoted, as those of builds for CUDA have.
-    """
+    """Its URL has the plus quoted, as those of builds for CUDA have."""
     found = tmp_path / "found"
     found.mkdir()
     wheel = write_wheel(found, "fast", "1.0+cu124")
@@ -193,9 +175,7 @@ def test_wheel_of_a_local_version_is_locked(
 def test_lock_without_what_is_needed(
     build: Any, channel: str, tmp_path: Path, old: str, new: str, says: str
 ) -> None:
-    """
-    The error says what the lock has instead.
-    """
+    """The error says what the lock has instead."""
     written = _lock(Conda(channels=[channel])).lock
     with pytest.raises(EnvironmentBuildError, match=says):
         build(Conda(env_yml_str=written.replace(old, new)))

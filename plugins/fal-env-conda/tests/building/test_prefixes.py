@@ -1,6 +1,4 @@
-"""
-Prefixes, and the choices of packages beside them.
-"""
+"""Prefixes, and the choices of packages beside them."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_env_conda.building.prefixes import PREFIXES
 
 
 def _remove(executable: str) -> None:
-    """
-    Have the environment of a Python removed, as ``fal-core env prune`` does.
-    """
+    """Have the environment of a Python removed, as ``fal-core env prune`` does."""
     PREFIXES.release_all()
     [entry] = [each for each in PREFIXES.entries() if executable.startswith(each.path)]
     assert PREFIXES.remove(entry)
@@ -41,9 +37,7 @@ def test_removed_prefix_takes_no_choice_from_others(
 
 
 def test_removing_what_force_replaced_keeps_the_new_choice(build: Any, channel: str) -> None:
-    """
-    The environment that was built anew is found afterwards, and not built once more.
-    """
+    """The environment that was built anew is found afterwards, and not built once more."""
     options: dict[str, Any] = {"packages": ["alpha-one"], "channels": [channel]}
     first = build(Conda(**options))
     second = build(Conda(**options, force=True))

@@ -1,6 +1,4 @@
-"""
-Solutions: what of a channel or a lock is handed on to uv.
-"""
+"""Solutions: what of a channel or a lock is handed on to uv."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ def test_a_place_says_nothing_but_a_place():
 
 
 def test_a_name_is_a_name():
-    """
-    The name of a file of a channel cannot add a line, or an option, to what uv is given.
-    """
+    """The name of a file of a channel cannot add a line, or an option, to what uv is given."""
     for name in ("x\n-r", "--index-url", "x y", ""):
         with pytest.raises(EnvironmentBuildError, match="is no name of a package"):
             assert File(name=name, version="1", location="https://example.org/x.whl").pin

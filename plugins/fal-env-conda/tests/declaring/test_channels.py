@@ -1,6 +1,4 @@
-"""
-Channels by name, URL and folder.
-"""
+"""Channels by name, URL and folder."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from fal_env_conda.declaring.channels import (
 def test_names_urls_and_folders_are_channels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Each becomes a URL that ends with a slash, and one that comes twice counts once.
-    """
+    """Each becomes a URL that ends with a slash, and one that comes twice counts once."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     channels = ["bioconda", "https://example.org/c", "./mine", "https://example.org/c/"]
@@ -37,9 +33,7 @@ def test_names_urls_and_folders_are_channels(
 
 
 def test_default_channel_is_conda_forge() -> None:
-    """
-    Where no channel is named, conda-forge is searched and nothing else.
-    """
+    """Where no channel is named, conda-forge is searched and nothing else."""
     assert (
         to_urls([]) == to_urls(["nodefaults"]) == ("https://conda.anaconda.org/conda-forge/",)
     )
@@ -59,9 +53,7 @@ def test_default_channel_is_conda_forge() -> None:
     ],
 )
 def test_channels_of_anaconda_are_refused(channel: str) -> None:
-    """
-    Nothing is downloaded from a channel whose licence many have to pay for.
-    """
+    """Nothing is downloaded from a channel whose licence many have to pay for."""
     with pytest.raises(OptionError, match="Name 'conda-forge' in its place") as caught:
         to_urls([channel])
     assert "tk-1" not in str(caught.value)
@@ -82,27 +74,21 @@ def test_channels_of_anaconda_are_refused(channel: str) -> None:
     ],
 )
 def test_what_is_no_channel_is_refused(channel: str, says: str) -> None:
-    """
-    The error says what a channel looks like.
-    """
+    """The error says what a channel looks like."""
     with pytest.raises(OptionError, match=says) as caught:
         to_urls([channel])
     assert "secret" not in str(caught.value)
 
 
 def test_two_credentials_of_one_host_are_refused() -> None:
-    """
-    Rattler knows one for each host, and would use it for both channels.
-    """
+    """Rattler knows one for each host, and would use it for both channels."""
     with pytest.raises(OptionError, match="different credentials") as caught:
         check_credentials(["https://me:one-secret@host/a", "https://me:two-secret@host/b"])
     assert "secret" not in str(caught.value)
 
 
 def test_credentials_are_taken_out_of_urls() -> None:
-    """
-    A password, a token in place of a user and a token in the path are found and removed.
-    """
+    """A password, a token in place of a user and a token in the path are found and removed."""
     urls = ["https://me:p%40ss@host:8/c/", "https://host2/t/tk-1/c/", "https://tok@host3/c/"]
     assert [strip(url) for url in urls] == [
         "https://host:8/c/",
@@ -121,9 +107,7 @@ def test_credentials_are_taken_out_of_urls() -> None:
 
 
 def test_credentials_are_added_for_their_host() -> None:
-    """
-    A URL gets those of its host, in the place where they were written.
-    """
+    """A URL gets those of its host, in the place where they were written."""
     known = find_credentials(["https://me:a%2Fb@one/c", "https://two/t/tk-1/c"])
     assert add_credentials("https://one/c/x.whl", known) == "https://me:a%2Fb@one/c/x.whl"
     assert add_credentials("https://two/c/x.whl", known) == "https://two/t/tk-1/c/x.whl"

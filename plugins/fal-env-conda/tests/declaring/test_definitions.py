@@ -1,6 +1,4 @@
-"""
-What the options of a declaration mean together.
-"""
+"""What the options of a declaration mean together."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ def _define(
 
 
 def test_options_extend_what_the_file_says() -> None:
-    """
-    Channels and pip requirements of the options come after those of the file.
-    """
+    """Channels and pip requirements of the options come after those of the file."""
     file = EnvironmentFile(channels=("one",), packages=("numpy",), pip=("six",))
     definition = define(
         file, python_version="3.12", packages=(), pip=("attrs",), channels=("two",)
@@ -39,9 +35,7 @@ def test_options_extend_what_the_file_says() -> None:
 
 
 def test_pip_lists_may_name_indexes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    They are searched too; a password in one is shown nowhere. Other options are refused.
-    """
+    """They are searched too; a password in one is shown nowhere. Other options are refused."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "more.txt").write_text("six\n")
     url = "https://me:hunter2@host/simple"
@@ -62,18 +56,14 @@ def test_pip_lists_may_name_indexes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_python_is_the_callers_unless_asked_for() -> None:
-    """
-    A range of versions is met by the caller's, if it allows that.
-    """
+    """A range of versions is met by the caller's, if it allows that."""
     assert _define("python >=3.8").specs == ("python >=3.8", f"python {THIS_PYTHON}.*")
     assert _define("python").specs == (f"python {THIS_PYTHON}.*",)
     assert _define("conda-forge::python=3.12").specs[-1] == "python 3.12.*"
 
 
 def test_two_versions_of_python_contradict_each_other() -> None:
-    """
-    The error quotes the package.
-    """
+    """The error quotes the package."""
     with pytest.raises(OptionError, match=r"'python=3\.12' for another"):
         _define("python=3.11", "python=3.12")
 
@@ -88,18 +78,14 @@ def test_two_versions_of_python_contradict_each_other() -> None:
     ],
 )
 def test_packages_that_no_environment_can_have_are_refused(package: str, says: str) -> None:
-    """
-    Where a package is written, and not once it is solved for.
-    """
+    """Where a package is written, and not once it is solved for."""
     with pytest.raises(OptionError, match=says):
         _define(package)
     assert _define("python >=3.10,!=3.10.1,<4").python_version is None
 
 
 def test_secrets_are_no_part_of_what_is_public() -> None:
-    """
-    Channels lose their credentials where they are shown or compared.
-    """
+    """Channels lose their credentials where they are shown or compared."""
     definition = _define(channels=("https://me:hunter2@host/c",))
     assert definition.public_channels == ("https://host/c/",)
     assert definition.credentials == (Credentials("host", "me", "hunter2"),)
@@ -107,9 +93,7 @@ def test_secrets_are_no_part_of_what_is_public() -> None:
 
 
 def test_credentials_of_packages_count_as_those_of_channels() -> None:
-    """
-    They are no part of what is solved for, and contradict those of the same host.
-    """
+    """They are no part of what is solved for, and contradict those of the same host."""
     package = "https://me:hunter2@host/c::tool[version='>=2']"
     definition = _define(package, "https://other/t/tk-1/d/noarch/a-1-0.conda#sha")
     assert definition.specs[:2] == (
@@ -136,9 +120,7 @@ def test_credentials_of_packages_count_as_those_of_channels() -> None:
     ],
 )
 def test_packages_are_of_no_channel_of_anaconda(package: str) -> None:
-    """
-    However a package says where it comes from.
-    """
+    """However a package says where it comes from."""
     with pytest.raises(OptionError, match="is Anaconda's"):
         _define(package)
     assert _define("conda-forge::a", "a[channel=bioconda]").packages

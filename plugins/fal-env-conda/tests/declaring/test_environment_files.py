@@ -1,6 +1,4 @@
-"""
-What an ``environment.yml`` may say.
-"""
+"""What an ``environment.yml`` may say."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ prefix: /opt/work
 
 
 def test_all_parts_of_a_file_are_read(tmp_path: Path) -> None:
-    """
-    Channels, packages, pip requirements and variables count; paths are those of the file.
-    """
+    """Channels, packages, pip requirements and variables count; paths are those of the file."""
     path = tmp_path / "environment.yml"
     path.write_text(_FILE)
     assert read_file(path) == EnvironmentFile(
@@ -64,9 +60,7 @@ def test_all_parts_of_a_file_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_environment_file_is_refused(text: str, says: str) -> None:
-    """
-    The error names the place in the file, and what would be right.
-    """
+    """The error names the place in the file, and what would be right."""
     with pytest.raises(OptionError, match=says):
         parse(load(text, where="It"), where="It")
 

@@ -1,6 +1,4 @@
-"""
-Lock files that are read, and those that are refused by name.
-"""
+"""Lock files that are read, and those that are refused by name."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ def _text(version: int = 7, python: str = THIS_PYTHON) -> str:
 
 @pytest.mark.parametrize("version", [6, 7])
 def test_versions_that_are_read(version: int, tmp_path: Path) -> None:
-    """
-    The Python of a lock is known before anything is built.
-    """
+    """The Python of a lock is known before anything is built."""
     path = tmp_path / "pixi.lock"
     path.write_text(_text(version, "3.12"))
     environment = Conda(env_yml=path)
@@ -44,9 +40,7 @@ def test_versions_that_are_read(version: int, tmp_path: Path) -> None:
 
 
 def test_python_is_that_of_the_default_environment() -> None:
-    """
-    pixi writes several environments into a lock.
-    """
+    """pixi writes several environments into a lock."""
     before, environment = _text(python="3.12").split("  default:\n")
     text = f"{before}  base:\n{environment.replace('3.12', '3.10')}"
     text = text.replace("packages: []\n", f"  default:\n{environment}")
@@ -54,9 +48,7 @@ def test_python_is_that_of_the_default_environment() -> None:
 
 
 def test_packages_of_anaconda_in_a_lock_are_refused() -> None:
-    """
-    The licence is the same.
-    """
+    """The licence is the same."""
     text = _text().replace("conda.anaconda.org/conda-forge", "repo.anaconda.com/pkgs/main")
     with pytest.raises(OptionError, match=r"'https://repo\.anaconda\.com/pkgs/main/.*licence"):
         Conda(env_yml_str=text)
@@ -73,9 +65,7 @@ def test_packages_of_anaconda_in_a_lock_are_refused() -> None:
     ],
 )
 def test_others_are_refused_by_name(text: str, says: str, tmp_path: Path) -> None:
-    """
-    The error says what the file is, and what to do.
-    """
+    """The error says what the file is, and what to do."""
     path = tmp_path / "some.lock"
     path.write_text(text)
     with pytest.raises(OptionError, match=says) as caught:
@@ -84,17 +74,13 @@ def test_others_are_refused_by_name(text: str, says: str, tmp_path: Path) -> Non
 
 
 def test_what_says_no_version_is_no_lock() -> None:
-    """
-    It may be an environment file.
-    """
+    """It may be an environment file."""
     assert read_lock("dependencies: []\n", where="It") is None
     assert read_lock("version: 3\nname: x\n", where="It") is None
 
 
 def test_paths_of_a_lock_are_below_its_folder() -> None:
-    """
-    A local project is found wherever the program was started.
-    """
+    """A local project is found wherever the program was started."""
     lock = read_lock(_text() + "- pypi: ./project\n- pypi: https://host/a.whl\n", where="It")
     assert lock is not None
     text = lock.below("/work").text
@@ -103,9 +89,7 @@ def test_paths_of_a_lock_are_below_its_folder() -> None:
 
 
 def test_options_beside_a_lock(tmp_path: Path) -> None:
-    """
-    Requirements may be added to a lock; channels and another Python contradict it.
-    """
+    """Requirements may be added to a lock; channels and another Python contradict it."""
     assert Conda(env_yml_str=_text(), pip=["six"]).pip == ("six",)
     with pytest.raises(OptionError, match="'channels' has no effect on a lock"):
         Conda(env_yml_str=_text(), channels=["conda-forge"])

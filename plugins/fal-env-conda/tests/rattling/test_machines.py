@@ -1,6 +1,4 @@
-"""
-What packages may know of the machine.
-"""
+"""What packages may know of the machine."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_env_conda.rattling.machines import virtual_packages
 
 @pytest.fixture
 def other_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Remember nothing that this process has detected.
-    """
+    """Remember nothing that this process has detected."""
     monkeypatch.setattr(machines, "_found", {})
 
 
@@ -29,9 +25,7 @@ def other_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_detection_is_kept_for_other_processes(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The second process that asks starts no other.
-    """
+    """The second process that asks starts no other."""
     found = virtual_packages(None)
     assert any(each.startswith(("__glibc=", "__osx=")) for each in found)
     assert (cache / "machine.json").exists()
@@ -43,18 +37,14 @@ def test_detection_is_kept_for_other_processes(
 @pytest.mark.usefixtures("other_process")
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"stamp": "other", "packages": []}'])
 def test_detection_of_another_start_does_not_count(cache: Path, content: str) -> None:
-    """
-    What was kept before the machine started again, or is damaged, is detected again.
-    """
+    """What was kept before the machine started again, or is damaged, is detected again."""
     cache.mkdir(parents=True)
     (cache / "machine.json").write_text(content)
     assert any(each.startswith("__") for each in virtual_packages(None))
 
 
 def test_overrides_have_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    ``CONDA_OVERRIDE_…`` counts for this machine and for every machine type.
-    """
+    """``CONDA_OVERRIDE_…`` counts for this machine and for every machine type."""
     monkeypatch.setenv("CONDA_OVERRIDE_CUDA", "12.4")
     monkeypatch.setenv("CONDA_OVERRIDE_GLIBC", "2.17")
     for machine in (None, Machine(name="S"), Machine(name="GPU-A100", gpus=1)):
@@ -64,9 +54,7 @@ def test_overrides_have_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_machine_type_without_gpus_has_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A GPU of the machine that builds is none of the machine type.
-    """
+    """A GPU of the machine that builds is none of the machine type."""
     detected = ("__cuda=12.4=0", "__cuda_arch=8.6=0", "__glibc=2.36=0")
     monkeypatch.setattr(machines, "_found", {machines._stamp(): detected})
     assert virtual_packages(None) == detected
@@ -75,9 +63,7 @@ def test_machine_type_without_gpus_has_no_cuda(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_machine_type_says_the_capability(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Its compute capability counts, where there is a driver for it.
-    """
+    """Its compute capability counts, where there is a driver for it."""
 
     @attrs.frozen(kw_only=True)
     class Stated(Machine):
@@ -93,9 +79,7 @@ def test_machine_type_says_the_capability(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.usefixtures("other_process", "cache")
 def test_a_wrong_override_is_an_error_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The key of an environment depends on it, so that declarations meet it.
-    """
+    """The key of an environment depends on it, so that declarations meet it."""
     monkeypatch.setenv("CONDA_OVERRIDE_GLIBC", "not a version")
     with pytest.raises(EnvironmentBuildError, match="Look at the variables CONDA_OVERRIDE_"):
         _ = Conda(packages=["a"]).key

@@ -1,6 +1,4 @@
-"""
-The process that rattler runs in.
-"""
+"""The process that rattler runs in."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_env_conda.rattling.processes import Rattler, RattlerError
 
 
 def test_one_process_answers_many_requests() -> None:
-    """
-    The first request starts it, and leaving the context ends it.
-    """
+    """The first request starts it, and leaving the context ends it."""
     with Rattler() as rattler:
         first = rattler.ask("detect")
         process = rattler._process
@@ -35,18 +31,14 @@ def test_one_process_answers_many_requests() -> None:
 
 
 def test_rattler_is_not_imported_here() -> None:
-    """
-    The program that calls functions never has rattler's threads.
-    """
+    """The program that calls functions never has rattler's threads."""
     with Rattler() as rattler:
         rattler.ask("detect")
     assert "rattler" not in sys.modules
 
 
 def test_error_of_rattler_is_data() -> None:
-    """
-    It has the name of rattler's class and its message, and the process goes on.
-    """
+    """It has the name of rattler's class and its message, and the process goes on."""
     with Rattler() as rattler:
         with pytest.raises(RattlerError) as caught:
             rattler.ask("index", channel="/nowhere/at/all")
@@ -55,9 +47,7 @@ def test_error_of_rattler_is_data() -> None:
 
 
 def test_process_that_ends_is_an_error() -> None:
-    """
-    The error says by which signal it ended.
-    """
+    """The error says by which signal it ended."""
     with Rattler() as rattler:
         rattler.ask("detect")
         process = rattler._process
@@ -72,9 +62,7 @@ def test_process_that_ends_is_an_error() -> None:
 def test_what_was_printed_comes_before_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Lines that the process prints are told, though the answer is read first.
-    """
+    """Lines that the process prints are told, though the answer is read first."""
     child, done = tmp_path / "child.py", tmp_path / "done"
     child.write_text(
         "import sys\n"
@@ -99,9 +87,7 @@ def test_what_was_printed_comes_before_the_answer(
 def test_process_that_cannot_be_started_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Not even its directory.
-    """
+    """Not even its directory."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
@@ -112,9 +98,7 @@ def test_process_that_cannot_be_started_leaves_nothing(
 
 
 def test_cancelled_request_ends_the_process() -> None:
-    """
-    An answer that nobody wants is not waited for.
-    """
+    """An answer that nobody wants is not waited for."""
     cancelled = Event()
     with Rattler(cancelled) as rattler:
         rattler.ask("detect")
@@ -127,9 +111,7 @@ def test_cancelled_request_ends_the_process() -> None:
 
 
 def test_process_ends_with_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Rattler does not outlive a program that is killed, and its files do not either.
-    """
+    """Rattler does not outlive a program that is killed, and its files do not either."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     program = (
         "import os, signal\n"

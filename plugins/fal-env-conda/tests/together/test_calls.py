@@ -1,6 +1,4 @@
-"""
-Functions that run in conda environments.
-"""
+"""Functions that run in conda environments."""
 
 from __future__ import annotations
 
@@ -9,9 +7,7 @@ from fal_core.testing import ProcessHost
 
 
 def test_function_runs_in_its_environment(channel: str) -> None:
-    """
-    A function imports the packages that it asks for, and its answer comes back.
-    """
+    """A function imports the packages that it asks for, and its answer comes back."""
 
     @function("conda", host=ProcessHost(), packages=["alpha-one=1"], channels=[channel])
     def describe(greeting: str) -> tuple[str, str]:
@@ -27,9 +23,7 @@ def test_function_runs_in_its_environment(channel: str) -> None:
 
 
 def test_function_runs_on_another_python(channel: str, other_python: str) -> None:
-    """
-    A function travels as source to a Python of another version.
-    """
+    """A function travels as source to a Python of another version."""
 
     @function("conda", host=ProcessHost(), python_version=other_python, channels=[channel])
     def version() -> str:

@@ -1,6 +1,4 @@
-"""
-Channels as builds meet them: several, with passwords, mirrored, offline and broken.
-"""
+"""Channels as builds meet them: several, with passwords, mirrored, offline and broken."""
 
 from __future__ import annotations
 
@@ -24,17 +22,13 @@ Serve = Callable[[Path], Any]
 
 
 def _prefixes(cache: Path) -> list[Path]:
-    """
-    Return the directories of prefixes, whole or not.
-    """
+    """Return the directories of prefixes, whole or not."""
     return [path.parent for path in cache.glob("*/conda-meta")]
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
-    """
-    The user's settings of rattler, which are empty.
-    """
+    """The user's settings of rattler, which are empty."""
     path = tmp_path / "config" / "rattler" / "config.toml"
     path.parent.mkdir(parents=True)
     return path
@@ -51,9 +45,7 @@ _READ = "open(sys.prefix + '/share/words.txt').read()"
 def test_first_channel_that_has_a_package_counts(
     build: Any, evaluate: Any, channel: str, tmp_path: Path
 ) -> None:
-    """
-    A newer version in a later channel does not count: priority is strict.
-    """
+    """A newer version in a later channel does not count: priority is strict."""
     first = make_channel(tmp_path / "first", [_words("1.0", "first")])
     second = make_channel(tmp_path / "second", [_words("2.0", "second")])
     names = [first, second, channel]
@@ -75,9 +67,7 @@ def test_credentials_reach_the_channel_and_nothing_else(
     tmp_path: Path,
     way: str,
 ) -> None:
-    """
-    A password or a token of a channel is in no file that stays, no log and no error.
-    """
+    """A password or a token of a channel is in no file that stays, no log and no error."""
     folder = tmp_path / "private"
     make_channel(folder, [_words("1.0", "private")])
     if way == "token":
@@ -115,9 +105,7 @@ def test_credentials_of_the_user_count_beside_those_of_a_url(
     monkeypatch: pytest.MonkeyPatch,
     way: str,
 ) -> None:
-    """
-    One channel may have a password in its URL, and another in the user's files.
-    """
+    """One channel may have a password in its URL, and another in the user's files."""
     places = {}
     for name, host in (("one", "127.0.0.1"), ("two", "localhost")):
         make_channel(tmp_path / name, [CondaPackage(name=name, version="1.0")])
@@ -143,9 +131,7 @@ def test_credentials_of_the_user_count_beside_those_of_a_url(
 def test_file_of_credentials_that_is_no_json(
     build: Any, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The error names the file.
-    """
+    """The error names the file."""
     path = tmp_path / "credentials"
     path.write_text("no JSON")
     monkeypatch.setenv("RATTLER_AUTH_FILE", str(path))
@@ -164,9 +150,7 @@ def test_mirror_of_the_users_settings_is_used(
     own_cache: Path,
     tmp_path: Path,
 ) -> None:
-    """
-    Packages of conda-forge come from the mirror that rattler's settings name.
-    """
+    """Packages of conda-forge come from the mirror that rattler's settings name."""
     make_channel(tmp_path / "mirror", [_words("1.0", "mirrored")])
     server = serve(tmp_path)
     settings.write_text(
@@ -187,9 +171,7 @@ def test_offline_builds_from_the_cache(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    With ``CONDA_OFFLINE`` nothing is asked of the network, and what is missing is named.
-    """
+    """With ``CONDA_OFFLINE`` nothing is asked of the network, and what is missing is named."""
     make_channel(tmp_path / "served", [_words("1.0", "one"), _words("2.0", "two")])
     server = serve(tmp_path)
     channels = [f"http://{server.host}/served", channel]
@@ -216,9 +198,7 @@ def test_offline_local_project_is_built_again(
     monkeypatch: pytest.MonkeyPatch,
     variable: str,
 ) -> None:
-    """
-    It takes no network to install a project of this machine that has changed.
-    """
+    """It takes no network to install a project of this machine that has changed."""
     monkeypatch.setenv(variable, "1")
     project = write_project(tmp_path / "project")
     environment = Conda(packages=["alpha-one"], channels=[channel], pip=[str(project.path)])
@@ -230,9 +210,7 @@ def test_offline_local_project_is_built_again(
 def test_archive_that_breaks_off_is_an_error_and_the_next_build_works(
     build: Any, evaluate: Any, serve: Serve, channel: str, own_cache: Path, tmp_path: Path
 ) -> None:
-    """
-    The error names the package, and half of an archive is not kept.
-    """
+    """The error names the package, and half of an archive is not kept."""
     make_channel(tmp_path / "served", [_words("1.0", "whole")])
     server = serve(tmp_path)
     server.broken = "words-1.0-0.tar.bz2"
@@ -246,9 +224,7 @@ def test_archive_that_breaks_off_is_an_error_and_the_next_build_works(
 def test_channel_that_was_mended_is_asked_again(
     build: Any, evaluate: Any, serve: Serve, channel: str, own_cache: Path, tmp_path: Path
 ) -> None:
-    """
-    Packages that could never be installed are chosen anew.
-    """
+    """Packages that could never be installed are chosen anew."""
     folder = tmp_path / "served"
     make_channel(folder, [_words("1.0", "broken")])
     server = serve(tmp_path)
@@ -268,9 +244,7 @@ def test_channel_that_was_mended_is_asked_again(
 def test_lost_prefix_whose_package_is_gone(
     build: Any, evaluate: Any, channel: str, own_cache: Path, tmp_path: Path
 ) -> None:
-    """
-    The error says how others are chosen.
-    """
+    """The error says how others are chosen."""
     folder = tmp_path / "own"
     own = make_channel(folder, [_words("1.0", "one")])
     options: dict[str, Any] = {"packages": ["words"], "channels": [own, channel]}
@@ -300,9 +274,7 @@ def test_credentials_of_a_package_reach_its_host_and_nothing_else(
     tmp_path: Path,
     form: str,
 ) -> None:
-    """
-    A package may have a password in the URL of its archive or of its channel.
-    """
+    """A package may have a password in the URL of its archive or of its channel."""
     make_channel(tmp_path / "private", [_words("1.0", "private")])
     server = serve(tmp_path)
     secret = base64.b64encode(b"me:hunter2").decode()
@@ -322,9 +294,7 @@ def test_credentials_of_a_package_reach_its_host_and_nothing_else(
 def test_archive_with_another_digest_is_refused(
     build: Any, serve: Serve, channel: str, own_cache: Path, cache: Path, tmp_path: Path
 ) -> None:
-    """
-    A package that is not what the channel's index says is not installed.
-    """
+    """A package that is not what the channel's index says is not installed."""
     folder = tmp_path / "served"
     make_channel(folder, [_words("1.0", "one")])
     index = folder / "noarch" / "repodata.json"
@@ -340,9 +310,7 @@ def test_archive_with_another_digest_is_refused(
 def test_scripts_after_installation_run_only_where_allowed(
     build: Any, evaluate: Any, channel: str, settings: Path, cache: Path
 ) -> None:
-    """
-    Without leave a warning says so, and names the setting that gives it.
-    """
+    """Without leave a warning says so, and names the setting that gives it."""
     environment = Conda(packages=["linked"], channels=[channel])
     was_linked = "os.path.exists(sys.prefix + '/was-linked')"
     assert evaluate(build(environment), was_linked) == "False"
@@ -359,9 +327,7 @@ def test_scripts_after_installation_run_only_where_allowed(
 def test_cache_on_another_file_system(
     build: Any, evaluate: Any, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Where files cannot be linked to the cache, they are copied.
-    """
+    """Where files cannot be linked to the cache, they are copied."""
     import tempfile
 
     if not os.path.isdir("/dev/shm") or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
@@ -373,9 +339,7 @@ def test_cache_on_another_file_system(
 
 
 def test_pip_keeps_what_conda_installed(build: Any, evaluate: Any, channel: str) -> None:
-    """
-    A pip requirement gets the versions of conda's packages, or the error names both.
-    """
+    """A pip requirement gets the versions of conda's packages, or the error names both."""
     environment = Conda(packages=["alpha-one=1"], channels=[channel], pip=["beta"])
     interpreter = build(environment)
     assert evaluate(interpreter, "alpha_one.version", "alpha_one") == "1.0"
@@ -389,9 +353,7 @@ def test_pip_keeps_what_conda_installed(build: Any, evaluate: Any, channel: str)
 def test_pip_keeps_what_setuptools_described(
     build: Any, channel: str, tmp_path: Path, form: str
 ) -> None:
-    """
-    Older packages have an ``egg-info`` in place of a ``dist-info``.
-    """
+    """Older packages have an ``egg-info`` in place of a ``dist-info``."""
     described = f"site-packages/alpha_one-1.0-py{THIS_PYTHON}.egg-info"
     described += "/PKG-INFO" if form == "directory" else ""
     text = b"Metadata-Version: 1.1\nName: alpha-one\nVersion: 1.0\n"
@@ -412,9 +374,7 @@ def test_pip_keeps_what_setuptools_described(
 def test_wheel_becomes_a_package_with_its_programs(
     build: Any, channel: str, wheels: Path, tmp_path: Path
 ) -> None:
-    """
-    A program of a package for any Python is in the prefix.
-    """
+    """A program of a package for any Python is in the prefix."""
     import subprocess
 
     wheel = wheels / "alpha_one-2.0-py3-none-any.whl"

@@ -1,6 +1,4 @@
-"""
-Disks that are full.
-"""
+"""Disks that are full."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """
-    Mount a file system in memory.
-    """
+    """Mount a file system in memory."""
     place = tmp_path / "mounted"
     place.mkdir()
 

@@ -1,6 +1,4 @@
-"""
-Builds that end early, and builds that many want at once.
-"""
+"""Builds that end early, and builds that many want at once."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ _BUILD = """
 
 @pytest.fixture
 def endless(tmp_path: Path) -> Path:
-    """
-    A local project whose first build goes on until it is ended; it makes a file as it begins.
-    """
+    """A local project whose first build goes on until it is ended; it makes a file as it begins."""
     project = write_project(tmp_path / "endless")
     backend = project.path / "backend.py"
     begun = str(tmp_path / "begun")
@@ -55,16 +51,12 @@ def endless(tmp_path: Path) -> Path:
 
 
 def _prefixes(cache: Path) -> list[Path]:
-    """
-    Return the directories of prefixes, whole or not.
-    """
+    """Return the directories of prefixes, whole or not."""
     return [path.parent for path in cache.glob("*/conda-meta")]
 
 
 def _left(cache: Path) -> list[Path]:
-    """
-    Return the prefixes that are not whole.
-    """
+    """Return the prefixes that are not whole."""
     found = _prefixes(cache)
     return [each for each in found if not (each / ".fal-core-complete").exists()]
 
@@ -72,9 +64,7 @@ def _left(cache: Path) -> list[Path]:
 def test_cancelled_build_leaves_nothing(
     build: Any, channel: str, cache: Path, tmp_path: Path, endless: Path
 ) -> None:
-    """
-    It ends in the middle of a requirement, and the next build works.
-    """
+    """It ends in the middle of a requirement, and the next build works."""
     environment = Conda(packages=["alpha-one"], channels=[channel], pip=[str(endless)])
     cancelled = Event()
     errors: list[BaseException] = []
@@ -101,9 +91,7 @@ def test_cancelled_build_leaves_nothing(
 def test_killed_build_is_swept_by_the_next(
     build: Any, channel: str, cache: Path, tmp_path: Path, endless: Path
 ) -> None:
-    """
-    What a builder that is killed leaves is never taken for an environment, and goes.
-    """
+    """What a builder that is killed leaves is never taken for an environment, and goes."""
     builder = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(_BUILD), channel, str(endless)]
     )
@@ -120,9 +108,7 @@ def test_killed_build_is_swept_by_the_next(
 
 
 def test_failed_build_leaves_nothing(build: Any, channel: str, cache: Path) -> None:
-    """
-    A requirement that cannot be met leaves no prefix.
-    """
+    """A requirement that cannot be met leaves no prefix."""
     environment = Conda(
         packages=["alpha-one"], channels=[channel], pip=["fal-core-no-such-project"]
     )
@@ -133,9 +119,7 @@ def test_failed_build_leaves_nothing(build: Any, channel: str, cache: Path) -> N
 
 
 def test_many_that_need_one_environment_cause_one_build(channel: str, cache: Path) -> None:
-    """
-    Threads and processes wait for the first that builds, and are told so.
-    """
+    """Threads and processes wait for the first that builds, and are told so."""
     environment = Conda(packages=["alpha-one"], channels=[channel])
     lines: list[Log] = []
     command = [sys.executable, "-c", textwrap.dedent(_BUILD), channel]
@@ -151,9 +135,7 @@ def test_many_that_need_one_environment_cause_one_build(channel: str, cache: Pat
 
 
 def test_damaged_prefix_is_built_again(build: Any, channel: str, cache: Path) -> None:
-    """
-    A prefix that lost its Python or a package is built from the packages chosen first.
-    """
+    """A prefix that lost its Python or a package is built from the packages chosen first."""
     environment = Conda(packages=["alpha-one"], channels=[channel])
     interpreter = build(environment)
     prefix = Path(interpreter.executable).parent.parent
@@ -169,9 +151,7 @@ def test_damaged_prefix_is_built_again(build: Any, channel: str, cache: Path) ->
 def test_read_only_cache_is_an_error_that_says_so(
     build: Any, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A directory that cannot be written is named.
-    """
+    """A directory that cannot be written is named."""
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("FAL_CORE_CACHE", os.fspath(blocked))

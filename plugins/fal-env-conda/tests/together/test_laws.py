@@ -1,6 +1,4 @@
-"""
-The laws of kinds of environment, on conda environments.
-"""
+"""The laws of kinds of environment, on conda environments."""
 
 from __future__ import annotations
 

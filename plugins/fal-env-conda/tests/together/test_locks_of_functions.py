@@ -1,6 +1,4 @@
-"""
-The command ``fal-core env lock`` for conda environments.
-"""
+"""The command ``fal-core env lock`` for conda environments."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_env_conda.rattling import machines
 def test_lock_and_explicit_list_are_written(
     channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A function of a file may name the lock afterwards.
-    """
+    """A function of a file may name the lock afterwards."""
     monkeypatch.chdir(tmp_path)
     Path("words.py").write_text(
         "from fal_core import function\nfrom fal_core.testing import ProcessHost\n\n\n"
@@ -35,9 +31,7 @@ def test_lock_and_explicit_list_are_written(
 def test_lock_is_of_the_machine_type_of_the_function(
     channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A function for a machine without GPUs has no packages for CUDA, though this one has a GPU.
-    """
+    """A function for a machine without GPUs has no packages for CUDA, though this one has a GPU."""
     detected = ("__cuda=12.4=0", *machines.virtual_packages(None))
     monkeypatch.setattr(machines, "_found", {machines._stamp(): detected})
     monkeypatch.chdir(tmp_path)

@@ -1,6 +1,4 @@
-"""
-Channels of wheels.
-"""
+"""Channels of wheels."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture
 def wheel_channel(wheels: Path, tmp_path: Path) -> str:
-    """
-    The URL of a channel of wheels: beta 2 that needs alpha-one 1, and delta.
-    """
+    """The URL of a channel of wheels: beta 2 that needs alpha-one 1, and delta."""
     folder = tmp_path / "made"
     folder.mkdir()
     write_wheel(folder, "beta", "2.0", requires=["alpha-one<2"])
@@ -63,9 +59,7 @@ def test_wheels_are_chosen_together_with_packages(
 def test_wheels_that_do_not_fit_are_unsolvable(
     build: Any, channel: str, wheel_channel: str
 ) -> None:
-    """
-    The error is the solver's, as for packages.
-    """
+    """The error is the solver's, as for packages."""
     options: dict[str, Any] = {"channels": [wheel_channel, channel]}
     with pytest.raises(EnvironmentBuildError, match="alpha-one") as caught:
         build(Conda(packages=["beta", "alpha-one=2"], **options))
@@ -75,9 +69,7 @@ def test_wheels_that_do_not_fit_are_unsolvable(
 def test_lock_has_wheels(
     build: Any, evaluate: Any, channel: str, wheel_channel: str, cache: Path, tmp_path: Path
 ) -> None:
-    """
-    They stand in a lock as files of pip do, with their digests.
-    """
+    """They stand in a lock as files of pip do, with their digests."""
     environment = Conda(packages=["delta"], channels=[wheel_channel, channel], pip=["gamma"])
     written = lock(environment.recipe, lambda line: None, Event())
     path = tmp_path / "conda.lock"
@@ -103,9 +95,7 @@ def test_wheels_of_a_private_channel(
     monkeypatch: pytest.MonkeyPatch,
     how: str,
 ) -> None:
-    """
-    Wheels are fetched with the credentials of the channel, which are kept nowhere.
-    """
+    """Wheels are fetched with the credentials of the channel, which are kept nowhere."""
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     folder = tmp_path / "served"
     if how == "token":

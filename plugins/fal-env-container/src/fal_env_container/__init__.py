@@ -1,6 +1,4 @@
-"""
-The kind ``container``: functions in containers of an image.
-"""
+"""The kind ``container``: functions in containers of an image."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ fal_core_api = 1
 
 @hookimpl
 def fal_register_environments() -> Iterable[type[Environment]]:
-    """
-    Register the kind ``container``.
-    """
+    """Register the kind ``container``."""
     return [Container]
 
 
@@ -44,9 +40,7 @@ def fal_register_stores() -> Iterable[Store]:
 
 @hookimpl
 def fal_health_checks() -> Iterable[Check]:
-    """
-    Check that a container engine answers.
-    """
+    """Check that a container engine answers."""
     from fal_env_container.checks import health_checks
 
     return health_checks()

@@ -1,6 +1,4 @@
-"""
-What ``fal-core doctor`` checks about container engines.
-"""
+"""What ``fal-core doctor`` checks about container engines."""
 
 from __future__ import annotations
 
@@ -11,16 +9,12 @@ from fal_env_container.limits import find_held_limits, find_start_problem
 
 
 def health_checks() -> list[Check]:
-    """
-    Return the checks of this plugin.
-    """
+    """Return the checks of this plugin."""
     return [Check("container engine", check_engine)]
 
 
 def check_engine() -> Finding:
-    """
-    Check that an engine answers and starts containers, and say what it can do.
-    """
+    """Check that an engine answers and starts containers, and say what it can do."""
     forget(described=True)
     try:
         engine = find_engine()

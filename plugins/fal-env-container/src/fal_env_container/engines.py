@@ -1,6 +1,4 @@
-"""
-Engines: programs that build images and run containers, and what each of them can do.
-"""
+"""Engines: programs that build images and run containers, and what each of them can do."""
 
 from __future__ import annotations
 
@@ -78,15 +76,11 @@ class Engine:
 
     @property
     def joins_networks(self) -> bool:
-        """
-        Whether its containers can be in a network namespace of this machine.
-        """
+        """Whether its containers can be in a network namespace of this machine."""
         return self.name == "podman" and self.place == "here" and not self.is_rootless
 
     def command(self, *arguments: str) -> tuple[str, ...]:
-        """
-        Return the command line that runs the engine with *arguments*.
-        """
+        """Return the command line that runs the engine with *arguments*."""
         return (self.program, *arguments)
 
     def ask(self, *arguments: str, seconds: float = 60.0, most: int = MOST_PRINTED) -> Answer:
@@ -103,9 +97,7 @@ class Engine:
         return ask(self.command(*arguments), seconds=seconds, most=most)
 
     def explain_platform(self, platform: str) -> str:
-        """
-        Return why it runs no program of *platform*, as part of a sentence, and what to do.
-        """
+        """Return why it runs no program of *platform*, as part of a sentence, and what to do."""
         return (
             f"{self.name} runs {self.platform} on this machine, and {platform} with an "
             "emulator alone. Install one, such as qemu-user, or write "
@@ -115,9 +107,7 @@ class Engine:
 
 @attrs.frozen
 class Answer:
-    """
-    What a command of an engine printed, and its exit code.
-    """
+    """What a command of an engine printed, and its exit code."""
 
     code: int
     output: str
@@ -161,9 +151,7 @@ def find_problem(said: str) -> str | None:
 
 
 def clean_problem(line: str) -> str:
-    """
-    Return *line* of an engine's errors as part of a sentence.
-    """
+    """Return *line* of an engine's errors as part of a sentence."""
     text = line.strip()
     if logged := _LOGGED.fullmatch(text):
         text = re.sub(r"\\(.)", r"\1", logged[1])

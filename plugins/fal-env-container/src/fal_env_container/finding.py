@@ -47,9 +47,7 @@ def find_engine() -> Engine:
 
 
 def find_engine_if_any() -> Engine | None:
-    """
-    Return the engine, or None without one that answers: it is said where one is needed.
-    """
+    """Return the engine, or None without one that answers: it is said where one is needed."""
     try:
         return find_engine()
     except EnvironmentBuildError:
@@ -95,9 +93,7 @@ def _find(chosen: str) -> Engine:
 
 
 def _describe(program: str) -> Engine | str:
-    """
-    Return the engine *program* as it described itself lately, or does now.
-    """
+    """Return the engine *program* as it described itself lately, or does now."""
     path = record_path(program)
     known = None if path is None else _read(path)
     if known is not None:
@@ -116,9 +112,7 @@ def _describe(program: str) -> Engine | str:
 
 
 def record_path(program: str) -> str | None:
-    """
-    Return where what *program* says of itself is kept. None where nothing can be kept.
-    """
+    """Return where what *program* says of itself is kept. None where nothing can be kept."""
     try:
         status = os.stat(program)
         folder = cache_directory("containers")
@@ -157,9 +151,7 @@ def _leading_variables() -> tuple[tuple[str, str], ...]:
 
 
 def describe(program: str) -> Engine | str:
-    """
-    Return the engine *program* as it describes itself, or why it does not, as a sentence.
-    """
+    """Return the engine *program* as it describes itself, or why it does not, as a sentence."""
     name = engine_name(program)
     try:
         answer = ask([program, "info", "--format", "{{json .}}"])
@@ -183,9 +175,7 @@ def describe(program: str) -> Engine | str:
 
 
 def engine_name(program: str) -> EngineName:
-    """
-    Return which command line *program* has, by its name.
-    """
+    """Return which command line *program* has, by its name."""
     for path in (os.path.realpath(program), program):
         for name in _NAMES:
             if name in os.path.basename(path):

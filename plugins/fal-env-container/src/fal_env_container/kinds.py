@@ -1,6 +1,4 @@
-"""
-The kind ``container``: its options, and how its image is found or built.
-"""
+"""The kind ``container``: its options, and how its image is found or built."""
 
 from __future__ import annotations
 
@@ -167,9 +165,7 @@ class Container(PackageOptions, Environment):
 
     @property
     def request(self) -> ImageRequest:
-        """
-        The image that is asked for.
-        """
+        """The image that is asked for."""
         from fal_env_container.building.keys import ImageRequest
 
         assert not isinstance(self.image, Mapping)  # The converter makes an image of it.
@@ -286,9 +282,7 @@ class Container(PackageOptions, Environment):
     def _with_packages(
         self, interpreter: ContainerInterpreter, log: LogSink, cancelled: Event
     ) -> Interpreter:
-        """
-        Return *interpreter* with the requirements on its path.
-        """
+        """Return *interpreter* with the requirements on its path."""
         from fal_env_container.running.packages import (
             Packages,
             compiled_folder,

@@ -60,9 +60,7 @@ def find_held_limits(engine: Engine, *, anew: bool = False) -> HeldLimits:
 
 
 def _recall(engine: Engine, *, anew: bool) -> dict[str, str]:
-    """
-    Return the ignored limits as they are kept, or as they are found now.
-    """
+    """Return the ignored limits as they are kept, or as they are found now."""
     record = record_path(engine.program)
     path = None if record is None else f"{record}.limits"
     try:
@@ -140,9 +138,7 @@ def _empty_image(engine: Engine) -> Iterator[str]:
 
 
 def read_ignored(answer: Answer) -> dict[str, str]:
-    """
-    Return the limits that an engine says it ignores, or could not set, each with its line.
-    """
+    """Return the limits that an engine says it ignores, or could not set, each with its line."""
     found: dict[str, str] = {}
     has_failed = answer.code not in (0, *_HAS_NO_PROGRAM)
     for line in answer.errors.splitlines():

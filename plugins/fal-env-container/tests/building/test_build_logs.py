@@ -1,6 +1,4 @@
-"""
-What engines print during a build, read and passed on.
-"""
+"""What engines print during a build, read and passed on."""
 
 from __future__ import annotations
 
@@ -53,9 +51,7 @@ def read(text: str, **settings: Any) -> tuple[BuildLog, list[str]]:
 
 
 def test_lines_of_buildkit():
-    """
-    Steps are told as those of Podman; the engine's own lines and its summary are not.
-    """
+    """Steps are told as those of Podman; the engine's own lines and its summary are not."""
     log, said = read(KIT)
     assert said == [
         "INFO STEP 1/3: FROM localhost/tests/tiny:1",
@@ -94,8 +90,6 @@ def test_lines_of_podman():
 
 
 def test_steps_of_stages():
-    """
-    Only the last stage has the label.
-    """
+    """Only the last stage has the label."""
     _, said = read("[1/2] STEP 2/3: RUN a\n[2/2] STEP 2/3: RUN b\n[2/2] STEP 3/3: LABEL c")
     assert said == ["INFO [1/2] STEP 2/3: RUN a", "INFO [2/2] STEP 2/2: RUN b"]

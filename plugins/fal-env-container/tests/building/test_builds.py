@@ -1,6 +1,4 @@
-"""
-Builds of images by a real engine.
-"""
+"""Builds of images by a real engine."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_env_container.building.keys import find_or_build
 
 
 def test_image_has_what_its_dockerfile_says(build: ImageBuilder):
-    """
-    Files are copied, arguments have their values, and steps are told as the builder's lines.
-    """
+    """Files are copied, arguments have their values, and steps are told as the builder's lines."""
     (build.folder / "words.txt").write_text("hello")
     (build.folder / "other.txt").write_text("unused")
     text = "ARG WHO=nobody\nCOPY *.txt /data/\nRUN echo for $WHO > /who && echo done it\n"
@@ -68,9 +64,7 @@ def test_image_is_built_again_when_what_it_reads_changes(build: ImageBuilder):
 
 
 def test_image_is_of_the_files_that_were_copied(build: ImageBuilder):
-    """
-    A file that changes after a build has begun is not taken for the one that was built.
-    """
+    """A file that changes after a build has begun is not taken for the one that was built."""
     (build.folder / "a.txt").write_text("one")
     environment = build.declare("RUN echo begun\nCOPY a.txt /a\n")
 
@@ -85,9 +79,7 @@ def test_image_is_of_the_files_that_were_copied(build: ImageBuilder):
 
 
 def test_image_is_built_again_on_another_base(build: ImageBuilder):
-    """
-    An image is built again once the name of its base leads to another image.
-    """
+    """An image is built again once the name of its base leads to another image."""
     base = "localhost/tests/base:1"
     build.engine.run("tag", build.base, base)
     environment = build.declare(f"FROM {base}\nRUN echo hello > /x\n")
@@ -102,9 +94,7 @@ def test_image_is_built_again_on_another_base(build: ImageBuilder):
 
 
 def test_what_a_base_leaves_to_builds_on_it_counts(build: ImageBuilder):
-    """
-    The files that an ONBUILD of the base copies are seen, and are part of the key.
-    """
+    """The files that an ONBUILD of the base copies are seen, and are part of the key."""
     base = build(build.declare("ONBUILD COPY data.txt /data/\nONBUILD RUN cat /data/*\n"))
     build.engine.run("tag", base.id, "localhost/tests/triggers:1")
     (build.folder / "data.txt").write_text("one")
@@ -129,9 +119,7 @@ def test_what_a_base_leaves_to_builds_on_it_counts(build: ImageBuilder):
 
 
 def test_failed_step_is_named_with_its_last_lines(build: ImageBuilder):
-    """
-    The error of a build has the step, the reason and what the step has printed last.
-    """
+    """The error of a build has the step, the reason and what the step has printed last."""
     text = "RUN echo first step\nRUN echo not found: numpi; exit 7\nRUN echo never\n"
     with pytest.raises(EnvironmentBuildError) as caught:
         build(build.declare(text))
@@ -144,9 +132,7 @@ def test_failed_step_is_named_with_its_last_lines(build: ImageBuilder):
 
 
 def test_missing_sources_fail_before_the_build(build: ImageBuilder):
-    """
-    What is not there, or is left out by a line of the .dockerignore, is told before a build.
-    """
+    """What is not there, or is left out by a line of the .dockerignore, is told before a build."""
     with pytest.raises(EnvironmentBuildError, match=r"copies 'absent\.txt'\. There is no"):
         build(build.declare("COPY absent.txt /x\n"))
     (build.folder / "README.md").write_text("x")
@@ -155,9 +141,7 @@ def test_missing_sources_fail_before_the_build(build: ImageBuilder):
 
 
 def test_unknown_images_are_told(build: ImageBuilder):
-    """
-    A base that nobody has is one sentence with the engine's reason.
-    """
+    """A base that nobody has is one sentence with the engine's reason."""
     name = "localhost:1/nobody/has:this"
     with pytest.raises(EnvironmentBuildError) as caught:
         build(build.declare(f"FROM {name}\n"))
@@ -167,17 +151,13 @@ def test_unknown_images_are_told(build: ImageBuilder):
 
 
 def test_wrong_instructions_are_told(build: ImageBuilder):
-    """
-    What the engine refuses of a Dockerfile is in the error.
-    """
+    """What the engine refuses of a Dockerfile is in the error."""
     with pytest.raises(EnvironmentBuildError, match="NONSENSE"):
         build(build.declare("HEALTHCHECK NONSENSE\n"))
 
 
 def test_images_by_name_are_found(build: ImageBuilder):
-    """
-    An image that the engine has is taken as it is.
-    """
+    """An image that the engine has is taken as it is."""
     environment = Container(image=build.base)
     assert environment.is_built()
     assert build(environment).name == build.base
@@ -185,9 +165,7 @@ def test_images_by_name_are_found(build: ImageBuilder):
 
 
 def test_one_of_two_builds(build: ImageBuilder):
-    """
-    Of two builds of an image at one time, one builds and the other waits for it.
-    """
+    """Of two builds of an image at one time, one builds and the other waits for it."""
     environment = build.declare("RUN echo working; sleep 0.5\n")
     logs: list[list[Log]] = [[], []]
     images: list[str] = []
@@ -207,9 +185,7 @@ def test_one_of_two_builds(build: ImageBuilder):
 
 
 def test_cancelled_build_leaves_nothing(build: ImageBuilder):
-    """
-    A build that is cancelled leaves no container, no layer and no file, and the next works.
-    """
+    """A build that is cancelled leaves no container, no layer and no file, and the next works."""
     before = build.state
     environment = build.declare("RUN echo layer > /layer\nRUN echo begun; sleep 600\n")
     cancelled = Event()
@@ -227,9 +203,7 @@ def test_cancelled_build_leaves_nothing(build: ImageBuilder):
 
 
 def test_cancelled_while_waiting(build: ImageBuilder):
-    """
-    Who waits for the build of another stops waiting when cancelled; the build goes on.
-    """
+    """Who waits for the build of another stops waiting when cancelled; the build goes on."""
     environment = build.declare("RUN echo begun; sleep 1\n")
     begun, waits, cancelled = Event(), Event(), Event()
     images: list[str] = []

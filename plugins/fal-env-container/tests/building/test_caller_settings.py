@@ -1,6 +1,4 @@
-"""
-What builds take over from the caller, and what stays out of images.
-"""
+"""What builds take over from the caller, and what stays out of images."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ SECRET = "hidden-value-of-a-secret"
 
 
 def test_certificates_are_in_steps_alone(tmp_path: Path):
-    """
-    Each step that runs a program sees the files that the caller's variables name.
-    """
+    """Each step that runs a program sees the files that the caller's variables name."""
     path = tmp_path / "ca.pem"
     path.write_text("certificate")
     written = {"SSL_CERT_FILE": str(path), "PIP_CERT": str(path), "CURL_CA_BUNDLE": "/absent"}
@@ -54,9 +50,7 @@ def test_certificates_are_in_steps_alone(tmp_path: Path):
     ],
 )
 def test_proxies_on_the_loopback_are_known(proxy: str, is_told: bool):
-    """
-    They are told from those that other machines reach, however they are written.
-    """
+    """They are told from those that other machines reach, however they are written."""
     found = loopback_proxies({"HTTPS_PROXY": proxy, "NO_PROXY": "localhost"})
     assert found == ({"HTTPS_PROXY": proxy} if is_told else {})
 
@@ -122,9 +116,7 @@ def test_secrets_are_in_no_layer_and_no_key(build: ImageBuilder):
 
 
 def test_no_line_of_a_secret_is_logged(build: ImageBuilder):
-    """
-    A secret that was read from a file ends with a line, and a key has many.
-    """
+    """A secret that was read from a file ends with a line, and a key has many."""
     text = "RUN --mount=type=secret,id=KEY cat /run/secrets/KEY\n"
     build(build.declare(text, secrets={"KEY": f"-----BEGIN\n{SECRET}\n{{\n"}))
     assert "***" in build.messages

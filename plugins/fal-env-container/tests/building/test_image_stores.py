@@ -1,6 +1,4 @@
-"""
-What builds leave with the engine, listed and removed.
-"""
+"""What builds leave with the engine, listed and removed."""
 
 from __future__ import annotations
 
@@ -113,9 +111,7 @@ def test_layers_of_failed_builds_are_pruned(build: ImageBuilder):
 
 
 def test_files_of_killed_builds_are_leftovers(build: ImageBuilder, cache: Path):
-    """
-    The directory of a build that nobody continues is removed.
-    """
+    """The directory of a build that nobody continues is removed."""
     build(build.declare("RUN echo leftover\n"))
     folder = cache / "containers/building/digest.12345678"
     (folder / "context").mkdir(parents=True)
@@ -127,18 +123,14 @@ def test_files_of_killed_builds_are_leftovers(build: ImageBuilder, cache: Path):
 
 
 def test_without_an_engine_there_is_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Where no engine answers, lists are empty.
-    """
+    """Where no engine answers, lists are empty."""
     monkeypatch.setenv("FAL_CORE_CONTAINER_ENGINE", "none-on-this-machine")
     assert ImageStore().entries() == LayerStore().entries() == []
     assert ImageStore().leftovers(dry_run=True) == 0
 
 
 def test_stores_are_registered_once():
-    """
-    Each store that the plugin registers is equal to another of its kind, and counts once.
-    """
+    """Each store that the plugin registers is equal to another of its kind, and counts once."""
     from fal_env_container import fal_register_stores
     from fal_env_container.running.package_stores import STORE
 

@@ -1,6 +1,4 @@
-"""
-Images by name, as engines answer for them.
-"""
+"""Images by name, as engines answer for them."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ exit 125
 
 
 def engine_that_says(folder: Path, said: str) -> Engine:
-    """
-    Return an engine that answers no question, and says why.
-    """
+    """Return an engine that answers no question, and says why."""
     program = folder / "podman"
     program.write_text(_PROGRAM.format(said=said))
     program.chmod(0o755)
@@ -49,16 +45,12 @@ def engine_that_says(folder: Path, said: str) -> Engine:
     ],
 )
 def test_an_engine_that_lacks_an_image_says_so(tmp_path: Path, said: str):
-    """
-    It is to be pulled then, in the words of each engine.
-    """
+    """It is to be pulled then, in the words of each engine."""
     assert inventory.find_image(engine_that_says(tmp_path, said), "models:1") is None
 
 
 def test_an_engine_that_fails_is_not_taken_to_lack_the_image(tmp_path: Path):
-    """
-    What it says is the error, and nothing is pulled.
-    """
+    """What it says is the error, and nothing is pulled."""
     engine = engine_that_says(tmp_path, "Error: database is locked")
     with pytest.raises(EnvironmentBuildError, match=r"has models:1: database is locked\.$"):
         inventory.find_image(engine, "models:1")
@@ -75,9 +67,7 @@ exec podman "$@"
 def test_an_image_may_be_forgotten_while_others_are_asked_for(
     engine: LocalEngine, tiny: str, tmp_path: Path
 ):
-    """
-    What one thread knows is no question of what another is told to forget.
-    """
+    """What one thread knows is no question of what another is told to forget."""
     other = "localhost/tests/other:1"
     engine.run("tag", tiny, other)
     program = tmp_path / "podman"

@@ -1,6 +1,4 @@
-"""
-Images of registries that ask for a password.
-"""
+"""Images of registries that ask for a password."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ from fal_env_container.engines import Engine
 def registry(
     build: ImageBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    """
-    The name of an image that only a registry has, which asks for a password.
-    """
+    """The name of an image that only a registry has, which asks for a password."""
     with open_registry(tmp_path / "registry", monkeypatch) as opened:
         name = opened.take(build.engine, build.base)
         yield name
@@ -67,9 +63,7 @@ def test_login_of_a_declaration_is_used(build: ImageBuilder, registry: str):
 def test_logins_are_added_to_those_of_the_engine(
     build: ImageBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    The file that the engine is given has its own logins too, and only this user can read it.
-    """
+    """The file that the engine is given has its own logins too, and only this user can read it."""
     from fal_env_container.building.logins import write_logins
     from fal_env_container.finding import find_engine
 
@@ -109,9 +103,7 @@ def test_a_stranger_has_no_logins_of_the_engine(
 
 
 def test_logins_are_terms_of_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Other logins, of a declaration or of the engine, are other terms.
-    """
+    """Other logins, of a declaration or of the engine, are other terms."""
     file = tmp_path / "auth.json"
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(file))
     engine = Engine(

@@ -1,6 +1,4 @@
-"""
-Builds whose process is killed, or whose disk is full.
-"""
+"""Builds whose process is killed, or whose disk is full."""
 
 from __future__ import annotations
 
@@ -86,9 +84,7 @@ def test_an_engine_that_is_slow_to_end_is_left_to_clean_up(
 
 
 def engines_of(build: ImageBuilder) -> list[int]:
-    """
-    Return the processes of Podman that build in the cache of *build*.
-    """
+    """Return the processes of Podman that build in the cache of *build*."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -102,9 +98,7 @@ def engines_of(build: ImageBuilder) -> list[int]:
 
 
 def steps_of(build: ImageBuilder) -> list[int]:
-    """
-    Return the processes of steps of *build* that run in containers.
-    """
+    """Return the processes of steps of *build* that run in containers."""
     return [pid for engine in engines_of(build) for pid in trees.contained(engine)]
 
 
@@ -112,9 +106,7 @@ def steps_of(build: ImageBuilder) -> list[int]:
 def small(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ImageBuilder]:
-    """
-    An engine whose disk has 24 MB.
-    """
+    """An engine whose disk has 24 MB."""
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
@@ -142,9 +134,7 @@ def small(
 
 @pytest.mark.faults
 def test_full_disk_is_told(small: ImageBuilder):
-    """
-    A build for which there is no room says so, leaves nothing, and the next works.
-    """
+    """A build for which there is no room says so, leaves nothing, and the next works."""
     (small.folder / "file").write_bytes(bytes(1 << 20))
     text = "COPY file /file\nRUN dd if=/dev/zero of=/big bs=1048576 count=64\n"
     with pytest.raises(EnvironmentBuildError, match="the disk is full") as caught:
@@ -157,9 +147,7 @@ def test_full_disk_is_told(small: ImageBuilder):
 
 @pytest.mark.faults
 def test_disk_that_was_full_before_is_told(small: ImageBuilder):
-    """
-    Where not even the files of a build can be written, it says that the disk is full.
-    """
+    """Where not even the files of a build can be written, it says that the disk is full."""
     small.engine.run("info")
     filling = small.engine.folder.parent / "filling"
     with suppress(OSError), open(filling, "wb", buffering=0) as file:

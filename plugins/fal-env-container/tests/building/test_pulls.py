@@ -1,6 +1,4 @@
-"""
-Pulls from registries that do not work: each is an error, soon.
-"""
+"""Pulls from registries that do not work: each is an error, soon."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ from fal_env_container.building.keys import find_or_build
 
 @contextmanager
 def registry(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """
-    Yield the name of an image of a registry that treats each connection as *answer* does.
-    """
+    """Yield the name of an image of a registry that treats each connection as *answer* does."""
     taken: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -45,9 +41,7 @@ def registry(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 def be_silent(connection: socket.socket) -> None:
-    """
-    Never answer.
-    """
+    """Never answer."""
 
 
 def pull(name: str, log: Callable[[Log], None], cancelled: Event) -> None:
@@ -55,9 +49,7 @@ def pull(name: str, log: Callable[[Log], None], cancelled: Event) -> None:
 
 
 def test_a_registry_that_does_not_answer(build: ImageBuilder, monkeypatch: pytest.MonkeyPatch):
-    """
-    A pull ends with an error once the registry has not answered for long.
-    """
+    """A pull ends with an error once the registry has not answered for long."""
     monkeypatch.setattr(pulls, "ANSWERS_WITHIN", 0.5)
     with registry(be_silent) as name, pytest.raises(EnvironmentBuildError) as caught:
         pull(name, print, Event())
@@ -68,9 +60,7 @@ def test_a_registry_that_does_not_answer(build: ImageBuilder, monkeypatch: pytes
 
 
 def test_a_registry_that_fails_is_asked_once(build: ImageBuilder):
-    """
-    The engine does not try again and again, which would look as if the call hung.
-    """
+    """The engine does not try again and again, which would look as if the call hung."""
     asked: list[socket.socket] = []
 
     def hang_up(connection: socket.socket) -> None:
@@ -86,18 +76,14 @@ def test_a_registry_that_fails_is_asked_once(build: ImageBuilder):
 
 
 def test_a_pull_that_nobody_waits_for_ends(build: ImageBuilder):
-    """
-    A pull that is cancelled ends, whether or not the registry has answered.
-    """
+    """A pull that is cancelled ends, whether or not the registry has answered."""
     cancelled = Event()
     with registry(be_silent) as name, pytest.raises(Cancelled):
         pull(name, lambda line: cancelled.set(), cancelled)
 
 
 def test_who_waits_for_a_pull_that_fails_takes_its_error(build: ImageBuilder):
-    """
-    Of many calls that need an image which cannot be pulled, one asks the registry.
-    """
+    """Of many calls that need an image which cannot be pulled, one asks the registry."""
     asked: list[socket.socket] = []
     waiting = threading.Semaphore(0)
     others = 7
@@ -132,9 +118,7 @@ def test_who_waits_for_a_pull_that_fails_takes_its_error(build: ImageBuilder):
 def test_a_name_without_a_registry_is_explained(
     build: ImageBuilder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    """
-    An engine that asks no registry for it says so in words that few understand.
-    """
+    """An engine that asks no registry for it says so in words that few understand."""
     settings = tmp_path / "registries.conf"
     settings.write_text("unqualified-search-registries = []\n")
     monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(settings))

@@ -1,6 +1,4 @@
-"""
-Where records of images are kept.
-"""
+"""Where records of images are kept."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ from fal_env_container.building.records import (
 
 
 def test_records_are_found_and_removed(cache: Path):
-    """
-    A record is found by the recipe and by the key of its image; one that is damaged is none.
-    """
+    """A record is found by the recipe and by the key of its image; one that is damaged is none."""
     assert read_record("digest") is None
     write_record("digest", ImageRecord(key="key", bases={"a": "1"}))
     found = read_record("digest")
@@ -36,9 +32,7 @@ def test_records_are_found_and_removed(cache: Path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
 def test_cache_of_another_user_is_refused(cache: Path):
-    """
-    A cache of another user, who could change what is run from it, is one sentence.
-    """
+    """A cache of another user, who could change what is run from it, is one sentence."""
     cache.mkdir()
     os.chown(cache, 12345, 12345)
     with pytest.raises(HostError, match="belongs to"):

@@ -1,6 +1,4 @@
-"""
-Builds of images of strangers by a real engine.
-"""
+"""Builds of images of strangers by a real engine."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_env_container import Container
 
 
 def test_what_a_base_leaves_is_bounded_too(build: ImageBuilder):
-    """
-    The ``ONBUILD`` of a base gets no more than the Dockerfile of a stranger does.
-    """
+    """The ``ONBUILD`` of a base gets no more than the Dockerfile of a stranger does."""
     base = build(build.declare("ONBUILD RUN --network=host true\n"))
     build.engine.run("tag", base.id, "localhost/tests/left:1")
     trusted = build.declare("FROM localhost/tests/left:1\nRUN true\n")
@@ -72,18 +68,14 @@ def test_tenants_share_no_build(build: ImageBuilder):
 
 
 def test_steps_have_the_numbers_that_their_author_counts(build: ImageBuilder):
-    """
-    What is added to the builds of a tenant is told neither in its steps nor in its errors.
-    """
+    """What is added to the builds of a tenant is told neither in its steps nor in its errors."""
     declared = build.declare("RUN true\nRUN cat /nowhere\n")
     with pytest.raises(EnvironmentBuildError, match=r"step 3 of 3, 'RUN cat /nowhere'"):
         build(attrs.evolve(declared, trusted=False, tenant="one"))
 
 
 def test_caches_of_steps_are_those_of_one_build(build: ImageBuilder):
-    """
-    What a step keeps with ``--mount=type=cache`` reaches no step of another build.
-    """
+    """What a step keeps with ``--mount=type=cache`` reaches no step of another build."""
     mount = "RUN --mount=type=cache,target=/kept,id=same"
     build(attrs.evolve(build.declare(f"{mount} echo mine > /kept/x\n"), trusted=False))
     declared = build.declare(f"{mount} ls -a /kept > /seen\n")
@@ -92,9 +84,7 @@ def test_caches_of_steps_are_those_of_one_build(build: ImageBuilder):
 
 
 def test_steps_leave_memory_to_others(build: ImageBuilder):
-    """
-    A step of a stranger does not get all the memory of the machine.
-    """
+    """A step of a stranger does not get all the memory of the machine."""
     files = "/sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max"
     declared = build.declare(f"RUN cat {files} > /limit 2> /dev/null || true\n")
     image = build(attrs.evolve(declared, trusted=False))

@@ -1,6 +1,4 @@
-"""
-``ContainerImage``, beside that of the released SDK.
-"""
+"""``ContainerImage``, beside that of the released SDK."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="session")
 def sdk(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """
-    The module of images of the released SDK.
-    """
+    """The module of images of the released SDK."""
     uv = pytest.importorskip("uv", reason="uv is not installed")
     folder = tmp_path_factory.mktemp("sdk")
     command = [uv.find_uv_bin(), "pip", "install", "-q", "--no-deps", "--target", str(folder)]
@@ -70,9 +66,7 @@ def current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sdk: ModuleType) ->
 
 @pytest.mark.parametrize("text", DOCKERFILES)
 def test_service_is_told_what_the_sdk_tells(sdk: ModuleType, current: Path, text: str):
-    """
-    An image travels to the service as that of the released SDK does.
-    """
+    """An image travels to the service as that of the released SDK does."""
     for options in OPTIONS:
         theirs = sdk.ContainerImage.from_dockerfile_str(text, **options)
         ours = ContainerImage.from_dockerfile_str(text, **options)
@@ -80,9 +74,7 @@ def test_service_is_told_what_the_sdk_tells(sdk: ModuleType, current: Path, text
 
 
 def test_ignored_files_are_those_of_the_sdk(sdk: ModuleType, current: Path):
-    """
-    The lines that count are those given, of the file given, or of the context's own file.
-    """
+    """The lines that count are those given, of the file given, or of the context's own file."""
     (current / ".dockerignore").write_text("# no\n*.a\n\nb/\n")
     (current / "other").write_text("*.c\n")
     for options in (
@@ -99,9 +91,7 @@ def test_ignored_files_are_those_of_the_sdk(sdk: ModuleType, current: Path):
 
 
 def test_fields_are_those_of_the_sdk(sdk: ModuleType):
-    """
-    Names, order and defaults of the fields are those of the released SDK.
-    """
+    """Names, order and defaults of the fields are those of the released SDK."""
     import dataclasses
 
     theirs = [each.name for each in dataclasses.fields(sdk.ContainerImage)]
@@ -123,9 +113,7 @@ def test_fields_are_those_of_the_sdk(sdk: ModuleType):
     ],
 )
 def test_wrong_fields_are_refused(options: dict[str, Any], message: str):
-    """
-    What the SDK refuses is refused where it is written, as a ValueError.
-    """
+    """What the SDK refuses is refused where it is written, as a ValueError."""
     with pytest.raises(OptionError, match=message):
         ContainerImage(**{"dockerfile_str": "FROM a", **options})
     with pytest.raises(OptionError, match="either"):
@@ -133,9 +121,7 @@ def test_wrong_fields_are_refused(options: dict[str, Any], message: str):
 
 
 def test_image_of_a_file(tmp_path: Path):
-    """
-    A Dockerfile may be a file, and a file to ignore by must be there.
-    """
+    """A Dockerfile may be a file, and a file to ignore by must be there."""
     (tmp_path / "Dockerfile").write_text("FROM a\n")
     image = ContainerImage.from_dockerfile(str(tmp_path / "Dockerfile"), cmd="x")
     assert (image.dockerfile_str, image.cmd) == ("FROM a\n", "x")
@@ -145,9 +131,7 @@ def test_image_of_a_file(tmp_path: Path):
 
 
 def test_secrets_leave_no_process():
-    """
-    A pickle and what is shown have no passwords and no secrets, a copy has them.
-    """
+    """A pickle and what is shown have no passwords and no secrets, a copy has them."""
     login = {"r.io": {"username": "u", "password": "hidden-1"}}
     image = ContainerImage("FROM a", registries=login, secrets={"TOKEN": "hidden-2"})
     assert b"hidden" not in pickle.dumps(image)
@@ -163,9 +147,7 @@ def test_secrets_leave_no_process():
 
 
 def test_images_are_made_of_what_travels():
-    """
-    What is sent to the service describes the image again, and a wrong field is named.
-    """
+    """What is sent to the service describes the image again, and a wrong field is named."""
     image = ContainerImage("FROM a\nCOPY x /x", build_args={"A": "1"}, context_dir="/c")
     opened = ContainerImage.of_mapping(image.to_dict())
     assert (opened.dockerfile_str, opened.build_args) == (image.dockerfile_str, {"A": "1"})

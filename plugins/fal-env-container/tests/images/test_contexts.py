@@ -1,6 +1,4 @@
-"""
-The files of a build context: which are seen, their digest, and their copy.
-"""
+"""The files of a build context: which are seen, their digest, and their copy."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ def seen(folder: Path) -> Seen:
 
 
 def test_only_what_is_copied_is_seen(seen: Seen):
-    """
-    A file brings itself and its directories, a directory all that is in it.
-    """
+    """A file brings itself and its directories, a directory all that is in it."""
     assert seen("a.txt") == ["a.txt"]
     assert seen("src/one.py") == ["src", "src/one.py"]
     assert seen("src/deep") == ["src", "src/deep", "src/deep/two.py", "src/deep/x.tmp"]
@@ -52,9 +48,7 @@ def test_only_what_is_copied_is_seen(seen: Seen):
 
 
 def test_wildcards_match_within_one_directory(seen: Seen):
-    """
-    A star of COPY stops at a slash; what it matches brings all that is in it.
-    """
+    """A star of COPY stops at a slash; what it matches brings all that is in it."""
     assert seen("*.py") == ["b.py"]
     assert seen("src/*.py") == ["src", "src/one.py"]
     assert seen("sr?/d*") == ["src", "src/deep", "src/deep/two.py", "src/deep/x.tmp"]
@@ -63,17 +57,13 @@ def test_wildcards_match_within_one_directory(seen: Seen):
 
 
 def test_what_is_ignored_is_not_seen(seen: Seen):
-    """
-    What a .dockerignore leaves out is no part of the build, unless it is taken back in.
-    """
+    """What a .dockerignore leaves out is no part of the build, unless it is taken back in."""
     assert seen("", ignored="*\n!src/deep\n**/*.tmp") == ["src/deep", "src/deep/two.py"]
     assert seen("src", ignored="src/deep") == ["src", "src/one.py"]
 
 
 def test_links_in_a_name_are_followed_inside_the_context(folder: Path, seen: Seen):
-    """
-    COPY of a link copies what it leads to, and a link inside a directory stays a link.
-    """
+    """COPY of a link copies what it leads to, and a link inside a directory stays a link."""
     (folder / "current").symlink_to("src")
     (folder / "absolute.py").symlink_to("/src/one.py")
     (folder / "loop").symlink_to("loop")
@@ -85,9 +75,7 @@ def test_links_in_a_name_are_followed_inside_the_context(folder: Path, seen: See
 
 
 def test_digest_changes_with_content_and_mode_alone(folder: Path):
-    """
-    Names, contents, modes and targets of links count; times do not.
-    """
+    """Names, contents, modes and targets of links count; times do not."""
 
     def digest(*paths: str) -> str:
         return digest_of(Context(str(folder)).select(paths))
@@ -112,9 +100,7 @@ def test_digest_changes_with_content_and_mode_alone(folder: Path):
 
 
 def test_copy_is_what_was_seen(folder: Path, tmp_path: Path):
-    """
-    A copy has the contents, modes and times of what was seen, and no sockets or pipes.
-    """
+    """A copy has the contents, modes and times of what was seen, and no sockets or pipes."""
     (folder / "b.py").chmod(0o750)
     os.mkfifo(folder / "pipe")
     (folder / "link").symlink_to("b.py")
@@ -128,9 +114,7 @@ def test_copy_is_what_was_seen(folder: Path, tmp_path: Path):
 
 
 def test_missing_sources_are_explained(folder: Path):
-    """
-    A name that leads to nothing is missing, or left out by a line that is named.
-    """
+    """A name that leads to nothing is missing, or left out by a line that is named."""
     context = Context(str(folder), IgnorePatterns.parse(["*.txt"]))
     assert context.explain_missing("b.py") is None
     assert "'*.txt'" in str(context.explain_missing("a.txt"))

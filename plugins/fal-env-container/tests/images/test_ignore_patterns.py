@@ -1,6 +1,4 @@
-"""
-``.dockerignore``, as Docker's documentation has it.
-"""
+"""``.dockerignore``, as Docker's documentation has it."""
 
 from __future__ import annotations
 
@@ -97,17 +95,13 @@ def test_paths_are_left_out_as_docker_does(check_all: Callable[..., None]):
 
 
 def test_lines_are_cleaned():
-    """
-    Comments, a byte order mark, white space and slashes at the ends do not count.
-    """
+    """Comments, a byte order mark, white space and slashes at the ends do not count."""
     lines = ["\ufeff# comment", "", " /a/b/ ", "! /c", "#d", "./e"]
     assert clean_lines(lines) == ["a/b", "!c", "e"]
 
 
 @pytest.mark.parametrize("line", ["!", "a[", "[]", "b[c"])
 def test_bad_patterns_are_errors(line: str):
-    """
-    A line that is no pattern is an error that names it.
-    """
+    """A line that is no pattern is an error that names it."""
     with pytest.raises(OptionError, match="dockerignore"):
         IgnorePatterns.parse([line])

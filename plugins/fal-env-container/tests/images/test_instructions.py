@@ -1,6 +1,4 @@
-"""
-Dockerfiles, read as Docker reads them.
-"""
+"""Dockerfiles, read as Docker reads them."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ def test_lines_are_joined_and_comments_left_out():
 
 
 def test_escape_is_the_one_that_a_directive_names():
-    """
-    The directive ``escape`` makes the backslash an ordinary character.
-    """
+    """The directive ``escape`` makes the backslash an ordinary character."""
     copy, run = read(
         """
         # escape=`
@@ -54,9 +50,7 @@ def test_escape_is_the_one_that_a_directive_names():
 
 
 def test_options_and_json_lists_are_split():
-    """
-    Options come before the arguments, which may be a JSON list.
-    """
+    """Options come before the arguments, which may be a JSON list."""
     copy, shell = read(
         """
         COPY --from=builder --chown=1:2 --link ["a b", "/c"]
@@ -69,9 +63,7 @@ def test_options_and_json_lists_are_split():
 
 
 def test_heredocs_are_no_instructions():
-    """
-    The lines of a heredoc belong to the instruction before them.
-    """
+    """The lines of a heredoc belong to the instruction before them."""
     copy, run, last = read(
         """
         COPY <<one.txt <<-"two" /to/
@@ -92,9 +84,7 @@ def test_heredocs_are_no_instructions():
 
 
 def test_places_of_instructions_are_known():
-    """
-    The text between an instruction's start and its end is the instruction.
-    """
+    """The text between an instruction's start and its end is the instruction."""
     text = "FROM a\n  RUN <<X\nhi\nX\nCMD b"
     places = [text[each.start : each.end] for each in parse(text)]
     assert places == ["FROM a\n", "RUN <<X\nhi\nX\n", "CMD b"]

@@ -1,6 +1,4 @@
-"""
-What a Dockerfile reads of its context, and the images that it stands on.
-"""
+"""What a Dockerfile reads of its context, and the images that it stands on."""
 
 from __future__ import annotations
 
@@ -36,16 +34,12 @@ def read(text: str, **build_args: str) -> Sources:
     ],
 )
 def test_paths_are_those_that_instructions_name(line: str, paths: tuple[str, ...]):
-    """
-    Only COPY, ADD and bind mounts read the context, and only without another origin.
-    """
+    """Only COPY, ADD and bind mounts read the context, and only without another origin."""
     assert read(f"FROM scratch AS base\n{line}\n").paths == paths
 
 
 def test_variables_are_replaced():
-    """
-    Arguments have the value of the build, else their default; ENV comes before ARG.
-    """
+    """Arguments have the value of the build, else their default; ENV comes before ARG."""
     text = """
     ARG VERSION=3
     ARG WHERE=top
@@ -64,17 +58,13 @@ def test_variables_are_replaced():
 
 
 def test_what_is_unknown_before_the_build_is_the_whole_context():
-    """
-    A variable of the base image may name any path.
-    """
+    """A variable of the base image may name any path."""
     assert read("FROM base\nCOPY $FROM_THE_BASE /x").paths == (WHOLE,)
     assert read("FROM scratch\nCOPY a$NOTHING /x").paths == ("a",)
 
 
 def test_bases_are_images_of_other_origin():
-    """
-    Stages of the Dockerfile are no bases; images that it copies or mounts from are.
-    """
+    """Stages of the Dockerfile are no bases; images that it copies or mounts from are."""
     text = """
     FROM --platform=linux/amd64 one AS builder
     FROM Builder AS again
@@ -87,17 +77,13 @@ def test_bases_are_images_of_other_origin():
 
 
 def test_a_dockerfile_needs_a_base():
-    """
-    A Dockerfile without FROM is refused where it is declared.
-    """
+    """A Dockerfile without FROM is refused where it is declared."""
     with pytest.raises(OptionError, match="no FROM"):
         read("RUN true")
 
 
 def test_what_bases_leave_to_builds_on_them_is_read():
-    """
-    An ONBUILD counts behind the FROM that names its image or its stage, and nowhere else.
-    """
+    """An ONBUILD counts behind the FROM that names its image or its stage, and nowhere else."""
     text = "FROM models AS a\nARG NAME=other\nONBUILD COPY $NAME /x\nFROM a\nCOPY own /x\n"
     triggers = {"models": ["ARG NAME=given", "COPY $NAME own /x", "RUN true"]}
     sources = find_sources(text, platform="linux/amd64", triggers=triggers)

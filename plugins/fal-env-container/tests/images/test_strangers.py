@@ -1,6 +1,4 @@
-"""
-What images and options of strangers may not ask for.
-"""
+"""What images and options of strangers may not ask for."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ def untrusted(image: str | ContainerImage, **options: Any) -> Container:
 
 
 def naming(name: str) -> list[str]:
-    """
-    Return Dockerfiles that name an image, each in another way.
-    """
+    """Return Dockerfiles that name an image, each in another way."""
     return [
         f"FROM {name}",
         f"ARG base={name}\nFROM $base",
@@ -74,17 +70,13 @@ def test_images_come_from_registries(name: str):
     ],
 )
 def test_steps_get_nothing_of_the_machine(step: str, why: str):
-    """
-    No step of a stranger's build has the network, the devices or the keys of the machine.
-    """
+    """No step of a stranger's build has the network, the devices or the keys of the machine."""
     with pytest.raises(OptionError, match=why):
         untrusted(ContainerImage(f"ARG base=x\nFROM x\n{step}\n"))
 
 
 def test_usual_images_are_taken():
-    """
-    What users write in Dockerfiles stays possible.
-    """
+    """What users write in Dockerfiles stays possible."""
     text = (
         "ARG registry=docker.io/library\n"
         "ARG BUILD_TAG=1\n"
@@ -124,18 +116,14 @@ def test_images_are_not_found_by_digests(name: str):
 
 
 def test_names_are_no_options_of_the_engine():
-    """
-    An engine is asked for each image by its name, and would take some names for options.
-    """
+    """An engine is asked for each image by its name, and would take some names for options."""
     for flag in ("COPY --from=--format=x / /", "RUN --mount=from=--format=x true"):
         with pytest.raises(OptionError, match="Name one of a registry"):
             untrusted(ContainerImage(f"FROM x\n{flag}\n"))
 
 
 def test_stages_may_have_any_name():
-    """
-    A stage is no image, whatever it is called, and neither is a line of a heredoc.
-    """
+    """A stage is no image, whatever it is called, and neither is a line of a heredoc."""
     text = (
         "FROM x AS ab\nRUN true\nFROM ab AS c\n"
         "COPY --from=ab / /\nCOPY --from=0 / /\nRUN --mount=from=ab true\n"
@@ -161,9 +149,7 @@ def test_stages_may_have_any_name():
     ],
 )
 def test_nothing_is_fetched_with_the_rights_of_the_machine(step: str):
-    """
-    The engine itself fetches nothing for a stranger: it would reach what only the machine does.
-    """
+    """The engine itself fetches nothing for a stranger: it would reach what only the machine does."""
     with pytest.raises(OptionError, match="The Dockerfile adds"):
         untrusted(ContainerImage(f"FROM x\n{step}\n"))
     files = "FROM x\nADD a.tar.gz b /here/\nADD <<EOF /there\nhttp://x\nEOF\n"
@@ -175,17 +161,13 @@ def test_nothing_is_fetched_with_the_rights_of_the_machine(step: str):
     [{"volumes": ("/etc:/etc",)}, {"network": "host"}, {"network": "container:other"}],
 )
 def test_options_show_nothing_of_the_machine(options: dict[str, object]):
-    """
-    Volumes, and networks of others, are refused.
-    """
+    """Volumes, and networks of others, are refused."""
     with pytest.raises(OptionError, match=r"Option '(volumes|network)'"):
         untrusted("python:3", **options)
 
 
 def test_strangers_share_no_worker_with_the_user():
-    """
-    A container that is trusted is not one of a stranger.
-    """
+    """A container that is trusted is not one of a stranger."""
     environment = untrusted("python:3")
     assert environment.key != attrs.evolve(environment, trusted=True).key
 
@@ -206,9 +188,7 @@ def test_strangers_share_no_worker_with_the_user():
     ],
 )
 def test_steps_are_read_as_builders_read_them(step: str):
-    """
-    Quotes, escapes, heredocs that are none, odd white space and ``ONBUILD`` hide no step.
-    """
+    """Quotes, escapes, heredocs that are none, odd white space and ``ONBUILD`` hide no step."""
     with pytest.raises(OptionError):
         untrusted(ContainerImage(f"FROM x\n{step}\n"))
 
@@ -236,9 +216,7 @@ def test_what_depends_on_the_builder_is_refused(text: str):
 
 
 def test_another_reader_of_dockerfiles_is_refused():
-    """
-    BuildKit lets an image of a registry read the Dockerfile, by an argument too.
-    """
+    """BuildKit lets an image of a registry read the Dockerfile, by an argument too."""
     with pytest.raises(OptionError, match="BUILDKIT_SYNTAX"):
         untrusted(ContainerImage("FROM x", build_args={"BUILDKIT_SYNTAX": "other/frontend"}))
     text = "# syntax=docker/dockerfile:1\nFROM x\nRUN <<EOF\nfrom os import path\nEOF\n"
@@ -321,9 +299,7 @@ def test_requirements_take_nothing_along(entry: str):
     ],
 )
 def test_strangers_name_versions_of_an_index(entry: str):
-    """
-    Versions of an index are taken as they are written.
-    """
+    """Versions of an index are taken as they are written."""
     assert untrusted("python:3", requirements=[entry]).layers == ((entry,),)
 
 
@@ -347,9 +323,7 @@ def test_strangers_name_no_place_that_uv_reads(option: str, value: object):
 
 
 def test_dockerfile_of_many_images():
-    """
-    A Dockerfile stands on so many images that each can be asked for.
-    """
+    """A Dockerfile stands on so many images that each can be asked for."""
     text = "".join(f"FROM image{number}\n" for number in range(101))
     with pytest.raises(OptionError, match="stands on 101 images, and may stand on 100"):
         untrusted(ContainerImage(text))

@@ -1,6 +1,4 @@
-"""
-Variables of a Dockerfile.
-"""
+"""Variables of a Dockerfile."""
 
 from __future__ import annotations
 
@@ -38,17 +36,13 @@ VALUES = {"NAME": "src", "EMPTY": "", "TWO": "a b"}
     ],
 )
 def test_words_are_expanded(word: str, expected: str | None):
-    """
-    A word is what Docker makes of it; None where that is known only during the build.
-    """
+    """A word is what Docker makes of it; None where that is known only during the build."""
     known = {**VALUES, "UNKNOWN": None}
     assert expand(word, lambda name: known.get(name, "")) == expected
 
 
 def test_pairs_are_split_outside_quotes():
-    """
-    Quotes and escapes keep white space in a value.
-    """
+    """Quotes and escapes keep white space in a value."""
     text = r'A=1 B="two words" C=three\ words D'
     assert dict(split_pairs(text)) == {
         "A": "1",

@@ -1,6 +1,4 @@
-"""
-What the ends of engines' commands become.
-"""
+"""What the ends of engines' commands become."""
 
 from __future__ import annotations
 
@@ -106,9 +104,7 @@ IMAGE = BuiltImage(id="abc", name="models:1", platform="linux/amd64")
     ],
 )
 def test_what_an_engine_says_becomes_a_sentence(code: int, said: str, sentence: str):
-    """
-    The error names the image and the reason.
-    """
+    """The error names the image and the reason."""
     error = explain(PODMAN, IMAGE, "python3", None, code, said)
     assert error is not None
     assert re.search(sentence, str(error))
@@ -116,9 +112,7 @@ def test_what_an_engine_says_becomes_a_sentence(code: int, said: str, sentence: 
 
 
 def test_an_image_that_was_built_has_no_name():
-    """
-    Whoever has written a Dockerfile does not read a name that they have not written.
-    """
+    """Whoever has written a Dockerfile does not read a name that they have not written."""
     built = attrs.evolve(IMAGE, name=f"{REPOSITORY}:3f9c")
     missing = "Error: runc: exec: executable file `python3` not found in $PATH"
     told = explain(PODMAN, built, "python3", None, 127, missing)
@@ -131,7 +125,5 @@ def test_an_image_that_was_built_has_no_name():
 
 @pytest.mark.parametrize("code", [7, 125, 126, 127, 137])
 def test_the_end_of_a_worker_is_its_own(code: int):
-    """
-    An exit code of the function is none of the engine's, which speaks of no error.
-    """
+    """An exit code of the function is none of the engine's, which speaks of no error."""
     assert explain(PODMAN, IMAGE, "python3", None, code, "WARNING: no swap") is None

@@ -1,6 +1,4 @@
-"""
-What the Python of a container does before a worker starts in it.
-"""
+"""What the Python of a container does before a worker starts in it."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ _ASK = (
 
 
 def has_compiled(image: str) -> bool:
-    """
-    Tell whether the library of *image* has compiled modules in a new container.
-    """
+    """Tell whether the library of *image* has compiled modules in a new container."""
     engine = finding.find_engine()
     found = inventory.find_image(engine, image)
     assert found is not None
@@ -60,9 +56,7 @@ def test_compiled_modules_are_kept_between_containers(
 def test_an_image_with_compiled_modules_uses_them(
     engine: LocalEngine, python: str, cache: Path
 ):
-    """
-    Where the image has them, nothing is kept beside it.
-    """
+    """Where the image has them, nothing is kept beside it."""
     made = engine.run(
         *("create", "--pull=never", python, "python3", "-c"), "import json.decoder"
     )
@@ -74,7 +68,5 @@ def test_an_image_with_compiled_modules_uses_them(
 
 
 def test_there_is_nothing_to_do_without_a_cache_and_paths():
-    """
-    Then no line is added.
-    """
+    """Then no line is added."""
     assert first_lines(first=[], packages={}, compiled=None) == ""

@@ -1,6 +1,4 @@
-"""
-The command that starts a container, and what its end means.
-"""
+"""The command that starts a container, and what its end means."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ IMAGE = BuiltImage(
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A cache and a working directory of the test's own, and its variables.
-    """
+    """A cache and a working directory of the test's own, and its variables."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.delenv("FAL_CORE_CONTAINER_CHANNEL", raising=False)
@@ -52,9 +48,7 @@ def made(engine: Engine = PODMAN, **settings: Any) -> ContainerInterpreter:
 
 
 def test_arguments_follow_the_image():
-    """
-    The command ends with the image and the arguments of its Python.
-    """
+    """The command ends with the image and the arguments of its Python."""
     command = made().command(("-I", "-c", "pass"))
     assert command.argv[:2] == ("/nowhere/podman", "run")
     assert command.argv[-4:-1] == ("abc", "-I", "-c")
@@ -63,9 +57,7 @@ def test_arguments_follow_the_image():
 
 
 def test_each_container_has_a_name_of_its_own():
-    """
-    The name is the host's or a new one, and what ends the container has it too.
-    """
+    """The name is the host's or a new one, and what ends the container has it too."""
     given = made().command((), name="fal-core-7")
     assert "--name=fal-core-7" in given.argv
     assert given.stop_argv == (
@@ -78,9 +70,7 @@ def test_each_container_has_a_name_of_its_own():
 
 
 def test_the_channel_is_what_the_engine_can_do(monkeypatch: pytest.MonkeyPatch):
-    """
-    Descriptors are passed, or received over a socket, or there are the streams alone.
-    """
+    """Descriptors are passed, or received over a socket, or there are the streams alone."""
     elsewhere = attrs.evolve(PODMAN, place="elsewhere", passes_descriptors=False)
     channels = [made(engine).channel for engine in (PODMAN, DOCKER, elsewhere)]
     assert channels == ["passed", "socket", "streams"]
@@ -91,9 +81,7 @@ def test_the_channel_is_what_the_engine_can_do(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_no_value_of_a_variable_is_in_the_command_line(monkeypatch: pytest.MonkeyPatch):
-    """
-    Variables are named, and their values are in the environment of the engine.
-    """
+    """Variables are named, and their values are in the environment of the engine."""
     monkeypatch.setenv("INHERITED", "from the caller")
     command = made().command((), variables={"GIVEN": "by the host"})
     assert {"--env=INHERITED", "--env=GIVEN"} <= set(command.argv)
@@ -113,9 +101,7 @@ def test_no_value_of_a_variable_is_in_the_command_line(monkeypatch: pytest.Monke
 
 
 def test_binds_are_mounted_unless_they_hide_the_system(tmp_path: Path):
-    """
-    The working directory is that of the caller where it is mounted.
-    """
+    """The working directory is that of the caller where it is mounted."""
     folder = str(tmp_path)
     command = made().command((), binds={folder: folder, "/usr": "/usr", "/": "/"})
     mounts = [word for word in command.argv if word.startswith("--volume=")]
@@ -126,9 +112,7 @@ def test_binds_are_mounted_unless_they_hide_the_system(tmp_path: Path):
 
 
 def test_an_engine_elsewhere_sees_nothing_of_this_machine(tmp_path: Path):
-    """
-    Paths of this machine mean nothing to it.
-    """
+    """Paths of this machine mean nothing to it."""
     elsewhere = attrs.evolve(PODMAN, place="elsewhere", passes_descriptors=False)
     volumes = (Mount.parse("cache:/cache"),)
     command = made(elsewhere, volumes=volumes).command((), binds={"/a": "/a"})
@@ -137,9 +121,7 @@ def test_an_engine_elsewhere_sees_nothing_of_this_machine(tmp_path: Path):
 
 
 def test_a_network_is_that_of_the_options():
-    """
-    There is the engine's own, none, or the one that is named; ports lead into it.
-    """
+    """There is the engine's own, none, or the one that is named; ports lead into it."""
 
     def networks(network: bool | str, ports: dict[int, int]) -> list[str]:
         argv = made(network=network).command((), ports=ports).argv
@@ -154,9 +136,7 @@ def test_a_network_is_that_of_the_options():
 
 
 def test_a_machine_becomes_limits():
-    """
-    Memory, processors, processes and the GPUs that a host has given are those of the container.
-    """
+    """Memory, processors, processes and the GPUs that a host has given are those of the container."""
     machine = Machine(name="tiny", memory=1 << 30, cpus=0.5, processes=60)
     gpus = {"CUDA_VISIBLE_DEVICES": "GPU-1a,MIG-2b"}
     argv = made().command((), machine=machine, variables=gpus).argv
@@ -183,9 +163,7 @@ def test_a_machine_becomes_limits():
     ],
 )
 def test_options_that_cannot_be_understood_are_refused(options: dict[str, Any]):
-    """
-    They are errors where they are written, and name what they are.
-    """
+    """They are errors where they are written, and name what they are."""
     written = next(iter(options.values()))
     [shown] = written if isinstance(written, list) else [written]
     more: dict[str, Any] = {"volumes": (), **options}
@@ -195,9 +173,7 @@ def test_options_that_cannot_be_understood_are_refused(options: dict[str, Any]):
 
 
 def test_functions_with_other_volumes_share_no_worker():
-    """
-    What a container is started with is part of the key.
-    """
+    """What a container is started with is part of the key."""
     keys = {
         Container(image="models:1").key,
         Container(image="models:1", shm_size="1g").key,
@@ -208,9 +184,7 @@ def test_functions_with_other_volumes_share_no_worker():
 
 
 def test_a_path_with_a_colon_can_be_mounted():
-    """
-    An engine takes the parts of such a mount by name.
-    """
+    """An engine takes the parts of such a mount by name."""
     assert Mount("/a:b", "/c", ("ro",)).option == (
         '--mount="type=bind","source=/a:b","target=/c","readonly"'
     )
@@ -230,9 +204,7 @@ def test_strangers_are_confined():
 
 
 def test_strangers_have_the_gpus_that_they_are_given():
-    """
-    No image of a stranger, and no variable, has a runtime of the engine add GPUs of others.
-    """
+    """No image of a stranger, and no variable, has a runtime of the engine add GPUs of others."""
     variables = {"NVIDIA_VISIBLE_DEVICES": "all", "CUDA_VISIBLE_DEVICES": "GPU-1"}
     argv = made(trusted=False).command((), variables=variables).argv
     told = [each for each in argv if "VISIBLE_DEVICES" in each or "--device" in each]
@@ -259,9 +231,7 @@ def test_containers_join_a_network_that_was_made():
 
 
 def test_strangers_inherit_no_logins(monkeypatch: pytest.MonkeyPatch):
-    """
-    The URLs of indexes that this machine builds with are the user's, with their passwords.
-    """
+    """The URLs of indexes that this machine builds with are the user's, with their passwords."""
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:hidden@example.org/simple")
     monkeypatch.setenv("TZ", "UTC")
     assert "--env=PIP_INDEX_URL" in made().command(()).argv

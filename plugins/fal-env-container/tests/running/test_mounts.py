@@ -1,6 +1,4 @@
-"""
-Mounts: what of this machine a container sees.
-"""
+"""Mounts: what of this machine a container sees."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Packages on top of an image: which requirements share a folder, and how a lost one is filled.
-"""
+"""Packages on top of an image: which requirements share a folder, and how a lost one is filled."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ Install = Callable[..., str]
 
 @pytest.fixture
 def wheels(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    The only place where packages come from.
-    """
+    """The only place where packages come from."""
     folder = tmp_path / "wheels"
     folder.mkdir()
     write_wheel(folder, "upper", "1.0", requires=["lower"])
@@ -57,9 +53,7 @@ def wheels(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 @pytest.fixture
 def install(wheels: Path) -> Install:
-    """
-    What installs layers on an image with a Python, and returns their folder.
-    """
+    """What installs layers on an image with a Python, and returns their folder."""
 
     def find(
         *layers: tuple[str, ...],
@@ -83,9 +77,7 @@ def versions(folder: str) -> set[str]:
 
 
 def test_requirements_that_resolve_alike_share_a_folder(install: Install):
-    """
-    A folder belongs to an image, its Python, and what was resolved, however that was written.
-    """
+    """A folder belongs to an image, its Python, and what was resolved, however that was written."""
     folder = install(("upper",))
     assert versions(folder) == {"upper-1.0.dist-info", "lower-1.0.dist-info"}
     assert install(("upper>=1", "lower")) == install(("lower",), ("upper",)) == folder
@@ -97,9 +89,7 @@ def test_requirements_that_resolve_alike_share_a_folder(install: Install):
 def test_versions_of_another_index_are_another_folder(
     install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Where no hash says what a version is, the index that it comes from counts.
-    """
+    """Where no hash says what a version is, the index that it comes from counts."""
     folder = install(("lower",))
     other = tmp_path / "other"
     other.mkdir()
@@ -109,9 +99,7 @@ def test_versions_of_another_index_are_another_folder(
 
 
 def test_a_folder_that_is_lost_is_filled_with_the_same_versions(install: Install, wheels: Path):
-    """
-    What was resolved is kept, until it is resolved anew or pruned.
-    """
+    """What was resolved is kept, until it is resolved anew or pruned."""
     folder = install(("upper",))
     write_wheel(wheels, "lower", "2.0")
     shutil.rmtree(os.path.dirname(folder))
@@ -136,9 +124,7 @@ def test_a_folder_that_is_lost_is_filled_with_the_same_versions(install: Install
 def test_wheels_are_those_of_the_machine_of_the_image(
     install: Install, wheels: Path, machine: str, libc: str | None, tag: str
 ):
-    """
-    The processor, the C library and the version of Python are those of the image.
-    """
+    """The processor, the C library and the version of Python are those of the image."""
     for each in (
         *("manylinux_2_28_x86_64", "manylinux_2_39_x86_64", "musllinux_1_2_x86_64"),
         *("manylinux_2_17_aarch64", "manylinux_2_39_aarch64"),
@@ -221,9 +207,7 @@ def test_needs_of_others_do_not_count(install: Install, wheels: Path):
 def test_files_of_a_lock_are_installed(
     install: Install, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A lock is followed on top of an image, and fills a lost folder again without its file.
-    """
+    """A lock is followed on top of an image, and fills a lost folder again without its file."""
     digest = hashlib.sha256((wheels / "lower-1.0-py3-none-any.whl").read_bytes()).hexdigest()
     path = tmp_path / "pylock.toml"
     text = (
@@ -245,9 +229,7 @@ def test_files_of_a_lock_are_installed(
 
 
 def test_program_for_another_python_than_that_of_the_image(install: Install, tmp_path: Path):
-    """
-    A program that excludes the Python of the image is refused.
-    """
+    """A program that excludes the Python of the image is refused."""
     path = tmp_path / "script.py"
     path.write_text(
         '# /// script\n# requires-python = ">=3.13"\n# dependencies = ["lower"]\n# ///\n'

@@ -1,6 +1,4 @@
-"""
-What an image says of its Python, which may be nobody's friend.
-"""
+"""What an image says of its Python, which may be nobody's friend."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ ANSWER = {
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """
-    A program that keeps its arguments, and answers ``run`` with the content of a file.
-    """
+    """A program that keeps its arguments, and answers ``run`` with the content of a file."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     program = tmp_path / "engine"
     program.write_text(
@@ -61,9 +57,7 @@ def answer(engine: Engine, text: str) -> None:
     ],
 )
 def test_what_is_no_answer_is_an_error(engine: Engine, wrong: dict[str, object]):
-    """
-    A program that answers otherwise than a Python does is told, and nothing of it is used.
-    """
+    """A program that answers otherwise than a Python does is told, and nothing of it is used."""
     answer(engine, f"echo '{json.dumps({**ANSWER, **wrong})}'")
     with pytest.raises(EnvironmentBuildError, match="Its Python answers"):
         find_python(engine, IMAGE, "python3")
@@ -73,9 +67,7 @@ def test_what_is_no_answer_is_an_error(engine: Engine, wrong: dict[str, object])
 
 
 def test_a_container_that_is_not_waited_for_is_removed(engine: Engine):
-    """
-    The container of a program that prints without end does not outlive the question.
-    """
+    """The container of a program that prints without end does not outlive the question."""
     answer(engine, "exec yes")
     told = "Image 'models:1' could not be asked for the version of its Python: .*prints more"
     with pytest.raises(EnvironmentBuildError, match=told):
@@ -101,9 +93,7 @@ def test_what_to_do_about_another_python():
 
 
 def test_question_is_told_before_it_is_asked(engine: Engine):
-    """
-    Who waits for the image is told what the container is started for, the first time alone.
-    """
+    """Who waits for the image is told what the container is started for, the first time alone."""
     lines: list[Log] = []
 
     def log(line: Log) -> None:

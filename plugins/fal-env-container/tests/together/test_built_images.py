@@ -1,6 +1,4 @@
-"""
-Functions in images that are built of a Dockerfile, on the local host.
-"""
+"""Functions in images that are built of a Dockerfile, on the local host."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ LocalHost = pytest.importorskip("fal_host_local", reason="fal-host-local is miss
 
 
 def declare(host: Any, python: str, folder: Path, steps: str = "") -> Any:
-    """
-    Return a function that reads a file of its image.
-    """
+    """Return a function that reads a file of its image."""
     image = ContainerImage(
         f"FROM {python}\nCOPY words.txt /words.txt\n{steps}", context_dir=folder
     )

@@ -1,6 +1,4 @@
-"""
-The laws of kinds of environment, on containers of images that are built.
-"""
+"""The laws of kinds of environment, on containers of images that are built."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The kind ``virtualenv``: virtual environments that uv builds.
-"""
+"""The kind ``virtualenv``: virtual environments that uv builds."""
 
 from __future__ import annotations
 
@@ -24,17 +22,13 @@ fal_core_api = 1
 
 @hookimpl
 def fal_register_environments() -> Iterable[type[Environment]]:
-    """
-    Register the kind ``virtualenv``.
-    """
+    """Register the kind ``virtualenv``."""
     return [Virtualenv]
 
 
 @hookimpl
 def fal_register_commands(cli: click.Group) -> None:
-    """
-    Add commands to the group ``env``.
-    """
+    """Add commands to the group ``env``."""
     from fal_env_virtualenv.commands import rebuild, verify
 
     cli.add_command(verify, "env verify")
@@ -43,9 +37,7 @@ def fal_register_commands(cli: click.Group) -> None:
 
 @hookimpl
 def fal_register_stores() -> Iterable[Store]:
-    """
-    Register the environments, and the cache of uv that they are built from.
-    """
+    """Register the environments, and the cache of uv that they are built from."""
     from fal_env_virtualenv.store.environments import STORE
     from fal_uv.running.uv_cache import UvCache
 
@@ -54,9 +46,7 @@ def fal_register_stores() -> Iterable[Store]:
 
 @hookimpl
 def fal_health_checks() -> Iterable[Check]:
-    """
-    Check that uv is installed, and that environments can be kept.
-    """
+    """Check that uv is installed, and that environments can be kept."""
     from fal_env_virtualenv.checks import health_checks
 
     return health_checks()

@@ -1,6 +1,4 @@
-"""
-What ``fal-core doctor`` checks about virtual environments.
-"""
+"""What ``fal-core doctor`` checks about virtual environments."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ _CONTENT = "Written by fal-core doctor. It can be removed.\n"
 
 
 def health_checks() -> list[Check]:
-    """
-    Return the checks of this plugin.
-    """
+    """Return the checks of this plugin."""
     return [
         Check("uv", check_uv),
         Check("cache directory", check_cache),
@@ -29,9 +25,7 @@ def health_checks() -> list[Check]:
 
 
 def check_uv() -> Finding:
-    """
-    Check that uv is installed, starts and is new enough.
-    """
+    """Check that uv is installed, starts and is new enough."""
     try:
         command = uv_command()
     except EnvironmentBuildError as error:
@@ -54,9 +48,7 @@ def check_uv() -> Finding:
 
 
 def check_cache() -> Finding:
-    """
-    Check that files can be written where environments are kept.
-    """
+    """Check that files can be written where environments are kept."""
     try:
         root = STORE.root
     except HostError as error:
@@ -73,9 +65,7 @@ def check_cache() -> Finding:
 
 
 def check_links() -> Finding:
-    """
-    Check that files of uv's cache can be linked to where environments are kept.
-    """
+    """Check that files of uv's cache can be linked to where environments are kept."""
     try:
         root = STORE.root
         code, output = ask([*uv_command(), "cache", "dir"])

@@ -1,6 +1,4 @@
-"""
-The commands ``fal-core env verify`` and ``rebuild``.
-"""
+"""The commands ``fal-core env verify`` and ``rebuild``."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for
 
 
 def _run(work: Callable[[], ReturnT]) -> ReturnT:
-    """
-    Return what *work* returns; an error becomes a sentence on standard error and exit code 1.
-    """
+    """Return what *work* returns; an error becomes a sentence on standard error and exit code 1."""
     try:
         return work()
     except FalCoreError as error:

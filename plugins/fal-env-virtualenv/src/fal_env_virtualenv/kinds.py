@@ -1,6 +1,4 @@
-"""
-The kind ``virtualenv``: its options, and how it is found or built.
-"""
+"""The kind ``virtualenv``: its options, and how it is found or built."""
 
 from __future__ import annotations
 
@@ -77,9 +75,7 @@ class Virtualenv(PackageOptions, Environment, LockingEnvironment):
 
     @property
     def recipe(self) -> Recipe:
-        """
-        The options that tell this environment from others.
-        """
+        """The options that tell this environment from others."""
         from fal_env_virtualenv.building.recipes import Recipe
 
         return Recipe(

@@ -1,6 +1,4 @@
-"""
-The directory of a build is removed, however the build ends.
-"""
+"""The directory of a build is removed, however the build ends."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ if TYPE_CHECKING:
 
 
 def test_empty_environment(build: Builder, evaluate: Evaluate) -> None:
-    """
-    An environment without requirements is empty.
-    """
+    """An environment without requirements is empty."""
     interpreter = build(Virtualenv())
     assert (
         evaluate(interpreter, "importlib.util.find_spec('attrs')", "importlib.util") == "None"
@@ -36,9 +32,7 @@ def test_empty_environment(build: Builder, evaluate: Evaluate) -> None:
 
 
 def test_scripts_and_modules_work_where_the_environment_ends_up(build: Builder) -> None:
-    """
-    Entry points and ``python -m`` work, and no file names the directory of the build.
-    """
+    """Entry points and ``python -m`` work, and no file names the directory of the build."""
     interpreter = build(Virtualenv(requirements=["gamma"], compile_bytecode=True))
     programs = Path(interpreter.executable).parent
     code = "import gamma; gamma.main()"
@@ -55,9 +49,7 @@ def test_scripts_and_modules_work_where_the_environment_ends_up(build: Builder) 
 
 
 def test_interpreter_starts_by_its_path(build: Builder) -> None:
-    """
-    The command is the environment's Python, and inherits file descriptors.
-    """
+    """The command is the environment's Python, and inherits file descriptors."""
     interpreter = build(Virtualenv())
     assert isinstance(interpreter, LocalInterpreter)
     assert interpreter.channel == "inherited"
@@ -93,9 +85,7 @@ def test_build_of_a_process_that_ends_leaves_nothing(
     run_python: Callable[..., subprocess.Popen[str]],
     builds_in: BuildsIn,
 ) -> None:
-    """
-    A process that ends while one of its threads builds ends the build, and cleans up first.
-    """
+    """A process that ends while one of its threads builds ends the build, and cleans up first."""
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     process = run_python(INTERRUPTED, str(project.path))
     assert wait_until(started.exists, 60)
@@ -125,9 +115,7 @@ def test_killed_build_is_not_taken_for_finished(
     run_python: Callable[..., subprocess.Popen[str]],
     processes_below: ProcessesBelow,
 ) -> None:
-    """
-    A build that is killed at any moment leaves nothing that is wrong, and the next one works.
-    """
+    """A build that is killed at any moment leaves nothing that is wrong, and the next one works."""
     points = random.Random(20)
     for point in range(KILLS):
         process = run_python(KILLED, str(point))

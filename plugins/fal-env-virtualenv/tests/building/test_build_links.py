@@ -1,6 +1,4 @@
-"""
-The links at which uv sees environments while they are built.
-"""
+"""The links at which uv sees environments while they are built."""
 
 from __future__ import annotations
 
@@ -23,16 +21,12 @@ if TYPE_CHECKING:
 
 
 def interpreters(uv_cache: Path) -> list[Path]:
-    """
-    Return the files in which uv caches facts of interpreters.
-    """
+    """Return the files in which uv caches facts of interpreters."""
     return [path for path in uv_cache.glob("interpreter-v*/**/*") if path.is_file()]
 
 
 def test_uv_asks_each_python_once(build: Builder, tmp_path: Path, monkeypatch: Any) -> None:
-    """
-    A second environment with the same Python is built without asking its interpreter.
-    """
+    """A second environment with the same Python is built without asking its interpreter."""
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     build(Virtualenv(requirements=["gamma"]))
     asked = interpreters(tmp_path / "uv")
@@ -42,9 +36,7 @@ def test_uv_asks_each_python_once(build: Builder, tmp_path: Path, monkeypatch: A
 
 
 def test_builds_at_the_same_time_have_a_link_each(tmp_path: Path) -> None:
-    """
-    No two builds share a link, and a build that finds no free one goes without.
-    """
+    """No two builds share a link, and a build that finds no free one goes without."""
     python = running_python()
     with ExitStack() as stack:
         taken = []
@@ -64,9 +56,7 @@ def test_builds_at_the_same_time_have_a_link_each(tmp_path: Path) -> None:
 
 
 def test_other_python_has_other_links(tmp_path: Path) -> None:
-    """
-    uv never uses cached facts of one Python for another.
-    """
+    """uv never uses cached facts of one Python for another."""
     python = running_python()
     other = attrs.evolve(python, version="3.10.0")
     with linked(str(tmp_path), str(tmp_path), python) as first:
@@ -79,9 +69,7 @@ def test_other_python_has_other_links(tmp_path: Path) -> None:
 
 
 def test_link_is_not_free_while_a_process_may_use_it(tmp_path: Path) -> None:
-    """
-    The link of a killed build is not free until its child processes have ended.
-    """
+    """The link of a killed build is not free until its child processes have ended."""
     python = running_python()
     with linked(str(tmp_path), str(tmp_path), python) as first:
         assert first is not None
@@ -100,9 +88,7 @@ def test_link_is_not_free_while_a_process_may_use_it(tmp_path: Path) -> None:
 
 
 def test_uv_holds_the_lock_of_its_link(tmp_path: Path) -> None:
-    """
-    The command inherits the lock, past the shell that watches it.
-    """
+    """The command inherits the lock, past the shell that watches it."""
     printed: list[str] = []
     with linked(str(tmp_path), str(tmp_path), running_python()) as link:
         assert link is not None

@@ -1,6 +1,4 @@
-"""
-Builds of environments: their triggers, locks and sources.
-"""
+"""Builds of environments: their triggers, locks and sources."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ if TYPE_CHECKING:
 
 
 def test_local_project(build: Builder, evaluate: Evaluate, project: Project) -> None:
-    """
-    A local project is built again once its sources have changed.
-    """
+    """A local project is built again once its sources have changed."""
     environment = Virtualenv(requirements=[str(project.path)])
     assert evaluate(build(environment), "demo.value, gamma.version", "demo gamma") == "1 3.1"
     project.write("value = 2000\n")
@@ -40,9 +36,7 @@ def test_force_resolves_anew_once(
     monkeypatch: pytest.MonkeyPatch,
     make_wheel: Callable[..., Path],
 ) -> None:
-    """
-    Versions stay as they were resolved until ``force``; its result then serves everyone.
-    """
+    """Versions stay as they were resolved until ``force``; its result then serves everyone."""
     links = tmp_path / "links"
     links.mkdir()
     monkeypatch.setenv("UV_FIND_LINKS", str(links))
@@ -67,9 +61,7 @@ def test_lost_environment_is_built_from_its_pins(
     monkeypatch: pytest.MonkeyPatch,
     make_wheel: Callable[..., Path],
 ) -> None:
-    """
-    An environment that is lost or damaged is built again from the versions of the first build.
-    """
+    """An environment that is lost or damaged is built again from the versions of the first build."""
     links = tmp_path / "links"
     links.mkdir()
     monkeypatch.setenv("UV_FIND_LINKS", str(links))
@@ -98,9 +90,7 @@ def test_pins_that_are_gone(
     monkeypatch: pytest.MonkeyPatch,
     make_wheel: Callable[..., Path],
 ) -> None:
-    """
-    If the pins cannot be installed any more, the error suggests ``force``.
-    """
+    """If the pins cannot be installed any more, the error suggests ``force``."""
     links = tmp_path / "links"
     links.mkdir()
     monkeypatch.setenv("UV_FIND_LINKS", str(links))
@@ -147,9 +137,7 @@ RACE = """
 @pytest.mark.faults
 @pytest.mark.usefixtures("cache")
 def test_racing_builders_build_once(run_python: Callable[..., subprocess.Popen[str]]) -> None:
-    """
-    An environment that many threads of four processes request at once is built by one of them.
-    """
+    """An environment that many threads of four processes request at once is built by one of them."""
     processes = [run_python(RACE) for _ in range(4)]
     for process in processes:
         assert process.stdout is not None
@@ -168,9 +156,7 @@ def test_racing_builders_build_once(run_python: Callable[..., subprocess.Popen[s
 def test_waiting_builder_says_so_and_can_be_cancelled(
     cache: Path, project: Project, started: Path
 ) -> None:
-    """
-    Waiting for another build is logged, and can be cancelled.
-    """
+    """Waiting for another build is logged, and can be cancelled."""
     environment = Virtualenv(requirements=[str(project.path)])
     stop, waiting = threading.Event(), threading.Event()
 
@@ -196,9 +182,7 @@ def test_waiting_builder_says_so_and_can_be_cancelled(
 
 
 def test_repository(build: Builder, evaluate: Evaluate, project: Project) -> None:
-    """
-    A repository is pinned to its commit, from which a lost environment is built again.
-    """
+    """A repository is pinned to its commit, from which a lost environment is built again."""
     git = ["git", "-C", str(project.path), "-c", "user.name=x", "-c", "user.email=x@x"]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
         subprocess.run([*git, *arguments], check=True, timeout=60)

@@ -1,6 +1,4 @@
-"""
-Recipes and their keys.
-"""
+"""Recipes and their keys."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_env_virtualenv import Virtualenv
 
 
 def test_recipe_has_what_distinguishes_environments() -> None:
-    """
-    A recipe does not include how the environment is resolved and built.
-    """
+    """A recipe does not include how the environment is resolved and built."""
     plain = Virtualenv(requirements=["six"], tags=["mine"])
     assert plain.recipe == Virtualenv(requirements=[["six"]], tags=["mine"], force=True).recipe
     assert plain.recipe != Virtualenv(requirements=["six"]).recipe
@@ -23,9 +19,7 @@ def test_recipe_has_what_distinguishes_environments() -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_equal_declarations_have_equal_keys() -> None:
-    """
-    Equal layers have equal keys, even if they are resolved and built differently.
-    """
+    """Equal layers have equal keys, even if they are resolved and built differently."""
     key = Virtualenv(requirements=["six"]).key
     assert key == Virtualenv(requirements=[["six"]]).key
     assert key == Virtualenv(requirements=["six"], resolver="pip", force=True).key
@@ -35,9 +29,7 @@ def test_equal_declarations_have_equal_keys() -> None:
 def test_every_change_of_the_environment_changes_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The key covers the declaration, the Python, constraints, tags and the index.
-    """
+    """The key covers the declaration, the Python, constraints, tags and the index."""
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("six<2\n")
     declared = [
@@ -60,9 +52,7 @@ def test_every_change_of_the_environment_changes_the_key(
 
 @pytest.mark.usefixtures("cache")
 def test_credentials_are_not_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A new password leads to the same environment.
-    """
+    """A new password leads to the same environment."""
     keys = set()
     for password in ("one", "two"):
         monkeypatch.setenv("UV_DEFAULT_INDEX", f"https://me:{password}@host/simple")
@@ -77,9 +67,7 @@ def test_credentials_are_not_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("cache")
 def test_pip_names_the_index_where_uv_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The variables of pip count unless one of uv names an index.
-    """
+    """The variables of pip count unless one of uv names an index."""
     monkeypatch.delenv("UV_NO_INDEX")
     environment = Virtualenv(requirements=["six"])
     plain = environment.key
@@ -91,9 +79,7 @@ def test_pip_names_the_index_where_uv_does_not(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("cache")
 def test_key_costs_little() -> None:
-    """
-    A key is cheap, because a host asks for it at each call.
-    """
+    """A key is cheap, because a host asks for it at each call."""
     environment = Virtualenv(requirements=["six", "idna>=3", "iniconfig"])
     environment.key  # noqa: B018  # the property is computed
     costs = []

@@ -1,6 +1,4 @@
-"""
-Verifying environments, and repairing them.
-"""
+"""Verifying environments, and repairing them."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ if TYPE_CHECKING:
 def test_damage_is_found_and_repaired(
     build: Builder, let_go: LetGo, damage: str, says: str
 ) -> None:
-    """
-    Verifying reports the damage; rebuilding repairs it, with the same pins.
-    """
+    """Verifying reports the damage; rebuilding repairs it, with the same pins."""
     environment = Virtualenv(requirements=["beta"])
     path = let_go(build(environment))
     entry = find_stored(environment.key[:10])
@@ -49,9 +45,7 @@ def test_damage_is_found_and_repaired(
 
 
 def test_packages_that_do_not_fit_are_found(build: Builder, let_go: LetGo) -> None:
-    """
-    Verifying has uv check that the packages are compatible.
-    """
+    """Verifying has uv check that the packages are compatible."""
     environment = Virtualenv(requirements=["beta"])
     path = let_go(build(environment))
     (metadata,) = path.glob("lib/python*/site-packages/beta-*.dist-info/METADATA")

@@ -1,6 +1,4 @@
-"""
-Build records, and the marks inside environments.
-"""
+"""Build records, and the marks inside environments."""
 
 from __future__ import annotations
 
@@ -51,9 +49,7 @@ def test_record_is_read_as_it_was_written(
     compiled: bool,
     indexes: tuple[str, ...],
 ) -> None:
-    """
-    A record that is read again is equal, and names the same directory.
-    """
+    """A record that is read again is equal, and names the same directory."""
     record = BuildRecord(
         key="k",
         requirements=layers,
@@ -73,9 +69,7 @@ def test_record_is_read_as_it_was_written(
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', '{"version": 99}'])
 def test_unreadable_record_counts_as_missing(cache: Path, text: str) -> None:
-    """
-    A damaged record counts as missing.
-    """
+    """A damaged record counts as missing."""
     path = Path(record_path("k"))
     path.parent.mkdir(parents=True)
     path.write_text(text)
@@ -83,9 +77,7 @@ def test_unreadable_record_counts_as_missing(cache: Path, text: str) -> None:
 
 
 def test_environment_is_complete_once_it_is_marked(build: Builder) -> None:
-    """
-    A fault is found until the mark is written, and if it is that of another environment.
-    """
+    """A fault is found until the mark is written, and if it is that of another environment."""
     environment = Virtualenv(requirements=["gamma"])
     build(environment)
     record = read_record(environment.key)
@@ -101,9 +93,7 @@ def test_environment_is_complete_once_it_is_marked(build: Builder) -> None:
 
 
 def test_everything_is_below_one_directory(cache: Path) -> None:
-    """
-    Records and locks are kept by key, below the directory of this plugin.
-    """
+    """Records and locks are kept by key, below the directory of this plugin."""
     assert STORE.root == str(cache)
     assert record_path("key") == f"{cache}/keys/key.json"
     assert STORE.lock_path("key") == f"{cache}/locks/key.lock"

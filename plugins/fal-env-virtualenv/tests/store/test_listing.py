@@ -1,6 +1,4 @@
-"""
-The list of the environments that are kept.
-"""
+"""The list of the environments that are kept."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_environments_are_listed(three: list[Built]) -> None:
-    """
-    Each environment is listed with its declaration, the most recently used first.
-    """
+    """Each environment is listed with its declaration, the most recently used first."""
     listed = list_environments()
     assert [entry.key for entry in listed] == [
         environment.key for environment, _ in three[::-1]
@@ -39,9 +35,7 @@ def test_environments_are_listed(three: list[Built]) -> None:
 
 
 def test_without_cache_nothing_is_listed(cache: Path) -> None:
-    """
-    If nothing was built, nothing is listed or collected, and no directory is created.
-    """
+    """If nothing was built, nothing is listed or collected, and no directory is created."""
     assert list_environments() == []
     assert prune([STORE], max_size=0).entries == ()
     assert not cache.exists()
@@ -50,18 +44,14 @@ def test_without_cache_nothing_is_listed(cache: Path) -> None:
 def test_using_an_environment_makes_it_the_last_used(
     three: list[Built], build: Builder
 ) -> None:
-    """
-    A build that finds an environment counts as use.
-    """
+    """A build that finds an environment counts as use."""
     build(three[0][0])
     assert list_environments()[0].key == three[0][0].key
     assert list_environments()[0].in_use
 
 
 def test_unknown_key_lists_the_known_ones(three: list[Built]) -> None:
-    """
-    The beginning of a key is enough; the error for an unknown one lists the keys.
-    """
+    """The beginning of a key is enough; the error for an unknown one lists the keys."""
     assert find_stored(three[0][0].key[:12]).key == three[0][0].key
     with pytest.raises(OptionError, match=three[0][0].key[:12]):
         find_stored("nothing")

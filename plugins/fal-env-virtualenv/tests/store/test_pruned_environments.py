@@ -1,6 +1,4 @@
-"""
-Pruning of environments.
-"""
+"""Pruning of environments."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_pruning_removes_the_longest_unused(three: list[Built]) -> None:
-    """
-    The least recently used are removed first, until the rest fits.
-    """
+    """The least recently used are removed first, until the rest fits."""
     sizes = {entry.key: entry.size for entry in list_environments()}
     oldest, middle, newest = (environment.key for environment, _ in three)
     limit = sizes[newest]
@@ -40,9 +36,7 @@ def test_pruning_removes_the_longest_unused(three: list[Built]) -> None:
 def test_pruning_keeps_environments_in_use(
     three: list[Built], build: Builder, let_go: LetGo
 ) -> None:
-    """
-    An environment stays while a process has taken it, or runs its Python.
-    """
+    """An environment stays while a process has taken it, or runs its Python."""
     taken, running, free = three
     build(taken[0])
     # Ends by being killed.
@@ -63,9 +57,7 @@ def test_pruning_keeps_environments_in_use(
 
 
 def test_pruning_takes_leftovers(three: list[Built], cache: Path) -> None:
-    """
-    Unfinished builds, trash, and environments that are damaged or without record go too.
-    """
+    """Unfinished builds, trash, and environments that are damaged or without record go too."""
     damaged, forgotten, whole = three
     os.unlink(damaged[1].executable)
     os.unlink(record_path(forgotten[0].key))
@@ -82,9 +74,7 @@ def test_pruning_takes_leftovers(three: list[Built], cache: Path) -> None:
 
 
 def test_pruning_beside_builds_breaks_none(build: Builder, let_go: LetGo) -> None:
-    """
-    A build returns an environment that exists, even if others are pruned meanwhile.
-    """
+    """A build returns an environment that exists, even if others are pruned meanwhile."""
     stop = threading.Event()
 
     def prune_all() -> None:

@@ -1,6 +1,4 @@
-"""
-Disks that are full or cannot be written.
-"""
+"""Disks that are full or cannot be written."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ pytestmark = pytest.mark.faults
 def mounted(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], Path]]:
-    """
-    Mount a file system in memory, and keep the cache there.
-    """
+    """Mount a file system in memory, and keep the cache there."""
     place = tmp_path / "mounted"
     place.mkdir()
 
@@ -55,9 +51,7 @@ def one_sentence(error: EnvironmentBuildError) -> str:
 
 
 def test_disk_that_is_full(build: Builder, mounted: Callable[[str], Path]) -> None:
-    """
-    A full disk is explained in one sentence, whether uv or this process meets it.
-    """
+    """A full disk is explained in one sentence, whether uv or this process meets it."""
     place = mounted("size=256k")
     with pytest.raises(EnvironmentBuildError, match="disk is full") as caught:
         build(Virtualenv(requirements=["heavy"]))
@@ -75,9 +69,7 @@ def test_disk_that_is_full(build: Builder, mounted: Callable[[str], Path]) -> No
 def test_cache_that_is_read_only(
     build: Builder, mounted: Callable[[str], Path], evaluate: Callable[[Interpreter, str], str]
 ) -> None:
-    """
-    A read-only cache serves the environments that are built, and an error for others.
-    """
+    """A read-only cache serves the environments that are built, and an error for others."""
     place = mounted("size=16m")
     environment = Virtualenv(requirements=["gamma"])
     interpreter = build(environment)
@@ -92,9 +84,7 @@ def test_cache_that_is_read_only(
 def test_cache_that_is_no_directory(
     build: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    If a file is where a directory must be, the error names the file.
-    """
+    """If a file is where a directory must be, the error names the file."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(EnvironmentBuildError, match="A file is where") as caught:
@@ -105,9 +95,7 @@ def test_cache_that_is_no_directory(
 def test_cache_that_cannot_be_made_names_the_variable(
     build: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    If the cache directory cannot be created, the error names the variable that moves it.
-    """
+    """If the cache directory cannot be created, the error names the variable that moves it."""
     monkeypatch.setenv("FAL_CORE_CACHE", "/proc/nope")
     with pytest.raises(EnvironmentBuildError, match="FAL_CORE_CACHE") as caught:
         build(Virtualenv(requirements=["gamma"]))

@@ -1,6 +1,4 @@
-"""
-The child processes of a build end with it.
-"""
+"""The child processes of a build end with it."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ pytestmark = pytest.mark.faults
 def test_cancel_ends_the_builder_at_once(
     cache: Path, project: Project, started: Path, processes_below: ProcessesBelow
 ) -> None:
-    """
-    A cancelled build ends with all its child processes, which would run for minutes.
-    """
+    """A cancelled build ends with all its child processes, which would run for minutes."""
     environment = Virtualenv(requirements=[str(project.path)])
     cancelled = threading.Event()
     ended = threading.Event()
@@ -57,9 +53,7 @@ def test_builder_ends_with_its_killed_client(
     run_python: Callable[..., subprocess.Popen[str]],
     processes_below: ProcessesBelow,
 ) -> None:
-    """
-    Neither uv nor its child processes outlive a client that is killed.
-    """
+    """Neither uv nor its child processes outlive a client that is killed."""
     script = """
         import sys, threading
         from fal_env_virtualenv import Virtualenv

@@ -1,6 +1,4 @@
-"""
-Options that say from where packages come, and how new they may be.
-"""
+"""Options that say from where packages come, and how new they may be."""
 
 from __future__ import annotations
 
@@ -68,9 +66,7 @@ def index(
     make_wheel: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Index]:
-    """
-    An index with delta 1.0, and a 2.0 that was just published. Nothing names it.
-    """
+    """An index with delta 1.0, and a 2.0 that was just published. Nothing names it."""
     served = Index(tmp_path / "served")
     served.directory.mkdir()
     make_wheel(served.directory, "delta", "1.0")
@@ -89,9 +85,7 @@ def index(
         do_HEAD = do_GET
 
         def log_message(self, *arguments: object) -> None:
-            """
-            Keep quiet.
-            """
+            """Keep quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     served.port = server.server_address[1]
@@ -125,9 +119,7 @@ def test_index_in_place_of_the_default(
 
 
 def test_what_is_too_new_is_not_taken(build: Builder, evaluate: Evaluate, index: Index) -> None:
-    """
-    A cooldown and a date leave out what was published later.
-    """
+    """A cooldown and a date leave out what was published later."""
     for newer in ("7 days", "2020-03-01"):
         environment = Virtualenv(
             requirements=["delta"], index_url=index.url, exclude_newer=newer
@@ -154,9 +146,7 @@ def test_index_and_cooldown_of_a_program(
 
 
 def test_what_an_index_does_not_have(build: Builder, index: Index) -> None:
-    """
-    The sentence says where a package was looked for, and which version is the newest.
-    """
+    """The sentence says where a package was looked for, and which version is the newest."""
     with pytest.raises(EnvironmentBuildError) as caught:
         build(Virtualenv(requirements=["absent-thing"], index_url=index.url))
     assert caught.value.reason == (

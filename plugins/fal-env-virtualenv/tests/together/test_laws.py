@@ -1,6 +1,4 @@
-"""
-The laws of kinds of environment, on virtual environments.
-"""
+"""The laws of kinds of environment, on virtual environments."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The files and projects of this machine that requirements refer to.
-"""
+"""The files and projects of this machine that requirements refer to."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.usefixtures("cache")
 def test_files_named_in_a_requirements_file_count(tmp_path: Path, project: Project) -> None:
-    """
-    The key of a requirements file covers the files and projects that it names.
-    """
+    """The key of a requirements file covers the files and projects that it names."""
     top, nested = tmp_path / "top.txt", tmp_path / "nested.txt"
     top.write_text("-r nested.txt\n./demo\n")
     nested.write_text("six\n")
@@ -35,9 +31,7 @@ def test_files_named_in_a_requirements_file_count(tmp_path: Path, project: Proje
 def test_local_project_in_a_file(
     build: Builder, evaluate: Evaluate, project: Project, tmp_path: Path
 ) -> None:
-    """
-    A project that a requirements file names is built again once its sources have changed.
-    """
+    """A project that a requirements file names is built again once its sources have changed."""
     path = tmp_path / "requirements.txt"
     path.write_text("./demo\n")
     environment = Virtualenv(requirements=[str(path)])
@@ -54,9 +48,7 @@ def test_offline_local_project_is_built_again(
     monkeypatch: pytest.MonkeyPatch,
     force: bool,
 ) -> None:
-    """
-    It takes no network to see that a project has changed.
-    """
+    """It takes no network to see that a project has changed."""
     monkeypatch.setenv("UV_OFFLINE", "1")
     environment = Virtualenv(requirements=[str(project.path)], force=force)
     assert evaluate(build(environment), "demo.value", "demo") == "1"
@@ -66,9 +58,7 @@ def test_offline_local_project_is_built_again(
 
 @pytest.mark.usefixtures("cache")
 def test_changed_local_project_changes_the_key(project: Project) -> None:
-    """
-    The key covers the sources of a local project, unless it is editable.
-    """
+    """The key covers the sources of a local project, unless it is editable."""
     installed = Virtualenv(requirements=[str(project.path)])
     editable = Virtualenv(requirements=[f"-e {project.path}"])
     keys = installed.key, editable.key
@@ -83,9 +73,7 @@ def test_changed_local_project_changes_the_key(project: Project) -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_edited_sources_change_the_stamp(project: Project) -> None:
-    """
-    The stamp covers the files that a program imports, and no others of a project.
-    """
+    """The stamp covers the files that a program imports, and no others of a project."""
     assert Virtualenv(requirements=["six"]).stamp() is None
     for entry in (str(project.path), f"-e {project.path}"):
         environment = Virtualenv(requirements=[entry])

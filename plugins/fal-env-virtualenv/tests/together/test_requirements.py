@@ -1,6 +1,4 @@
-"""
-Installing requirements of each form.
-"""
+"""Installing requirements of each form."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_build_is_logged_and_found_again(build: Builder) -> None:
-    """
-    The lines of uv are logged; an environment that exists logs nothing.
-    """
+    """The lines of uv are logged; an environment that exists logs nothing."""
     environment = Virtualenv(requirements=["gamma"])
     first = build(environment)
     assert {(line.level, line.source) for line in build.logs} == {("INFO", "BUILDER")}
@@ -34,9 +30,7 @@ def test_build_is_logged_and_found_again(build: Builder) -> None:
 
 
 def test_lines_become_events() -> None:
-    """
-    Warnings of uv have their own level, and credentials are masked.
-    """
+    """Warnings of uv have their own level, and credentials are masked."""
     events: list[Log] = []
     log = BuildLog(events.append)
     log.write("warning: https://me:hunter2@host/simple is slow")
@@ -48,9 +42,7 @@ def test_lines_become_events() -> None:
 
 
 def test_requirements_are_installed(build: Builder, evaluate: Evaluate, cache: Path) -> None:
-    """
-    The interpreter imports the requirements, from its environment alone.
-    """
+    """The interpreter imports the requirements, from its environment alone."""
     environment = Virtualenv(requirements=["gamma", "alpha-one<2"])
     assert not environment.is_built()
     interpreter = build(environment)
@@ -66,9 +58,7 @@ def test_requirements_are_installed(build: Builder, evaluate: Evaluate, cache: P
 
 
 def test_compile_bytecode(build: Builder) -> None:
-    """
-    Packages are compiled only if the declaration asks for it.
-    """
+    """Packages are compiled only if the declaration asks for it."""
     for compiled in (False, True):
         interpreter = build(Virtualenv(requirements=["gamma"], compile_bytecode=compiled))
         library = Path(interpreter.executable).parent.parent / "lib"
@@ -78,9 +68,7 @@ def test_compile_bytecode(build: Builder) -> None:
 def test_later_layers_change_nothing_of_earlier_ones(
     build: Builder, evaluate: Evaluate
 ) -> None:
-    """
-    A layer is resolved with the versions that earlier layers have installed.
-    """
+    """A layer is resolved with the versions that earlier layers have installed."""
     interpreter = build(Virtualenv(requirements=[["alpha-one<2"], ["alpha-one", "gamma"]]))
     assert evaluate(interpreter, "alpha_one.version", "alpha_one") == "1.0"
     with pytest.raises(EnvironmentBuildError, match=r"alpha-one==2.0|beta") as caught:
@@ -89,9 +77,7 @@ def test_later_layers_change_nothing_of_earlier_ones(
 
 
 def test_editable_project(build: Builder, evaluate: Evaluate, project: Project) -> None:
-    """
-    The sources of an editable project are read in place.
-    """
+    """The sources of an editable project are read in place."""
     environment = Virtualenv(requirements=[f"-e {project.path}"])
     interpreter = build(environment)
     project.write("value = 'edited'\n")
@@ -100,9 +86,7 @@ def test_editable_project(build: Builder, evaluate: Evaluate, project: Project) 
 
 
 def test_requirements_file(build: Builder, evaluate: Evaluate, tmp_path: Path) -> None:
-    """
-    A requirements file may use the syntax of such files; an error names the file.
-    """
+    """A requirements file may use the syntax of such files; an error names the file."""
     path = tmp_path / "requirements.txt"
     path.write_text("# two\ngamma\nalpha-one < 2  # old\n")
     interpreter = build(Virtualenv(requirements=[str(path)]))
@@ -116,18 +100,14 @@ def test_requirements_file(build: Builder, evaluate: Evaluate, tmp_path: Path) -
 def test_dependencies_of_a_project(
     build: Builder, evaluate: Evaluate, project: Project
 ) -> None:
-    """
-    A ``pyproject.toml`` stands for the dependencies of the project, without the project.
-    """
+    """A ``pyproject.toml`` stands for the dependencies of the project, without the project."""
     interpreter = build(Virtualenv(requirements=[str(project.path / "pyproject.toml")]))
     assert evaluate(interpreter, "gamma.version", "gamma") == "3.1"
     assert evaluate(interpreter, "importlib.util.find_spec('demo')", "importlib.util") == "None"
 
 
 def test_constraints_and_tags(build: Builder, evaluate: Evaluate, tmp_path: Path) -> None:
-    """
-    A constraints file limits versions and installs nothing.
-    """
+    """A constraints file limits versions and installs nothing."""
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("alpha-one<2\ngamma<3\n")
     interpreter = build(Virtualenv(requirements=["alpha-one"], constraints_file=constraints))
@@ -140,9 +120,7 @@ def test_constraints_and_tags(build: Builder, evaluate: Evaluate, tmp_path: Path
 def test_credentials_are_masked_everywhere(
     build: Builder, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Passwords are in no log, error or file.
-    """
+    """Passwords are in no log, error or file."""
     requirement = "tool @ http://user:hunter2@127.0.0.1:9/tool-1.0-py3-none-any.whl"
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     with pytest.raises(EnvironmentBuildError) as caught:
@@ -157,9 +135,7 @@ def test_credentials_are_masked_everywhere(
 def test_packages_of_the_index(
     build: Builder, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Packages come from uv's index if nothing names another.
-    """
+    """Packages come from uv's index if nothing names another."""
     for name in ("UV_NO_INDEX", "UV_FIND_LINKS"):
         monkeypatch.delenv(name)
     interpreter = build(Virtualenv(requirements=["six", "iniconfig"]))
@@ -169,9 +145,7 @@ def test_packages_of_the_index(
 def test_variables_of_the_caller_do_not_leak_in(
     build: Builder, evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """
-    An environment that the caller has activated changes nothing.
-    """
+    """An environment that the caller has activated changes nothing."""
     for name in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "UV_PYTHON"):
         monkeypatch.setenv(name, str(tmp_path / "nowhere"))
     monkeypatch.setenv("UV_SYSTEM_PYTHON", "1")
@@ -181,9 +155,7 @@ def test_variables_of_the_caller_do_not_leak_in(
 
 
 def test_conflicting_requirements(build: Builder) -> None:
-    """
-    The error has uv's reason and the requirement as written, and repeats neither.
-    """
+    """The error has uv's reason and the requirement as written, and repeats neither."""
     with pytest.raises(EnvironmentBuildError) as caught:
         build(Virtualenv(requirements=["gamma", "alpha-one >=2", "beta"]))
     error = caught.value
@@ -202,9 +174,7 @@ def test_conflicting_requirements(build: Builder) -> None:
 def test_requirement_that_does_not_exist(
     build: Builder, layers: list[str], cache: Path
 ) -> None:
-    """
-    The error names the requirement, and the directory of the build is removed.
-    """
+    """The error names the requirement, and the directory of the build is removed."""
     environment = Virtualenv(requirements=layers)
     with pytest.raises(EnvironmentBuildError) as caught:
         build(environment)

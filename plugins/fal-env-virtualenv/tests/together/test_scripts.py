@@ -1,6 +1,4 @@
-"""
-Files that say themselves what their functions require.
-"""
+"""Files that say themselves what their functions require."""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ def others() -> bool:
 
 @pytest.fixture
 def script(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """
-    The name of the file in the working directory, which is imported anew.
-    """
+    """The name of the file in the working directory, which is imported anew."""
     name = f"script_of_{tmp_path.name}"
     (tmp_path / f"{name}.py").write_text(TEXT)
     monkeypatch.chdir(tmp_path)
@@ -65,9 +61,7 @@ def invoke(*arguments: str) -> str:
 
 
 def test_block_counts_by_itself_under_run(script: str) -> None:
-    """
-    A function that declares no requirements has those of its file; one that does has its own.
-    """
+    """A function that declares no requirements has those of its file; one that does has its own."""
     for name, expected in (("plain", "'3.1'"), ("more", "'3.1 1.0'"), ("others", "True")):
         assert invoke("run", f"{script}::{name}").strip() == expected
     shown = json.loads(invoke("explain", f"{script}::plain", "--json"))
@@ -75,9 +69,7 @@ def test_block_counts_by_itself_under_run(script: str) -> None:
 
 
 def test_lock_of_a_function_is_named_by_default(script: str) -> None:
-    """
-    ``env lock`` writes a ``pylock.toml`` with hashes, which requirements may name.
-    """
+    """``env lock`` writes a ``pylock.toml`` with hashes, which requirements may name."""
     said = invoke("env", "lock", f"{script}::more")
     assert said.strip().endswith("Wrote pylock.toml.")
     text = Path("pylock.toml").read_text()

@@ -1,6 +1,4 @@
-"""
-Environments from an index that is served over HTTP and does not allow caching itself.
-"""
+"""Environments from an index that is served over HTTP and does not allow caching itself."""
 
 from __future__ import annotations
 
@@ -64,9 +62,7 @@ class Index:
 
 
 def digest(wheel: Path) -> str:
-    """
-    Return the hash of a file as an index states it.
-    """
+    """Return the hash of a file as an index states it."""
     return hashlib.sha256(wheel.read_bytes()).hexdigest()
 
 
@@ -97,9 +93,7 @@ def index(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         do_HEAD = do_GET
 
         def log_message(self, *arguments: object) -> None:
-            """
-            Keep quiet.
-            """
+            """Keep quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     served.port = server.server_address[1]
@@ -123,9 +117,7 @@ Evaluate = Callable[[LocalInterpreter, str, str], str]
 def test_index_is_asked_once(
     build: Builder, index: Index, make_wheel: Callable[..., Path]
 ) -> None:
-    """
-    The next environment does not repeat requests to the index.
-    """
+    """The next environment does not repeat requests to the index."""
     make_wheel(index.directory, "delta", "1.0")
     build(Virtualenv(requirements=["delta"]))
     asked = list(index.requests)
@@ -140,9 +132,7 @@ def test_no_index_is_asked_where_none_may_be(
     make_wheel: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    With ``UV_NO_INDEX`` packages come from directories alone, and what is missing is named.
-    """
+    """With ``UV_NO_INDEX`` packages come from directories alone, and what is missing is named."""
     make_wheel(index.directory, "delta", "1.0")
     monkeypatch.setenv("UV_NO_INDEX", "1")
     with pytest.raises(EnvironmentBuildError, match="delta"):
@@ -155,9 +145,7 @@ def test_no_index_is_asked_where_none_may_be(
 def test_newly_published_versions_are_found(
     build: Builder, index: Index, make_wheel: Callable[..., Path], evaluate: Evaluate
 ) -> None:
-    """
-    If no version fits, and only then, the index is asked for newer ones.
-    """
+    """If no version fits, and only then, the index is asked for newer ones."""
     make_wheel(index.directory, "delta", "1.0")
     build(Virtualenv(requirements=["delta"]))
     make_wheel(index.directory, "delta", "2.0")
@@ -169,9 +157,7 @@ def test_newly_published_versions_are_found(
 def test_force_asks_for_the_newest_versions(
     build: Builder, index: Index, make_wheel: Callable[..., Path], evaluate: Evaluate
 ) -> None:
-    """
-    A forced build does not rely on earlier answers of the index.
-    """
+    """A forced build does not rely on earlier answers of the index."""
     make_wheel(index.directory, "delta", "1.0")
     build(Virtualenv(requirements=["delta"]))
     make_wheel(index.directory, "delta", "2.0")
@@ -182,9 +168,7 @@ def test_force_asks_for_the_newest_versions(
 def test_lost_environment_is_built_without_the_index(
     build: Builder, index: Index, make_wheel: Callable[..., Path]
 ) -> None:
-    """
-    A lost environment is built again from uv's cache alone.
-    """
+    """A lost environment is built again from uv's cache alone."""
     make_wheel(index.directory, "delta", "1.0")
     environment = Virtualenv(requirements=["delta"])
     interpreter = build(environment)
@@ -201,9 +185,7 @@ def test_password_of_the_index_reaches_only_the_index(
     make_wheel: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    An index with a password works, and the password is in no file, log or error.
-    """
+    """An index with a password works, and the password is in no file, log or error."""
     index.password = "hunter2"
     make_wheel(index.directory, "delta", "1.0")
     with pytest.raises(EnvironmentBuildError):
@@ -220,9 +202,7 @@ def test_password_of_the_index_reaches_only_the_index(
 def test_index_that_refuses_is_said_beside_the_reason(
     build: Builder, index: Index, make_wheel: Callable[..., Path]
 ) -> None:
-    """
-    Some indexes answer 403 for what they do not have, so the package is named too.
-    """
+    """Some indexes answer 403 for what they do not have, so the package is named too."""
     make_wheel(index.directory, "delta", "1.0")
     refused = index.url.replace("/simple", "/refused/simple")
     with pytest.raises(EnvironmentBuildError) as caught:
@@ -241,9 +221,7 @@ def test_configuration_of_a_project_does_not_count(
     make_wheel: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    A ``uv.toml`` beside a requirements file changes nothing, for any index.
-    """
+    """A ``uv.toml`` beside a requirements file changes nothing, for any index."""
     make_wheel(index.directory, "delta", "1.0")
     (tmp_path / "uv.toml").write_text('no-build = "not a truth value"\n')
     (tmp_path / "requirements.txt").write_text("delta\n")
@@ -255,9 +233,7 @@ def test_configuration_of_a_project_does_not_count(
 
 
 def pins_of(environment: Virtualenv) -> tuple[str, ...]:
-    """
-    Return the pins in the build record of *environment*.
-    """
+    """Return the pins in the build record of *environment*."""
     record = read_record(environment.key)
     assert record is not None
     return record.pins
@@ -267,9 +243,7 @@ def pins_of(environment: Virtualenv) -> tuple[str, ...]:
 def test_pins_have_the_hashes_that_the_index_states(
     build: Builder, index: Index, make_wheel: Callable[..., Path], hashes: bool
 ) -> None:
-    """
-    Hashes are recorded if the index states them, without another request.
-    """
+    """Hashes are recorded if the index states them, without another request."""
     index.hashes = hashes
     wheel = make_wheel(index.directory, "delta-four", "1.0")
     environment = Virtualenv(requirements=["delta-four"])
@@ -287,9 +261,7 @@ def test_another_file_of_a_version_is_refused(
     make_wheel: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    A lost environment is not built again from other files than the first time, unless forced.
-    """
+    """A lost environment is not built again from other files than the first time, unless forced."""
     index.hashes = True
     make_wheel(index.directory, "delta", "1.0")
     make_wheel(index.directory, "gamma", "1.0")
@@ -312,9 +284,7 @@ def test_projects_beside_pins_with_hashes(
     make_wheel: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    Local projects have no hashes, and are built again beside packages that have.
-    """
+    """Local projects have no hashes, and are built again beside packages that have."""
     index.hashes = True
     other = make_wheel(tmp_path, "epsilon", "1.0")
     make_wheel(index.directory, "gamma", "1.0")

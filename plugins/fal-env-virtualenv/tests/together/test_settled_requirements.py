@@ -1,6 +1,4 @@
-"""
-Requirements that settle what is installed: locks, projects of uv, and programs with settings.
-"""
+"""Requirements that settle what is installed: locks, projects of uv, and programs with settings."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ ABSENT = "importlib.util.find_spec({!r}) is None"
 
 
 def write_script(path: Path, block: str) -> Path:
-    """
-    Write a program with the *block* of inline metadata.
-    """
+    """Write a program with the *block* of inline metadata."""
     lines = textwrap.dedent(block).strip().splitlines()
     body = "".join(f"# {line}\n" for line in lines)
     path.write_text(f"# /// script\n{body}# ///\n")
@@ -40,9 +36,7 @@ def write_script(path: Path, block: str) -> Path:
 
 
 def run_uv(*arguments: str, directory: Path) -> str:
-    """
-    Run uv as a user does, and return what it prints.
-    """
+    """Run uv as a user does, and return what it prints."""
     answer = subprocess.run(
         [*uv_command(), *arguments],
         cwd=directory,
@@ -56,9 +50,7 @@ def run_uv(*arguments: str, directory: Path) -> str:
 
 
 def build_again(interpreter: LocalInterpreter) -> None:
-    """
-    Build the environment of *interpreter* again, as it was first resolved.
-    """
+    """Build the environment of *interpreter* again, as it was first resolved."""
     name = Path(interpreter.executable).parent.parent.name
     STORE.release(name)
     rebuild(name, lambda line: None, Event())
@@ -66,9 +58,7 @@ def build_again(interpreter: LocalInterpreter) -> None:
 
 @pytest.fixture
 def lock(cache: Path, tmp_path: Path) -> Path:
-    """
-    A lock of alpha-one 1.0, beside an index that has 2.0 too.
-    """
+    """A lock of alpha-one 1.0, beside an index that has 2.0 too."""
     (tmp_path / "asked.txt").write_text("alpha-one<2\n")
     path = tmp_path / "pylock.toml"
     path.write_text(
@@ -83,9 +73,7 @@ def lock(cache: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def workspace(cache: Path, tmp_path: Path) -> Project:
-    """
-    A project with a group, an extra, a lock, and another project of its workspace.
-    """
+    """A project with a group, an extra, a lock, and another project of its workspace."""
     folder = tmp_path / "work"
     project = write_project(folder, requires=["alpha-one<2", "member"])
     write_project(folder / "member", requires=["gamma"])
@@ -122,9 +110,7 @@ def test_files_of_a_lock_are_installed(
 def test_hashes_of_a_lock_are_enforced(
     build: Builder, lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Another file than the one that was locked is refused, and so is a lock without hashes.
-    """
+    """Another file than the one that was locked is refused, and so is a lock without hashes."""
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     text = lock.read_text()
     lock.write_text(re.sub('sha256 = "....', 'sha256 = "0000', text))
@@ -136,9 +122,7 @@ def test_hashes_of_a_lock_are_enforced(
 
 
 def test_one_lock_says_all(lock: Path, workspace: Project, tmp_path: Path) -> None:
-    """
-    What cannot be followed beside a lock is refused at the declaration.
-    """
+    """What cannot be followed beside a lock is refused at the declaration."""
     other = tmp_path / "pylock.other.toml"
     shutil.copy(lock, other)
     for options, says in (
@@ -235,9 +219,7 @@ def test_settings_of_a_program_hold(
     ],
 )
 def test_settings_that_cannot_hold_are_named(tmp_path: Path, block: str, says: str) -> None:
-    """
-    A setting that would be dropped is an error.
-    """
+    """A setting that would be dropped is an error."""
     script = write_script(tmp_path / "script.py", block)
     with pytest.raises(OptionError, match=says):
         Virtualenv(requirements=[str(script)])
@@ -246,9 +228,7 @@ def test_settings_that_cannot_hold_are_named(tmp_path: Path, block: str, says: s
 def test_settings_of_a_project_whose_dependencies_alone_are_named(
     build: Builder, evaluate: Evaluate, tmp_path: Path
 ) -> None:
-    """
-    A ``pyproject.toml`` in place of its project keeps its sources, and no setting is dropped.
-    """
+    """A ``pyproject.toml`` in place of its project keeps its sources, and no setting is dropped."""
     path = tmp_path / "pyproject.toml"
     local = write_wheel(tmp_path, "delta", "7.0")
     text = (
@@ -264,9 +244,7 @@ def test_settings_of_a_project_whose_dependencies_alone_are_named(
 
 
 def test_lock_beside_a_program(build: Builder, evaluate: Evaluate, tmp_path: Path, cache: Path):
-    """
-    The lock that uv keeps of a program is used, and must be current.
-    """
+    """The lock that uv keeps of a program is used, and must be current."""
     script = write_script(tmp_path / "script.py", 'dependencies = ["alpha-one<2"]')
     run_uv("lock", "--quiet", "--script", "script.py", directory=tmp_path)
     environment = Virtualenv(requirements=[str(script)])
@@ -277,9 +255,7 @@ def test_lock_beside_a_program(build: Builder, evaluate: Evaluate, tmp_path: Pat
 
 
 def test_python_of_the_files_is_chosen(other_python: str, tmp_path: Path, cache: Path) -> None:
-    """
-    Where a program excludes the running Python, another one of this machine is taken.
-    """
+    """Where a program excludes the running Python, another one of this machine is taken."""
     script = write_script(
         tmp_path / "script.py", f'requires-python = "=={other_python}.*"\ndependencies = []'
     )
@@ -293,9 +269,7 @@ def test_python_of_the_files_is_chosen(other_python: str, tmp_path: Path, cache:
 def test_lock_is_written(
     build: Builder, evaluate: Evaluate, workspace: Project, tmp_path: Path
 ) -> None:
-    """
-    The lock of an environment builds the same one, whatever it was made of.
-    """
+    """The lock of an environment builds the same one, whatever it was made of."""
     environment = Virtualenv(requirements=[["alpha-one<2"], ["gamma"]])
     locked = Virtualenv(project=workspace.path, requirements=["heavy"])
     for number, (each, modules) in enumerate(
@@ -309,9 +283,7 @@ def test_lock_is_written(
 
 
 def test_choices_are_checked_and_enter_the_key(cache: Path) -> None:
-    """
-    What changes what is built has another key; a wrong value is refused where it is written.
-    """
+    """What changes what is built has another key; a wrong value is refused where it is written."""
     plain = Virtualenv(requirements=["gamma"])
     changed = {
         attrs.evolve(plain, **options).key
@@ -339,9 +311,7 @@ def test_choices_are_checked_and_enter_the_key(cache: Path) -> None:
 def test_services_are_not_given_what_they_do_not_follow(
     lock: Path, workspace: Project, tmp_path: Path
 ) -> None:
-    """
-    A service that builds the environment itself is refused locks, projects and choices.
-    """
+    """A service that builds the environment itself is refused locks, projects and choices."""
     plain = write_script(tmp_path / "plain.py", 'dependencies = ["gamma"]')
     assert Virtualenv(requirements=[str(plain)]).definition() is None
     for options, says in (

@@ -1,6 +1,4 @@
-"""
-Leftovers of builds in uv's cache.
-"""
+"""Leftovers of builds in uv's cache."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ def test_cancelled_build_leaves_nothing_in_the_cache_of_uv(
     monkeypatch: Any,
     builds_in: BuildsIn,
 ) -> None:
-    """
-    The directory in which uv builds a project goes with the build that is cancelled.
-    """
+    """The directory in which uv builds a project goes with the build that is cancelled."""
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     environment = Virtualenv(requirements=[str(project.path)])
     cancelled = threading.Event()

@@ -1,6 +1,4 @@
-"""
-Host ``local``: warm workers on this machine.
-"""
+"""Host ``local``: warm workers on this machine."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ fal_core_api = 1
 
 @hookimpl
 def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
-    """
-    Register the host ``local``.
-    """
+    """Register the host ``local``."""
     from fal_host_local.hosts import LocalHost
 
     return [LocalHost]

@@ -1,6 +1,4 @@
-"""
-The errors of the local host, in the tree of ``fal_core.errors``.
-"""
+"""The errors of the local host, in the tree of ``fal_core.errors``."""
 
 from __future__ import annotations
 

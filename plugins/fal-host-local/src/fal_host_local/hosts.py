@@ -1,6 +1,4 @@
-"""
-The host ``local``: warm workers on this machine.
-"""
+"""The host ``local``: warm workers on this machine."""
 
 from __future__ import annotations
 
@@ -109,9 +107,7 @@ class LocalHost(
 
     @property
     def terms(self) -> Terms:
-        """
-        How this host treats its workers.
-        """
+        """How this host treats its workers."""
         return Terms(
             wait=self.wait, enforce=self.enforce, network=self.network, measure=self.measure
         )
@@ -267,9 +263,7 @@ class LocalHost(
 
 
 def _forget_keepers() -> None:
-    """
-    Begin without a keeper in a forked child: it belongs to the parent process.
-    """
+    """Begin without a keeper in a forked child: it belongs to the parent process."""
     for host in list(_hosts):
         host._keeping = threading.Lock()
         host._closed = False

@@ -1,6 +1,4 @@
-"""
-The options of functions on this machine.
-"""
+"""The options of functions on this machine."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ class LocalOptions(HostOptions):
 
 
 def asks_for_devices(options: HostOptions) -> bool:
-    """
-    Tell whether calls with *options* may need devices.
-    """
+    """Tell whether calls with *options* may need devices."""
     return bool(options.machine_names) or options.num_gpus is not None
 
 

@@ -1,6 +1,4 @@
-"""
-Variables: the environment variables that a worker inherits, and its secrets.
-"""
+"""Variables: the environment variables that a worker inherits, and its secrets."""
 
 from __future__ import annotations
 
@@ -83,9 +81,7 @@ def resolve_secrets(names: Iterable[str], origin: str | None = None) -> dict[str
 
 
 def find_dotenv(directory: str) -> Path | None:
-    """
-    Return the ``.env`` of *directory* or the project around it; None if there is none.
-    """
+    """Return the ``.env`` of *directory* or the project around it; None if there is none."""
     from pathlib import Path
 
     first = Path(directory).absolute()
@@ -98,9 +94,7 @@ def find_dotenv(directory: str) -> Path | None:
 
 
 def read_dotenv(path: Path | None) -> dict[str, str]:
-    """
-    Return the variables that a ``.env`` file sets. References to others stay as written.
-    """
+    """Return the variables that a ``.env`` file sets. References to others stay as written."""
     if path is None:
         return {}
     # It is slow to import, and few calls need it.

@@ -1,6 +1,4 @@
-"""
-Fixtures of the tests of detached work.
-"""
+"""Fixtures of the tests of detached work."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ os.kill(os.getpid(), 9)
 
 @pytest.fixture
 def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Launch detached work from a process that is then killed; return its reference.
-    """
+    """Launch detached work from a process that is then killed; return its reference."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
 
     def run(steps: int) -> tuple[str, int]:
@@ -60,9 +56,7 @@ def launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def supervisor_of(tmp_path: Path) -> Callable[[str], int]:
-    """
-    Finds the process that supervises the work of a reference.
-    """
+    """Finds the process that supervises the work of a reference."""
 
     def find(reference: str) -> int:
         status = tmp_path / "cache" / "executions" / reference / "status.json"

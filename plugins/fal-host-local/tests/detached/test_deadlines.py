@@ -1,6 +1,4 @@
-"""
-The limits of detached work.
-"""
+"""The limits of detached work."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ def test_detached_work_keeps_its_timeout_when_its_client_is_gone(
     monkeypatch: pytest.MonkeyPatch,
     option: str,
 ):
-    """
-    Detached work that exceeds its timeout is ended, and attaching to it raises the reason.
-    """
+    """Detached work that exceeds its timeout is ended, and attaching to it raises the reason."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     done = run_script(
         f"""

@@ -1,6 +1,4 @@
-"""
-Work that outlives the process that launched it.
-"""
+"""Work that outlives the process that launched it."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ from fal_host_local.detached.records import connect
 def test_detached_work_survives_its_client(
     launch, tmp_path: Path, supervisor_of: Callable[[str], int]
 ):
-    """
-    Another process gets the logs from the first line on, and the result.
-    """
+    """Another process gets the logs from the first line on, and the result."""
     reference, _ = launch(5)
 
     info = attach("local", reference)
@@ -47,9 +43,7 @@ def test_detached_work_survives_its_client(
 
 
 def test_work_that_has_ended_can_be_attached_to(launch):
-    """
-    The journal outlives the work: its result can be had again.
-    """
+    """The journal outlives the work: its result can be had again."""
     reference, _ = launch(1)
 
     assert attach("local", reference).return_value == {"steps": 1}
@@ -57,9 +51,7 @@ def test_work_that_has_ended_can_be_attached_to(launch):
 
 
 def test_work_that_ends_as_it_is_attached_to(launch, monkeypatch: pytest.MonkeyPatch):
-    """
-    If the supervisor ends after it was found, the result is read from the journal.
-    """
+    """If the supervisor ends after it was found, the result is read from the journal."""
     reference, _ = launch(1)
     assert attach("local", reference).return_value == {"steps": 1}
 
@@ -73,9 +65,7 @@ def test_work_that_ends_as_it_is_attached_to(launch, monkeypatch: pytest.MonkeyP
 
 
 def test_events_that_were_seen_can_be_left_out(launch):
-    """
-    ``after`` leaves out that many events.
-    """
+    """``after`` leaves out that many events."""
     reference, _ = launch(2)
     assert attach("local", reference).return_value == {"steps": 2}
 
@@ -88,9 +78,7 @@ def test_events_that_were_seen_can_be_left_out(launch):
 def test_detached_work_is_listed_and_cancelled(
     launch, tmp_path: Path, supervisor_of: Callable[[str], int]
 ):
-    """
-    Another process lists the work, and ends it by its reference.
-    """
+    """Another process lists the work, and ends it by its reference."""
     reference, pid = launch(600)
     (status,) = LocalHost().executions()
     assert (status.reference, status.name, status.ended) == (reference, "work", False)
@@ -114,9 +102,7 @@ RUBBISH = b"\xff" * 64
 def test_work_whose_journal_cannot_be_read_is_ended(
     launch, tmp_path: Path, supervisor_of: Callable[[str], int]
 ):
-    """
-    Whoever attaches to it is told so, once the work and its supervisor have ended.
-    """
+    """Whoever attaches to it is told so, once the work and its supervisor have ended."""
     reference, pid = launch(600)
     supervisor = supervisor_of(reference)
     path = tmp_path / "cache" / "executions" / reference / "journal"
@@ -137,9 +123,7 @@ def test_work_whose_journal_cannot_be_read_is_ended(
 def test_a_supervisor_that_does_not_end_is_killed(
     launch, supervisor_of: Callable[[str], int], monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Whatever listens in place of a supervisor, and sends rubbish, is ended with the work.
-    """
+    """Whatever listens in place of a supervisor, and sends rubbish, is ended with the work."""
     monkeypatch.setattr(executions, "_PATIENCE_AT_END", 0.1)
     reference, pid = launch(600)
     supervisor = supervisor_of(reference)
@@ -154,9 +138,7 @@ def test_a_supervisor_that_does_not_end_is_killed(
 
 
 def test_a_follower_that_was_cut_off_comes_again(launch, monkeypatch: pytest.MonkeyPatch):
-    """
-    One whose connection ends early gets every event once, and the result.
-    """
+    """One whose connection ends early gets every event once, and the result."""
     reference, _ = launch(10)
     receive = followers._receive
     received: list[int] = []
@@ -177,9 +159,7 @@ def test_a_follower_that_was_cut_off_comes_again(launch, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def listen_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Stands in for the supervisor of a record: drops so many followers, and serves the others.
-    """
+    """Stands in for the supervisor of a record: drops so many followers, and serves the others."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     directory = tmp_path / "cache" / "executions" / "work"
     directory.mkdir(parents=True)
@@ -218,9 +198,7 @@ def listen_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_follower_that_was_dropped_before_its_first_byte_comes_again(listen_for):
-    """
-    Work is not lost while its supervisor runs, which may have no file left for a moment.
-    """
+    """Work is not lost while its supervisor runs, which may have no file left for a moment."""
     followers = listen_for(4)
     info = attach("local", "work")
     assert info.future is not None
@@ -233,9 +211,7 @@ def test_a_follower_that_was_dropped_before_its_first_byte_comes_again(listen_fo
 def test_a_supervisor_that_drops_every_follower_is_told(
     listen_for, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Who cannot follow work that goes on gets what is in the journal, and the truth.
-    """
+    """Who cannot follow work that goes on gets what is in the journal, and the truth."""
     monkeypatch.setattr(executions, "_TRIES", 3)
     followers = listen_for(3)
     info = attach("local", "work")
@@ -255,9 +231,7 @@ def test_a_supervisor_that_drops_every_follower_is_told(
 def test_a_supervisor_that_nobody_can_follow_is_ended_for_a_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A program replaces work that it cannot follow, which then does not go on beside that.
-    """
+    """A program replaces work that it cannot follow, which then does not go on beside that."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(executions, "_TRIES", 3)
     directory = tmp_path / "cache" / "executions" / "work"
@@ -289,9 +263,7 @@ while True:
 
 
 def test_a_follower_without_files_comes_again(listen_for, monkeypatch: pytest.MonkeyPatch):
-    """
-    Work is not lost because the process that attaches has too many open files.
-    """
+    """Work is not lost because the process that attaches has too many open files."""
     listen_for(0)
     tries: list[bool] = []
 
@@ -313,9 +285,7 @@ def test_a_follower_without_files_comes_again(listen_for, monkeypatch: pytest.Mo
 def test_a_supervisor_without_files_serves_whoever_attaches_later(
     launch, tmp_path: Path, supervisor_of: Callable[[str], int]
 ):
-    """
-    A supervisor that had no file for a follower accepts it once it has.
-    """
+    """A supervisor that had no file for a follower accepts it once it has."""
     reference, _ = launch(20)
     supervisor = supervisor_of(reference)
     directory = tmp_path / "cache" / "executions" / reference
@@ -333,9 +303,7 @@ def test_a_supervisor_without_files_serves_whoever_attaches_later(
 
 @pytest.mark.faults
 def test_requests_that_cannot_be_read_are_no_requests(launch, tmp_path: Path):
-    """
-    A follower that sends something else is cut off; the work goes on, for others to see.
-    """
+    """A follower that sends something else is cut off; the work goes on, for others to see."""
     reference, _ = launch(5)
     directory = tmp_path / "cache" / "executions" / reference
     for request in (HEADER.pack(DRAIN, VERSION, 0, 0, 0, 0, 1 << 62), b"\xff" * 24):

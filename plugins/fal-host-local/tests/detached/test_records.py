@@ -1,6 +1,4 @@
-"""
-The records of detached work.
-"""
+"""The records of detached work."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ from fal_host_local.detached.records import KEPT, connect, is_supervised, remove
 
 
 def test_a_supervisor_that_starts_as_it_is_looked_for(tmp_path, monkeypatch):
-    """
-    A supervisor that starts to listen right after a failed connection is not taken for gone.
-    """
+    """A supervisor that starts to listen right after a failed connection is not taken for gone."""
     status = tmp_path / "status.json"
     status.write_text(json.dumps({"since": trees.now()}))
 
@@ -92,9 +88,7 @@ def test_the_listing_says_how_work_has_ended(
     error: str,
     state: str,
 ):
-    """
-    The listing distinguishes how the function ended from failures of its host.
-    """
+    """The listing distinguishes how the function ended from failures of its host."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("UV_NO_INDEX", "1")
     if options.get("kind") == "virtualenv":
@@ -112,9 +106,7 @@ def test_the_listing_says_how_work_has_ended(
 
 
 def test_work_that_ends_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Work that ends after its record was read is listed as it ended, not as lost.
-    """
+    """Work that ends after its record was read is listed as it ended, not as lost."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     directory = tmp_path / "executions" / "quick"
     directory.mkdir(parents=True)
@@ -137,9 +129,7 @@ def test_work_that_ends_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_records_of_older_versions_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    A record that does not say how its work has ended is read all the same.
-    """
+    """A record that does not say how its work has ended is read all the same."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     directory = tmp_path / "executions" / "old"
     directory.mkdir(parents=True)
@@ -179,9 +169,7 @@ def test_an_interrupted_launch_leaves_no_work(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_unknown_reference_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Attaching to unknown work raises an error that says how to list detached work.
-    """
+    """Attaching to unknown work raises an error that says how to list detached work."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     for reference in ("nothing", "../nothing"):
         with pytest.raises(HostError, match="executions list"):
@@ -189,9 +177,7 @@ def test_an_unknown_reference_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def make_record(root: Path, name: str, age: float) -> Path:
-    """
-    Make the record of work that ended *age* seconds ago.
-    """
+    """Make the record of work that ended *age* seconds ago."""
     directory = root / name
     directory.mkdir(parents=True)
     for file in ("journal", "status.json"):
@@ -208,9 +194,7 @@ def names_in(root: Path) -> set[str]:
 def test_old_records_are_removed_once_in_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Records of work that ended long ago go, and no launch looks for more within the hour.
-    """
+    """Records of work that ended long ago go, and no launch looks for more within the hour."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     root = tmp_path / "executions"
     remove_old_records()
@@ -240,9 +224,7 @@ def test_old_records_are_removed_once_in_a_while(
 def test_many_old_records_go_with_several_launches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    One launch removes some of them, and the next goes on.
-    """
+    """One launch removes some of them, and the next goes on."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     monkeypatch.setattr(records, "_AT_ONCE", 3)
     root = tmp_path / "executions"
@@ -256,9 +238,7 @@ def test_many_old_records_go_with_several_launches(
 
 
 def test_several_processes_remove_old_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Those who remove the same records at once hinder nobody, and leave none.
-    """
+    """Those who remove the same records at once hinder nobody, and leave none."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     monkeypatch.setattr(records, "_PERIOD", 0.0)
     root = tmp_path / "executions"
@@ -273,9 +253,7 @@ def test_several_processes_remove_old_records(tmp_path: Path, monkeypatch: pytes
 def test_work_of_which_nothing_is_known_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Work is not taken for ended where this process has too many open files to ask.
-    """
+    """Work is not taken for ended where this process has too many open files to ask."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     root = tmp_path / "executions"
     make_record(root, "old", KEPT + 60)
@@ -291,9 +269,7 @@ def test_work_of_which_nothing_is_known_is_kept(
 def test_work_is_kept_whose_supervisor_accepts_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Whoever looks for a supervisor that has stopped does not wait for it.
-    """
+    """Whoever looks for a supervisor that has stopped does not wait for it."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     root = tmp_path / "executions"
     make_record(root, "old", KEPT + 60)
@@ -307,9 +283,7 @@ def test_work_is_kept_whose_supervisor_accepts_nobody(
 def test_launch_without_a_place_for_records_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A file in the place of the records is an error of the launch, not of their removal.
-    """
+    """A file in the place of the records is an error of the launch, not of their removal."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     (tmp_path / "executions").write_text("")
     remove_old_records()
@@ -322,9 +296,7 @@ def test_launch_without_a_place_for_records_is_told(
 def test_supervisor_is_reached_however_long_its_path_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
 ):
-    """
-    A path that is too long for the address of a socket is shortened.
-    """
+    """A path that is too long for the address of a socket is shortened."""
     directory = tmp_path / ("d" * length)
     with pytest.raises(FileNotFoundError):
         connect(directory)

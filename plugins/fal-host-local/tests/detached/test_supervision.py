@@ -1,6 +1,4 @@
-"""
-The processes that run detached work.
-"""
+"""The processes that run detached work."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ from fal_host_local import LocalHost
 def test_a_killed_supervisor_is_reported(
     launch, tmp_path: Path, supervisor_of: Callable[[str], int]
 ):
-    """
-    Work ends with its killed supervisor, and attaching to it raises an error that says so.
-    """
+    """Work ends with its killed supervisor, and attaching to it raises an error that says so."""
     reference, pid = launch(600)
     os.kill(supervisor_of(reference), signal.SIGKILL)
 
@@ -82,9 +78,7 @@ def test_a_journal_keeps_the_newest_lines(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_supervisor_ends_where_nothing_can_be_written(
     launch, tmp_path: Path, supervisor_of: Callable[[str], int]
 ):
-    """
-    Work whose directory was removed ends as any other, and its supervisor with it.
-    """
+    """Work whose directory was removed ends as any other, and its supervisor with it."""
     reference, pid = launch(20)
     supervisor = supervisor_of(reference)
     directory = tmp_path / "cache" / "executions" / reference
@@ -102,9 +96,7 @@ def test_a_supervisor_ends_where_nothing_can_be_written(
 def test_the_end_is_written_after_lines_that_could_not_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Where the last lines of work cannot be written, as on a full disk, its end is, and says so.
-    """
+    """Where the last lines of work cannot be written, as on a full disk, its end is, and says so."""
     (tmp_path / "status.json").write_text("{}")
     supervisor = Supervisor(tmp_path)
     failed = threading.Event()

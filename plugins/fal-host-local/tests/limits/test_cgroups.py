@@ -1,6 +1,4 @@
-"""
-Where cgroups can be made, on machines of several kinds.
-"""
+"""Where cgroups can be made, on machines of several kinds."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ def test_a_user_has_what_is_delegated() -> None:
 
 
 def test_root_has_those_of_version_1() -> None:
-    """
-    Where version 2 has no controllers, those of version 1 are taken, below the own group.
-    """
+    """Where version 2 has no controllers, those of version 1 are taken, below the own group."""
     own = ["5:memory:/job/7", "4:cpu,cpuacct:/", "3:pids:/", "0::/"]
     found = list(choose(HYBRID, own, lambda tried: tried.version == 1))
     assert [(each.folder, each.controllers) for each in found] == [
@@ -51,9 +47,7 @@ def test_root_has_those_of_version_1() -> None:
 
 @pytest.mark.parametrize("root", ["/docker/abc", "/elsewhere"])
 def test_a_container_sees_a_part(root: str) -> None:
-    """
-    Inside a container the mount begins at its own group, which the path may lie outside of.
-    """
+    """Inside a container the mount begins at its own group, which the path may lie outside of."""
     mount = f"32 24 0:28 {root} /sys/fs/cgroup rw - cgroup2 cgroup rw"
     own = ["0::/docker/abc"]
     [found] = choose([mount], own, lambda tried: tried.controllers == ("memory",))
@@ -61,9 +55,7 @@ def test_a_container_sees_a_part(root: str) -> None:
 
 
 def test_what_is_found_here_was_tried() -> None:
-    """
-    Each controller is found once, in a folder in which groups can be made, and none is left.
-    """
+    """Each controller is found once, in a folder in which groups can be made, and none is left."""
     found = find_hierarchies()
     controllers = [each for hierarchy in found for each in hierarchy.controllers]
     assert len(set(controllers)) == len(controllers)
@@ -74,9 +66,7 @@ def test_what_is_found_here_was_tried() -> None:
 
 
 def test_threads_that_look_at_once_find_the_same() -> None:
-    """
-    Where cgroups can be made is tried by each thread for itself, and leaves nothing.
-    """
+    """Where cgroups can be made is tried by each thread for itself, and leaves nothing."""
     # It is found once in a process.
     look = find_hierarchies.__wrapped__
     barrier = threading.Barrier(8)

@@ -1,6 +1,4 @@
-"""
-Limits: a call on this machine has what its machine type has, and no more.
-"""
+"""Limits: a call on this machine has what its machine type has, and no more."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ VAGUE = Machine(name="vague")
 
 @pytest.fixture
 def twin() -> Iterator[LocalHost]:
-    """
-    A host that enforces limits, on a machine whose types are known.
-    """
+    """A host that enforces limits, on a machine whose types are known."""
     host = LocalHost(enforce=True)
     with machine_with(machines=(TINY, ROOMY, HUGE, VAGUE)):
         yield host
@@ -58,9 +54,7 @@ def needs(*controllers: str) -> None:
 
 
 def groups() -> list[Path]:
-    """
-    Return the cgroups that keepers have made, those of other programs too.
-    """
+    """Return the cgroups that keepers have made, those of other programs too."""
     folders = [Path(found.folder) for found in find_hierarchies()]
     return [group for folder in folders for group in folder.glob("fal-core-[0-9]*-*")]
 
@@ -92,9 +86,7 @@ def test_what_would_be_killed_there_is_killed_here(twin: LocalHost) -> None:
 
 
 def test_limits_are_said_once(twin: LocalHost, capfd: pytest.CaptureFixture[str]) -> None:
-    """
-    Which limits hold, and which do not, is said with the first call.
-    """
+    """Which limits hold, and which do not, is said with the first call."""
     vague = function("current", host=twin, machine_type="vague")(fill)
     vague(1)
     vague(1)
@@ -105,9 +97,7 @@ def test_limits_are_said_once(twin: LocalHost, capfd: pytest.CaptureFixture[str]
 def test_without_a_machine_type_nothing_is_enforced(
     twin: LocalHost, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """
-    A function that declares no machine type has no limits, which is said.
-    """
+    """A function that declares no machine type has no limits, which is said."""
     assert function("current", host=twin)(fill)(1) == 1
     assert "No limits hold: no machine type is declared" in capfd.readouterr().err
 
@@ -142,9 +132,7 @@ def spin() -> float:
 
 
 def test_processors_are_shared_out(twin: LocalHost) -> None:
-    """
-    A call on half a processor is given half of one.
-    """
+    """A call on half a processor is given half of one."""
     needs("cpu")
     assert function("current", host=twin, machine_type="tiny")(spin)() < 0.8
 
@@ -165,9 +153,7 @@ def start_many() -> int:
 
 
 def test_processes_are_counted(twin: LocalHost) -> None:
-    """
-    A call may have as many processes and threads as its machine type.
-    """
+    """A call may have as many processes and threads as its machine type."""
     needs("pids")
     assert function("current", host=twin, machine_type="tiny")(start_many)() < 60
     assert function("current", host=twin, machine_type="roomy")(start_many)() == 200
@@ -184,9 +170,7 @@ def reach() -> str:
 
 
 def test_a_host_without_a_network() -> None:
-    """
-    With ``network=False`` a function reaches itself, and nothing else.
-    """
+    """With ``network=False`` a function reaches itself, and nothing else."""
     if no_network.problem():
         pytest.skip(no_network.problem())
     host = LocalHost(network=False)
@@ -201,9 +185,7 @@ def test_a_host_without_a_network() -> None:
 def test_detached_work_is_treated_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Detached work has no network either, if its host says so.
-    """
+    """Detached work has no network either, if its host says so."""
     if no_network.problem():
         pytest.skip(no_network.problem())
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
@@ -244,9 +226,7 @@ PROGRAM = textwrap.dedent(
 
 @pytest.fixture
 def program(tmp_path: Path) -> list[str]:
-    """
-    The command of a program that calls functions with limits.
-    """
+    """The command of a program that calls functions with limits."""
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)
     return [sys.executable, "-u", str(path)]
@@ -309,9 +289,7 @@ def test_no_cgroup_is_left_behind(program: list[str], victim: str) -> None:
 
 
 def nest(folder: str) -> str:
-    """
-    Start a process in a cgroup of its own below that of the function.
-    """
+    """Start a process in a cgroup of its own below that of the function."""
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     [own] = {line.rpartition("/")[2] for line in lines if "/fal-core-" in line}
     group = Path(folder, own)
@@ -322,9 +300,7 @@ def nest(folder: str) -> str:
 
 
 def test_groups_that_a_function_has_made_are_removed(twin: LocalHost) -> None:
-    """
-    A cgroup with others in it, and processes in those, is removed with its worker.
-    """
+    """A cgroup with others in it, and processes in those, is removed with its worker."""
     needs("pids")
     [hierarchy] = [found for found in find_hierarchies() if "pids" in found.controllers]
     if hierarchy.version == 2:
@@ -377,9 +353,7 @@ def end_worker() -> None:
 
 
 def test_a_limit_that_cannot_be_set_is_an_error() -> None:
-    """
-    A worker whose cgroup cannot be made does not run without it, and says why.
-    """
+    """A worker whose cgroup cannot be made does not run without it, and says why."""
     keeper = Keeper()
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -396,9 +370,7 @@ def test_a_limit_that_cannot_be_set_is_an_error() -> None:
 
 
 def test_a_group_of_an_earlier_keeper_is_replaced() -> None:
-    """
-    A keeper may have the process ID of one that was killed: what that has left is removed.
-    """
+    """A keeper may have the process ID of one that was killed: what that has left is removed."""
     needs("pids")
     [hierarchy] = [found for found in find_hierarchies() if "pids" in found.controllers]
     before = set(trees.children(os.getpid()))

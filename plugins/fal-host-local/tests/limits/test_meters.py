@@ -1,6 +1,4 @@
-"""
-Meters: what calls have used is told once their workers have ended.
-"""
+"""Meters: what calls have used is told once their workers have ended."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def spend(size: int) -> int:
 
 
 def test_memory_and_processors_are_measured() -> None:
-    """
-    The most memory that a worker has used at once, and the time of its processors.
-    """
+    """The most memory that a worker has used at once, and the time of its processors."""
     host = LocalHost(measure=True)
     assert function("current", host=host)(spend)(200 * MB) == 200 * MB
     usage = host.read_usage()
@@ -58,17 +54,13 @@ def test_memory_and_processors_are_measured() -> None:
 
 
 def count_turns() -> int:
-    """
-    Return how often the keeper, the parent of a worker, has waited for something.
-    """
+    """Return how often the keeper, the parent of a worker, has waited for something."""
     status = Path(f"/proc/{os.getppid()}/status").read_text()
     return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 def test_child_processes_count() -> None:
-    """
-    The memory of child processes is that of the call, and is not counted twice if shared.
-    """
+    """The memory of child processes is that of the call, and is not counted twice if shared."""
     host = LocalHost(measure=True)
 
     @function("current", host=host)
@@ -94,18 +86,14 @@ def test_child_processes_count() -> None:
 
 
 def test_a_host_that_measures_nothing_has_nothing_to_tell(host: LocalHost) -> None:
-    """
-    Only a host that was made to measure does so.
-    """
+    """Only a host that was made to measure does so."""
     assert function("current", host=host)(spend)(1) == 1
     assert host.read_usage().memory == 0
     assert host.measuring().measure
 
 
 def test_memory_of_gpus_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The memory of its GPUs that is in use beyond what was at the start is that of the call.
-    """
+    """The memory of its GPUs that is in use beyond what was at the start is that of the call."""
     monkeypatch.setenv("FAL_CORE_CLAIMS", str(tmp_path / "devices"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     used = tmp_path / "used"
@@ -168,9 +156,7 @@ def test_what_an_engine_runs_is_left_to_it(terms: dict[str, bool]) -> None:
 
 
 def test_what_an_engine_runs_is_refused_before_it_is_built() -> None:
-    """
-    A call whose processes an engine starts is refused at once, and has used nothing.
-    """
+    """A call whose processes an engine starts is refused at once, and has used nothing."""
 
     class Image(CurrentEnvironment):
         kind = "image"

@@ -1,6 +1,4 @@
-"""
-Verdicts: the error of a worker that a limit has ended.
-"""
+"""Verdicts: the error of a worker that a limit has ended."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ LARGE = Machine(name="large", memory=10**15)
 
 
 def test_a_verdict_travels_with_its_facts() -> None:
-    """
-    The error says what was used, and keeps the peak and the type as facts when it travels.
-    """
+    """The error says what was used, and keeps the peak and the type as facts when it travels."""
     with machine_with(machines=(LARGE,)):
         error = judge(SMALL, 10**13, 1, WorkerLost(signal=9))
     copy = pickle.loads(pickle.dumps(error))
@@ -29,9 +25,7 @@ def test_a_verdict_travels_with_its_facts() -> None:
 
 
 def test_other_ends_keep_their_reason() -> None:
-    """
-    A worker that no limit has ended is lost for the reason that it had.
-    """
+    """A worker that no limit has ended is lost for the reason that it had."""
     lost = WorkerLost(code=3)
     assert judge(SMALL, 0, 0, lost) is lost
     assert judge(Machine(name="vague"), 0, 1, lost) is lost

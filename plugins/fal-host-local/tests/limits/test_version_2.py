@@ -45,9 +45,7 @@ sleep 60
 
 
 def test_limits_of_version_2(tmp_path: Path) -> None:
-    """
-    What holds with version 1 holds with version 2.
-    """
+    """What holds with version 1 holds with version 2."""
     kernel = shutil.which("linux.uml")
     if kernel is None:
         pytest.skip("linux.uml is not installed, as by the package user-mode-linux")

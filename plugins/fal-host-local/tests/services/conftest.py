@@ -1,6 +1,4 @@
-"""
-Fixtures of the tests of services.
-"""
+"""Fixtures of the tests of services."""
 
 from __future__ import annotations
 
@@ -22,17 +20,13 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def port() -> int:
-    """
-    A free port.
-    """
+    """A free port."""
     return ports.free_port()
 
 
 @pytest.fixture
 def make_server() -> Callable[..., Any]:
-    """
-    Makes a function that responds to requests on a port with its argument.
-    """
+    """Makes a function that responds to requests on a port with its argument."""
     return _make_server
 
 
@@ -71,9 +65,7 @@ def _make_server(host: LocalHost, port: int, **options: Any) -> Any:
 
 @pytest.fixture
 def ask() -> Callable[[str], list[str]]:
-    """
-    Asks the service at a url for its name and its process.
-    """
+    """Asks the service at a url for its name and its process."""
     return _ask
 
 
@@ -84,9 +76,7 @@ def _ask(url: str) -> list[str]:
 
 @pytest.fixture
 def wait_for_end() -> Callable[[Any], None]:
-    """
-    Cancels a service and waits until it has ended.
-    """
+    """Cancels a service and waits until it has ended."""
     return _wait_for_end
 
 
@@ -98,8 +88,6 @@ def _wait_for_end(info: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _forget_what_is_missing() -> Iterator[None]:
-    """
-    Have each test find out itself whether this machine has network namespaces.
-    """
+    """Have each test find out itself whether this machine has network namespaces."""
     yield
     networks.missing.cache_clear()

@@ -1,6 +1,4 @@
-"""
-Services on devices that their launcher has claimed for them.
-"""
+"""Services on devices that their launcher has claimed for them."""
 
 from __future__ import annotations
 
@@ -33,18 +31,14 @@ ONE = [Want(count=1)]
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Claims and records of the test's own.
-    """
+    """Claims and records of the test's own."""
     monkeypatch.setenv("FAL_CORE_CLAIMS", str(tmp_path / "devices"))
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 def make_call(host: LocalHost, port: int, lifetime: Any) -> Call:
-    """
-    Return a call that prints its devices and its process, and then waits.
-    """
+    """Return a call that prints its devices and its process, and then waits."""
 
     def serve() -> None:
         print("devices", os.environ.get("CUDA_VISIBLE_DEVICES"), os.getpid(), flush=True)
@@ -79,9 +73,7 @@ def claimed() -> Claim:
 
 
 def read(events: Queue[Any]) -> list[str]:
-    """
-    Return the words of the line that the call prints.
-    """
+    """Return the words of the line that the call prints."""
     while True:
         event = events.get(timeout=PATIENCE)
         assert not isinstance(event, Exited), event
@@ -110,9 +102,7 @@ def test_a_service_has_the_devices_until_it_is_killed(
 def test_a_service_that_is_ended_frees_its_devices(
     host: LocalHost, port: int, lifetime: str
 ) -> None:
-    """
-    They are free once it was cancelled, at whatever moment.
-    """
+    """They are free once it was cancelled, at whatever moment."""
     events: Queue[Any] = Queue()
     execution = host.launch_on(claimed(), make_call(host, port, lifetime), events.put)
     execution.cancel(0.0)
@@ -122,9 +112,7 @@ def test_a_service_that_is_ended_frees_its_devices(
 
 
 def test_a_claim_is_given_up_where_nothing_is_launched(host: LocalHost, port: int) -> None:
-    """
-    A host that raises has given the claim up.
-    """
+    """A host that raises has given the claim up."""
     host.close()
     with pytest.raises(HostClosed):
         host.launch_on(claimed(), make_call(host, port, "attached"), lambda _: None)

@@ -1,6 +1,4 @@
-"""
-Functions that bring their own server, on this machine.
-"""
+"""Functions that bring their own server, on this machine."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ def test_a_cancelled_server_frees_its_port(
     ask: Callable[[str], list[str]],
     wait_for_end: Callable[[Any], None],
 ):
-    """
-    Cancelling a service ends its process, with its children, and frees the port.
-    """
+    """Cancelling a service ends its process, with its children, and frees the port."""
     info = make_server(host, port).spawn("one", child=True)
     pid = int(ask(info.url)[1])
     (child,) = children(pid)
@@ -81,9 +77,7 @@ def test_nothing_is_printed_for_who_trusts_no_function(
 
 
 def test_a_host_that_is_closed_while_a_service_ends(port: int):
-    """
-    A service whose host is closed before it has ended still ends, and its end is reported.
-    """
+    """A service whose host is closed before it has ended still ends, and its end is reported."""
 
     def ignore() -> None:
         import atexit
@@ -113,18 +107,14 @@ def test_a_host_that_is_closed_while_a_service_ends(port: int):
 
 
 def _ending() -> set[threading.Thread]:
-    """
-    Return the threads that end services of this process.
-    """
+    """Return the threads that end services of this process."""
     return {each for each in threading.enumerate() if each.name == "fal-core service"}
 
 
 def test_a_server_that_is_drained_has_no_error(
     host: LocalHost, port: int, make_server: Callable[..., Any]
 ):
-    """
-    A service that ends because it was drained has no error.
-    """
+    """A service that ends because it was drained has no error."""
     info = make_server(host, port).spawn("one")
     assert info.url is not None
 
@@ -137,9 +127,7 @@ def test_a_server_that_is_drained_has_no_error(
 def test_a_server_that_fails_before_it_is_ready_raises_its_own_error(
     host: LocalHost, port: int
 ):
-    """
-    Waiting for the URL raises the function's own error, or says that the function ended.
-    """
+    """Waiting for the URL raises the function's own error, or says that the function ended."""
 
     @function("current", host=host, exposed_port=port)
     def fail(how: str) -> None:
@@ -155,9 +143,7 @@ def test_a_server_that_fails_before_it_is_ready_raises_its_own_error(
 def test_a_killed_server_is_reported(
     host: LocalHost, port: int, make_server: Callable[..., Any], ask: Callable[[str], list[str]]
 ):
-    """
-    A service that is killed ends as lost, and its port can be had again.
-    """
+    """A service that is killed ends as lost, and its port can be had again."""
     serve = make_server(host, port)
     info = serve.spawn("one")
     os.kill(int(ask(info.url)[1]), signal.SIGKILL)
@@ -168,9 +154,7 @@ def test_a_killed_server_is_reported(
 
 
 def test_a_server_that_never_opens_its_port_is_ended(host: LocalHost, port: int):
-    """
-    ``startup_timeout`` ends a service, even if it blocks signals, after its output.
-    """
+    """``startup_timeout`` ends a service, even if it blocks signals, after its output."""
 
     def wait() -> None:
         import signal
@@ -200,9 +184,7 @@ def test_a_called_server_blocks_until_it_ends(
     make_server: Callable[..., Any],
     ask: Callable[[str], list[str]],
 ):
-    """
-    Calling such a function waits for its end, as for any other.
-    """
+    """Calling such a function waits for its end, as for any other."""
     serve = make_server(host, port)
 
     def call() -> None:
@@ -257,9 +239,7 @@ time.sleep(600)
 
 @pytest.fixture
 def start_client(port: int) -> Iterator[Callable[[str], Any]]:
-    """
-    Start a program that serves on the port.
-    """
+    """Start a program that serves on the port."""
     with python_programs() as start_python:
         yield lambda what: start_python("-c", CLIENT, str(port), what)
 
@@ -267,9 +247,7 @@ def start_client(port: int) -> Iterator[Callable[[str], Any]]:
 @pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_server_ends_with_its_client(start_client: Any, port: int, number: int):
-    """
-    A service ends with its client, however that ends, and frees the port.
-    """
+    """A service ends with its client, however that ends, and frees the port."""
     client = start_client("spawn")
     assert client.stdout.readline() == f"http://127.0.0.1:{port}\n"
 
@@ -280,9 +258,7 @@ def test_a_server_ends_with_its_client(start_client: Any, port: int, number: int
 
 
 def test_an_interrupt_of_a_called_server_ends_it(start_client: Any, port: int):
-    """
-    Ctrl-C where a service is called and waited for ends it.
-    """
+    """Ctrl-C where a service is called and waited for ends it."""
     client = start_client("call")
     # It is ready: the caller has been told where it serves.
     assert f"http://127.0.0.1:{port}" in client.stderr.readline()
@@ -294,9 +270,7 @@ def test_an_interrupt_of_a_called_server_ends_it(start_client: Any, port: int):
 
 
 def test_a_fork_leaves_the_services_of_its_parent_alone(start_client: Any, port: int):
-    """
-    A service goes on when a forked child of its client ends.
-    """
+    """A service goes on when a forked child of its client ends."""
     client = start_client("fork")
     client.stdout.readline()
 

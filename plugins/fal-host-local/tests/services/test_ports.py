@@ -1,6 +1,4 @@
-"""
-A port that somebody has, and services with networks of their own.
-"""
+"""A port that somebody has, and services with networks of their own."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def without_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A machine where ``pasta`` is not installed.
-    """
+    """A machine where ``pasta`` is not installed."""
     monkeypatch.setenv("PATH", "/nowhere")
     networks.missing.cache_clear()
 
@@ -49,9 +45,7 @@ def test_error_for_a_taken_port_names_the_function(
     ask: Callable[[str], list[str]],
     wait_for_end: Callable[[Any], None],
 ):
-    """
-    The error names the function that has the port, and its reference.
-    """
+    """The error names the function that has the port, and its reference."""
     serve = make_server(host, port)
     first = serve.spawn("one")
 
@@ -67,9 +61,7 @@ def test_error_for_a_taken_port_names_the_function(
 def test_error_for_a_taken_port_names_the_process(
     host: LocalHost, make_server: Callable[..., Any]
 ):
-    """
-    The error names the process that has the port, and its command line.
-    """
+    """The error names the process that has the port, and its command line."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(PortTaken, match=rf"process {os.getpid()} \(\S+"):
@@ -91,9 +83,7 @@ def test_two_servers_of_one_port_run_at_once(
     ask: Callable[[str], list[str]],
     wait_for_end: Callable[[Any], None],
 ):
-    """
-    The second of two services with one port has a network of its own.
-    """
+    """The second of two services with one port has a network of its own."""
     serve = make_server(host, port)
     first, second = serve.spawn("one"), serve.spawn("two")
 

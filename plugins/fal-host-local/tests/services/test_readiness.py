@@ -1,6 +1,4 @@
-"""
-When a service is ready, and when it no longer is.
-"""
+"""When a service is ready, and when it no longer is."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ def test_a_server_is_ready_when_its_port_answers(
 def test_a_server_is_ready_when_its_health_check_passes(
     host: LocalHost, port: int, make_server: Callable[..., Any]
 ):
-    """
-    With ``health_check_config`` the URL is reported after the first 2xx response.
-    """
+    """With ``health_check_config`` the URL is reported after the first 2xx response."""
     check = {"path": "/health", "timeout_seconds": 5}
     info = make_server(host, port, health_check_config=check).spawn("one", [503, 404, 204])
 
@@ -45,9 +41,7 @@ def test_a_server_is_ready_when_its_health_check_passes(
 def test_a_check_that_is_written_wrongly_is_refused(
     host: LocalHost, port: int, make_server: Callable[..., Any]
 ):
-    """
-    A health check has a path, and no entry that means nothing.
-    """
+    """A health check has a path, and no entry that means nothing."""
     for check in ({"path": "/health", "pth": 1}, {"method": "GET"}):
         with pytest.raises(OptionError, match="health_check_config"):
             make_server(host, port, health_check_config=check).spawn("one")
@@ -57,9 +51,7 @@ def test_a_check_that_is_written_wrongly_is_refused(
 def test_a_server_that_fails_its_regular_check_is_ended(
     host: LocalHost, port: int, monkeypatch: pytest.MonkeyPatch, make_server: Callable[..., Any]
 ):
-    """
-    With ``call_regularly`` a service that answers wrongly too often in a row is lost.
-    """
+    """With ``call_regularly`` a service that answers wrongly too often in a row is lost."""
     monkeypatch.setattr("fal_core.pools.readiness._REGULARLY", 0.05)
     # A busy machine may not come as far as its last lines in the time there is for them.
     monkeypatch.setattr("fal_core.pools.services._LAST_WORDS", PATIENCE)

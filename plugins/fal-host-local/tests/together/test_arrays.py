@@ -1,6 +1,4 @@
-"""
-Arrays of any size: they may be changed where they arrive, and by processes that are forked.
-"""
+"""Arrays of any size: they may be changed where they arrive, and by processes that are forked."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ def alone() -> Iterator[LocalHost]:
 
 
 def worker_of(host: LocalHost) -> Any:
-    """
-    Return the only worker of *host*.
-    """
+    """Return the only worker of *host*."""
     (pool,) = host._pools.pools.values()
     (worker,) = pool._roster.workers
     return worker
@@ -40,9 +36,7 @@ def worker_of(host: LocalHost) -> Any:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_arrays_may_be_changed_in_place(host: LocalHost, size: int):
-    """
-    That holds in the function and in its caller, and the sender's array stays as it is.
-    """
+    """That holds in the function and in its caller, and the sender's array stays as it is."""
 
     @function("current", host=host)
     def add(array: Any, number: int) -> Any:
@@ -62,9 +56,7 @@ def test_arrays_may_be_changed_in_place(host: LocalHost, size: int):
 
 @pytest.mark.parametrize("size", SIZES[:2])
 def test_an_array_that_is_given_with_every_item_is_many(host: LocalHost, size: int):
-    """
-    Many items of a map are sent together, and none finds what another has changed.
-    """
+    """Many items of a map are sent together, and none finds what another has changed."""
 
     @function("current", host=host)
     def add(array: Any) -> Any:
@@ -84,9 +76,7 @@ def test_an_array_that_is_given_with_every_item_is_many(host: LocalHost, size: i
 
 @pytest.mark.parametrize("size", SIZES)
 def test_an_array_that_is_read_only_arrives_so(host: LocalHost, size: int):
-    """
-    Arrays are as the sender has them, as if they had been pickled.
-    """
+    """Arrays are as the sender has them, as if they had been pickled."""
 
     @function("current", host=host)
     def freeze(array: Any) -> Any:
@@ -103,9 +93,7 @@ def test_an_array_that_is_read_only_arrives_so(host: LocalHost, size: int):
 
 
 def test_arrays_that_are_sent_through_the_stream_may_be_changed(host: LocalHost):
-    """
-    Where shared memory has no room for them, arrays are sent as other values are.
-    """
+    """Where shared memory has no room for them, arrays are sent as other values are."""
     same = function("current", host=host, max_concurrency=1)(lambda array: array)
     array = numpy.zeros(1 << 20)
     same(array)
@@ -120,9 +108,7 @@ def test_arrays_that_are_sent_through_the_stream_may_be_changed(host: LocalHost)
 def test_arrays_that_were_kept_for_later_may_be_changed(
     host: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Results of detached work come from a file, and belong to whoever opens them.
-    """
+    """Results of detached work come from a file, and belong to whoever opens them."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path))
     make = function("current", host=host)(lambda: numpy.zeros(1 << 20))
     spawned = make.with_policy(lifetime="detached").spawn()

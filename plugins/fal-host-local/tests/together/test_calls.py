@@ -1,6 +1,4 @@
-"""
-Calls in warm workers: shared memory.
-"""
+"""Calls in warm workers: shared memory."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_core.testing.harness.processes import wait_until
 
 
 def arena_sizes() -> list[int]:
-    """
-    Return the sizes of the arenas that this process has open.
-    """
+    """Return the sizes of the arenas that this process has open."""
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -40,9 +36,7 @@ def test_large_arrays_are_read_in_place(host):
 
 
 def test_shared_memory_is_used_again(host):
-    """
-    Blocks whose views have died are used again: arenas do not grow.
-    """
+    """Blocks whose views have died are used again: arenas do not grow."""
     numpy = pytest.importorskip("numpy")
     same = function("current", host=host)(lambda array: array)
     array = numpy.ones(1 << 20)
@@ -59,9 +53,7 @@ def test_shared_memory_is_used_again(host):
 
 
 def test_functions_may_refer_to_large_arrays(host):
-    """
-    A function that refers to an array of any size has it in the worker.
-    """
+    """A function that refers to an array of any size has it in the worker."""
     numpy = pytest.importorskip("numpy")
     array = numpy.arange(1 << 16)
     isolated = function("current", host=host)(lambda: int(array.sum()))
@@ -94,9 +86,7 @@ def test_large_bytes_come_through_shared_memory(host, kind):
 
 
 def test_values_are_let_go_once_a_call_has_ended(host):
-    """
-    What a submitted call was given can be resized soon after its future is done.
-    """
+    """What a submitted call was given can be resized soon after its future is done."""
     length = function("current", host=host)(len)
     value = bytearray(1 << 20)
     future = length.submit(value)

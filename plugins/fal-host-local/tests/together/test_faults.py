@@ -1,6 +1,4 @@
-"""
-Faults that calls survive.
-"""
+"""Faults that calls survive."""
 
 from __future__ import annotations
 
@@ -134,9 +132,7 @@ def test_a_worker_ended_by_sigterm_is_lost(tmp_path: Path, way: str):
 
 
 def test_memory_limit_is_an_error_of_the_function():
-    """
-    A worker that may take no more memory raises, and lives on.
-    """
+    """A worker that may take no more memory raises, and lives on."""
 
     @function("current")
     def fill() -> None:
@@ -157,9 +153,7 @@ def test_memory_limit_is_an_error_of_the_function():
 
 
 def test_a_forked_client_calls_from_both_sides(run_script):
-    """
-    A child that was forked starts workers of its own; the parent's go on.
-    """
+    """A child that was forked starts workers of its own; the parent's go on."""
     result = run_script(
         """
         import os, sys
@@ -192,9 +186,7 @@ def test_a_forked_client_calls_from_both_sides(run_script):
 
 
 def test_a_worker_that_ended_before_its_first_call_is_reported_by_the_call():
-    """
-    Failing to write to a process that has ended is no error until a call is made.
-    """
+    """Failing to write to a process that has ended is no error until a call is made."""
     from fal_core.workers.worker import Worker
 
     ours, theirs = socket.socketpair()
@@ -210,9 +202,7 @@ def test_a_worker_that_ended_before_its_first_call_is_reported_by_the_call():
 
 
 def test_many_calls_leave_nothing_open():
-    """
-    10,000 calls do not let open files, threads or memory files grow.
-    """
+    """10,000 calls do not let open files, threads or memory files grow."""
     isolated = function("current")(inc)
     isolated(1)
     count = 10_000
@@ -239,9 +229,7 @@ def test_many_calls_leave_nothing_open():
 
 
 def test_recursion_needs_one_worker():
-    """
-    A function that calls itself needs no second worker.
-    """
+    """A function that calls itself needs no second worker."""
 
     @function("current", max_concurrency=1)
     def factorial(n: int) -> int:
@@ -251,9 +239,7 @@ def test_recursion_needs_one_worker():
 
 
 def test_a_call_to_another_place_goes_home():
-    """
-    A function of another place is called by the process that launched.
-    """
+    """A function of another place is called by the process that launched."""
     elsewhere = LocalHost()
 
     @function("current", max_concurrency=1)
@@ -273,9 +259,7 @@ def test_a_call_to_another_place_goes_home():
 
 
 def test_a_lost_batch_runs_no_item_twice(tmp_path: Path):
-    """
-    When a worker is lost in a map, each item has run once, or is reported as lost.
-    """
+    """When a worker is lost in a map, each item has run once, or is reported as lost."""
     ran = tmp_path / "ran"
 
     @function("current", max_concurrency=1)

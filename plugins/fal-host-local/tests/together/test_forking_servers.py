@@ -1,6 +1,4 @@
-"""
-A client that a server forks, before and after it has called.
-"""
+"""A client that a server forks, before and after it has called."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-What the page of guarantees says of calls on this machine, in each way of calling.
-"""
+"""What the page of guarantees says of calls on this machine, in each way of calling."""
 
 from __future__ import annotations
 
@@ -56,9 +54,7 @@ else:
 
 
 def read_pids(path: Path) -> list[int]:
-    """
-    Return the processes that have written themselves down, one for each run.
-    """
+    """Return the processes that have written themselves down, one for each run."""
     try:
         return [int(line) for line in path.read_text().splitlines()]
     except FileNotFoundError:
@@ -68,9 +64,7 @@ def read_pids(path: Path) -> list[int]:
 @pytest.mark.faults
 @pytest.mark.parametrize("way", ["call", "submit", "spawn", "map", "stream"])
 def test_caller_that_is_killed(way: str, tmp_path: Path):
-    """
-    Attached work ends with its caller, in each way of calling, and is not run again.
-    """
+    """Attached work ends with its caller, in each way of calling, and is not run again."""
     path = tmp_path / "pids"
     client = subprocess.Popen([sys.executable, "-c", CLIENT, str(path), way])
     assert wait_until(lambda: read_pids(path) != [], 60)
@@ -81,9 +75,7 @@ def test_caller_that_is_killed(way: str, tmp_path: Path):
 
 
 def kill_keeper(path: str) -> int:
-    """
-    Kill the keeper of the worker that runs this, after it was noted that it runs.
-    """
+    """Kill the keeper of the worker that runs this, after it was noted that it runs."""
     import time
 
     with open(path, "a") as file:

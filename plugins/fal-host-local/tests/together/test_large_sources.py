@@ -1,6 +1,4 @@
-"""
-Source archives of any size reach a worker.
-"""
+"""Source archives of any size reach a worker."""
 
 from __future__ import annotations
 
@@ -8,9 +6,7 @@ from pathlib import Path
 
 
 def test_large_module_travels(run_script, tmp_path: Path):
-    """
-    A module that is too large for the stream travels through shared memory.
-    """
+    """A module that is too large for the stream travels through shared memory."""
     filler = "\n".join(f"# {number:060}" for number in range(5_000))
     (tmp_path / "large.py").write_text(f"{filler}\nANSWER = 42\n")
     ended = run_script(

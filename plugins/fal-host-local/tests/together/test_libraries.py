@@ -1,6 +1,4 @@
-"""
-Values of libraries: their memory is shared with warm workers.
-"""
+"""Values of libraries: their memory is shared with warm workers."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ def test_calls_of_a_map_share_no_tensors(host: LocalHost) -> None:
 
 
 def test_frames_and_tables_go_there_and_come_back(host: LocalHost) -> None:
-    """
-    Large frames of pandas and tables of Arrow come back equal.
-    """
+    """Large frames of pandas and tables of Arrow come back equal."""
     pandas = pytest.importorskip("pandas")
     pyarrow = pytest.importorskip("pyarrow")
     isolated = function("current", host=host)(lambda value: value)
@@ -75,9 +71,7 @@ def test_frames_and_tables_go_there_and_come_back(host: LocalHost) -> None:
 
 
 def test_workers_import_only_what_they_were_sent(host: LocalHost) -> None:
-    """
-    A worker whose functions have no values of a library does not import it.
-    """
+    """A worker whose functions have no values of a library does not import it."""
     for name in ("numpy", "pandas", "pyarrow", "torch"):
         try:
             __import__(name)
@@ -93,9 +87,7 @@ def test_workers_import_only_what_they_were_sent(host: LocalHost) -> None:
 
 
 def test_a_tensor_for_a_worker_without_torch(host: LocalHost) -> None:
-    """
-    The error says that torch is missing, and what to do.
-    """
+    """The error says that torch is missing, and what to do."""
     torch = pytest.importorskip(
         "torch", reason="needs torch: FAL_CORE_TORCH=... dev.py tensors"
     )

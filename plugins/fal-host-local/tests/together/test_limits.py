@@ -1,6 +1,4 @@
-"""
-Timeouts of calls, also of those that no caller waits for.
-"""
+"""Timeouts of calls, also of those that no caller waits for."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_host_local import LocalHost
 
 @attrs.define(eq=False, slots=False)
 class ElsewhereFirst(WrapperHost[..., Any]):
-    """
-    A host whose first attempt runs in this process, on another thread, and is lost.
-    """
+    """A host whose first attempt runs in this process, on another thread, and is lost."""
 
     name: ClassVar[str] = "elsewhere-first"
 
@@ -48,9 +44,7 @@ def wait(seconds: float) -> float:
 
 
 def test_attempts_share_the_time_of_the_call(host: LocalHost, tmp_path: Path):
-    """
-    Retries do not give a call more time than it may take.
-    """
+    """Retries do not give a call more time than it may take."""
 
     def wait_and_fail(path: str) -> None:
         with open(path, "a") as file:
@@ -89,9 +83,7 @@ def test_an_attempt_is_waited_for_wherever_it_runs(host: LocalHost):
 
 
 def test_a_timeout_of_years_is_waited_for(host: LocalHost):
-    """
-    A call may have more time than the system waits at once.
-    """
+    """A call may have more time than the system waits at once."""
     isolated = function("current", host=host, timeout=20 * 365 * 86400)(wait)
 
     assert isolated(0.1) == 0.1

@@ -1,6 +1,4 @@
-"""
-Channels: a worker is spoken to alike, whatever stands between it and the keeper.
-"""
+"""Channels: a worker is spoken to alike, whatever stands between it and the keeper."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ def host() -> Iterator[LocalHost]:
 
 @pytest.fixture
 def apart(host: LocalHost, launched: Launched) -> Any:
-    """
-    The decorator for functions whose worker another program starts.
-    """
+    """The decorator for functions whose worker another program starts."""
 
     def decorate(channel: str) -> Any:
         return function(
@@ -52,18 +48,14 @@ def apart(host: LocalHost, launched: Launched) -> Any:
 
 
 def find_memory() -> list[str]:
-    """
-    Return the memory files that are mapped here, of those that arenas have.
-    """
+    """Return the memory files that are mapped here, of those that arenas have."""
     with open("/proc/self/maps") as file:
         return [line for line in file if "memfd:fal-core" in line]
 
 
 @pytest.mark.parametrize("channel", ["passed", "socket"])
 def test_large_values_go_through_shared_memory(apart: Any, channel: str):
-    """
-    A worker that gets descriptors shares memory with its caller.
-    """
+    """A worker that gets descriptors shares memory with its caller."""
 
     @apart(channel)
     def look(data: bytearray) -> tuple[int, list[str]]:
@@ -103,9 +95,7 @@ def test_what_the_function_prints_has_its_stream(
 def test_what_a_launcher_says_goes_to_calls_that_wait(
     apart: Any, channel: str, capfd: pytest.CaptureFixture[str]
 ):
-    """
-    While the worker starts, its calls get what is printed around it.
-    """
+    """While the worker starts, its calls get what is printed around it."""
 
     @apart(channel)
     def number() -> int:
@@ -117,9 +107,7 @@ def test_what_a_launcher_says_goes_to_calls_that_wait(
 
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_a_worker_that_is_lost_is_named(apart: Any, channel: str):
-    """
-    The signal that ends a worker is told, though another program waits for it.
-    """
+    """The signal that ends a worker is told, though another program waits for it."""
 
     @apart(channel)
     def vanish() -> None:
@@ -134,9 +122,7 @@ def test_a_worker_that_is_lost_is_named(apart: Any, channel: str):
 def test_nothing_is_left_of_a_worker_that_was_started_apart(
     apart: Any, host: LocalHost, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A closed host has ended its workers and their launchers, and removed its sockets.
-    """
+    """A closed host has ended its workers and their launchers, and removed its sockets."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     @apart(channel)
@@ -161,9 +147,7 @@ def test_nothing_is_left_of_a_worker_that_was_started_apart(
 def test_a_process_that_never_becomes_a_worker_is_an_error(
     host: LocalHost, launched: Launched, channel: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A call whose program ends before there is a worker tells what that program has said.
-    """
+    """A call whose program ends before there is a worker tells what that program has said."""
     from fal_core.testing import launchers
 
     monkeypatch.setattr(launchers, "_LAUNCH", "import sys; sys.exit('the engine is down')")
@@ -181,9 +165,7 @@ def test_a_process_that_never_becomes_a_worker_is_an_error(
 def test_a_worker_that_cannot_be_given_its_stream_is_ended(
     apart: Any, host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Where too many files are open, the call fails, and no process is left that nobody knows of.
-    """
+    """Where too many files are open, the call fails, and no process is left that nobody knows of."""
     tried: list[Handover] = []
 
     def refuse(handover: Handover, *given: object) -> None:

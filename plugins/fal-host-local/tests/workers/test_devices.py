@@ -1,6 +1,4 @@
-"""
-Devices of workers: which GPUs calls are given, and how long they keep them.
-"""
+"""Devices of workers: which GPUs calls are given, and how long they keep them."""
 
 from __future__ import annotations
 
@@ -31,18 +29,14 @@ ONE = [Want(count=1)]
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Claims of the test's own.
-    """
+    """Claims of the test's own."""
     monkeypatch.setenv("FAL_CORE_CLAIMS", str(tmp_path / "devices"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 @pytest.fixture(autouse=True)
 def two_gpus() -> Iterator[None]:
-    """
-    Have two GPUs on this machine.
-    """
+    """Have two GPUs on this machine."""
     with machine_with(gpu(0), gpu(1), machines=(H100, B200)):
         yield
 
@@ -52,9 +46,7 @@ def visible() -> tuple[str | None, str | None]:
 
 
 def free(count: int = 1) -> bool:
-    """
-    Tell whether so many devices could be claimed just now.
-    """
+    """Tell whether so many devices could be claimed just now."""
     try:
         claim_devices([Want(count=count)], wait=0).release()
     except DevicesHeld:
@@ -67,9 +59,7 @@ def held(count: int = 1) -> Claim:
 
 
 def test_a_call_sees_the_gpus_that_it_was_given(host: LocalHost) -> None:
-    """
-    A call has as many GPUs as it asks for, by their UUIDs, and nobody else has them.
-    """
+    """A call has as many GPUs as it asks for, by their UUIDs, and nobody else has them."""
     take = function("current", host=host, num_gpus=2)(visible)
     assert take() == ("GPU-0,GPU-1", "PCI_BUS_ID")
     assert not free()
@@ -78,9 +68,7 @@ def test_a_call_sees_the_gpus_that_it_was_given(host: LocalHost) -> None:
 
 
 def test_a_warm_worker_keeps_what_it_has(host: LocalHost) -> None:
-    """
-    Calls of one function are given the same GPU, and calls of another one another.
-    """
+    """Calls of one function are given the same GPU, and calls of another one another."""
     first = function("current", host=host, machine_type="GPU-H100")(visible)
     other = function("current", host=host, num_gpus=1)(visible)
     assert [first(), first(), other(), other()] == [
@@ -93,9 +81,7 @@ def test_a_warm_worker_keeps_what_it_has(host: LocalHost) -> None:
 
 
 def test_idle_workers_give_way(host: LocalHost) -> None:
-    """
-    A worker that is idle ends for a call that waits for its GPU, of another host too.
-    """
+    """A worker that is idle ends for a call that waits for its GPU, of another host too."""
     first = function("current", host=host, num_gpus=2, keep_alive=600)(visible)
     assert first()[0] == "GPU-0,GPU-1"
     another = LocalHost(wait=0)
@@ -110,9 +96,7 @@ def test_idle_workers_give_way(host: LocalHost) -> None:
 def test_a_call_that_waits_says_for_what(
     host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    While others hold what a call asks for it is queued, and its lines name the holder.
-    """
+    """While others hold what a call asks for it is queued, and its lines name the holder."""
     # Reading what pytest has captured loses what another thread prints meanwhile.
     said = StringIO()
     monkeypatch.setattr(sys, "stderr", said)
@@ -125,9 +109,7 @@ def test_a_call_that_waits_says_for_what(
 
 
 def test_waiting_ends_with_an_error_that_names_the_holder(host: LocalHost) -> None:
-    """
-    After ``wait`` seconds a call ends with ``DevicesHeld``; the next one works.
-    """
+    """After ``wait`` seconds a call ends with ``DevicesHeld``; the next one works."""
     claim = held(2)
     take = function("current", host=host, num_gpus=1, wait=0.05)(visible)
     with pytest.raises(DevicesHeld, match=f"a GPU could not be had.*process {os.getpid()}"):
@@ -137,9 +119,7 @@ def test_waiting_ends_with_an_error_that_names_the_holder(host: LocalHost) -> No
 
 
 def test_the_host_says_how_long_calls_wait() -> None:
-    """
-    ``LocalHost(wait=)`` holds for the calls whose options do not say.
-    """
+    """``LocalHost(wait=)`` holds for the calls whose options do not say."""
     claim = held(2)
     host = LocalHost(wait=0)
     try:
@@ -151,18 +131,14 @@ def test_the_host_says_how_long_calls_wait() -> None:
 
 
 def test_a_wait_that_is_none_is_refused() -> None:
-    """
-    Seconds are checked where a host is made.
-    """
+    """Seconds are checked where a host is made."""
     for wait in (-1, float("inf")):
         with pytest.raises(OptionValueError, match=f"'wait' must be .*, not {wait}"):
             LocalHost(wait=wait)
 
 
 def test_a_call_that_waits_can_be_cancelled(host: LocalHost) -> None:
-    """
-    A call that waits for a GPU is withdrawn when it is cancelled, and takes none.
-    """
+    """A call that waits for a GPU is withdrawn when it is cancelled, and takes none."""
     claim = held(2)
     future = function("current", host=host, num_gpus=1)(visible).submit()
     future.cancel()
@@ -219,9 +195,7 @@ def test_where_no_plugin_finds_gpus_calls_see_what_their_caller_does(tmp_path: P
 
 
 def test_a_killed_worker_holds_nothing(host: LocalHost) -> None:
-    """
-    The GPUs of a worker that SIGKILL ends are free, though a child process went on.
-    """
+    """The GPUs of a worker that SIGKILL ends are free, though a child process went on."""
 
     @function("current", host=host, num_gpus=2)
     def end() -> None:
@@ -245,9 +219,7 @@ def open_claims() -> list[str]:
 
 
 def test_workers_inherit_no_claim(host: LocalHost) -> None:
-    """
-    No worker has a descriptor of a claim, neither its own nor that of another one.
-    """
+    """No worker has a descriptor of a claim, neither its own nor that of another one."""
     assert function("current", host=host, num_gpus=2, keep_alive=600)(open_claims)() == []
     assert function("current", host=host)(open_claims)() == []
     assert not free()
@@ -307,9 +279,7 @@ CALLER = textwrap.dedent(
 
 @pytest.mark.parametrize("victim", ["caller", "keeper"])
 def test_what_a_killed_program_held_is_free(tmp_path: Path, victim: str) -> None:
-    """
-    SIGKILL of the caller, or of its keeper, frees the GPUs of its workers.
-    """
+    """SIGKILL of the caller, or of its keeper, frees the GPUs of its workers."""
     path = tmp_path / "caller.py"
     path.write_text(CALLER)
     with subprocess.Popen(
@@ -330,9 +300,7 @@ def test_what_a_killed_program_held_is_free(tmp_path: Path, victim: str) -> None
 def test_a_machine_without_such_gpus_runs_the_call(
     host: LocalHost, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """
-    Where there is no such GPU a call runs without one, and that is said once.
-    """
+    """Where there is no such GPU a call runs without one, and that is said once."""
     take = function("current", host=host, machine_type="GPU-B200")(visible)
     assert take() == ("", "PCI_BUS_ID")
     assert take() == ("", "PCI_BUS_ID")
@@ -349,18 +317,14 @@ def test_a_machine_without_such_gpus_runs_the_call(
 def test_what_a_scheduler_gave_is_all_there_is(
     host: LocalHost, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    ``CUDA_VISIBLE_DEVICES`` of the caller bounds what its calls are given.
-    """
+    """``CUDA_VISIBLE_DEVICES`` of the caller bounds what its calls are given."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     take = function("current", host=host, num_gpus=1, on_unsupported="ignore")(visible)
     assert take()[0] == ("GPU-1" if named else "")
 
 
 def test_a_function_may_insist(host: LocalHost) -> None:
-    """
-    With ``on_unsupported='error'`` a call is refused where there is no such GPU.
-    """
+    """With ``on_unsupported='error'`` a call is refused where there is no such GPU."""
     take = function(
         "current", host=host, machine_type="GPU-B200", num_gpus=1, on_unsupported="error"
     )(visible)
@@ -383,9 +347,7 @@ def test_a_function_that_asks_for_nothing_is_left_alone(
 
 
 def test_a_service_has_its_gpus(host: LocalHost) -> None:
-    """
-    A service is given GPUs as a call is, until it has ended.
-    """
+    """A service is given GPUs as a call is, until it has ended."""
     pytest.importorskip("fal_serve")
     import urllib.request
 

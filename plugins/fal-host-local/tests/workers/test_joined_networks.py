@@ -1,6 +1,4 @@
-"""
-Network namespaces that commands join by their path.
-"""
+"""Network namespaces that commands join by their path."""
 
 from __future__ import annotations
 

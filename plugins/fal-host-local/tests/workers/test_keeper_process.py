@@ -1,6 +1,4 @@
-"""
-The keeper process: nothing is left of a worker that has ended, or of a killed client.
-"""
+"""The keeper process: nothing is left of a worker that has ended, or of a killed client."""
 
 from __future__ import annotations
 
@@ -52,9 +50,7 @@ def count(path):
     ("end", "error"), [("exit", WorkerLost), ("kill", WorkerLost), ("cancel", Cancelled)]
 )
 def test_children_end_with_their_worker(tmp_path: Path, end: str, error: type[Exception]):
-    """
-    Children that were double-forked or called setsid do not outlive their work.
-    """
+    """Children that were double-forked or called setsid do not outlive their work."""
     path = str(tmp_path / "pids")
     space: dict[str, Any] = {}
     exec(DAEMON, space)
@@ -84,9 +80,7 @@ def test_children_end_with_their_worker(tmp_path: Path, end: str, error: type[Ex
 
 
 def test_a_child_of_a_call_that_kept_its_worker_busy_ends_with_it(tmp_path: Path):
-    """
-    A cancelled call's child ends also where no other thread ran for long after its start.
-    """
+    """A cancelled call's child ends also where no other thread ran for long after its start."""
     pid, ready = tmp_path / "pid", tmp_path / "ready"
 
     @function("current")
@@ -155,17 +149,13 @@ time.sleep(600)
 
 
 def test_nothing_is_left_of_a_client_that_was_killed(tmp_path: Path):
-    """
-    SIGKILL on the client ends its workers, their children and the keeper within 2 s.
-    """
+    """SIGKILL on the client ends its workers, their children and the keeper within 2 s."""
     # A machine that stands still for so long ends nothing meanwhile.
     assert any(outlive_a_client(tmp_path / str(number)) < 2 for number in range(3))
 
 
 def outlive_a_client(folder: Path) -> float:
-    """
-    Kill a client during its calls, and return the seconds until all its processes were gone.
-    """
+    """Kill a client during its calls, and return the seconds until all its processes were gone."""
     folder.mkdir()
     paths = [folder / "work", folder / "hold"]
     client = subprocess.Popen(
@@ -191,9 +181,7 @@ def outlive_a_client(folder: Path) -> float:
 
 
 def test_who_ends_a_worker_holds_nothing_of_others(tmp_path: Path) -> None:
-    """
-    What a worker has is free once it has ended, also while a command ends another one.
-    """
+    """What a worker has is free once it has ended, also while a command ends another one."""
     begun, done, pid = tmp_path / "begun", tmp_path / "done", tmp_path / "pid"
     run = f"echo $$ > {pid}; exec sleep 600"
     stop = f"touch {begun}; while ! [ -e {done} ]; do sleep 0.05; done; kill $(cat {pid})"

@@ -1,6 +1,4 @@
-"""
-Keepers: how a worker has ended.
-"""
+"""Keepers: how a worker has ended."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ def inc(x: int) -> int:
 
 
 def test_worker_killed_mid_call_is_named_and_the_next_call_works():
-    """
-    A worker that SIGKILL ends is a host error that names the signal.
-    """
+    """A worker that SIGKILL ends is a host error that names the signal."""
 
     @function("current")
     def kill() -> None:
@@ -44,9 +40,7 @@ def test_worker_killed_mid_call_is_named_and_the_next_call_works():
 
 
 def test_exit_in_the_function_is_reported_with_its_code():
-    """
-    ``os._exit`` in the function is a host error that names the code.
-    """
+    """``os._exit`` in the function is a host error that names the code."""
 
     @function("current")
     def leave() -> None:
@@ -59,9 +53,7 @@ def test_exit_in_the_function_is_reported_with_its_code():
 
 
 def test_segfault_is_reported():
-    """
-    A crash below Python is a host error that names SIGSEGV.
-    """
+    """A crash below Python is a host error that names SIGSEGV."""
 
     @function("current")
     def crash() -> None:
@@ -75,9 +67,7 @@ def test_segfault_is_reported():
 
 @pytest.fixture
 def narrow_group() -> Iterator[Path]:
-    """
-    A control group with room for a few processes, but not for one that goes on filling memory.
-    """
+    """A control group with room for a few processes, but not for one that goes on filling memory."""
     group = Path("/sys/fs/cgroup/memory") / f"fal-core-test-{os.getpid()}"
     try:
         group.mkdir()
@@ -90,9 +80,7 @@ def narrow_group() -> Iterator[Path]:
 
 
 def run_in(group: Path, source: str) -> subprocess.CompletedProcess[str]:
-    """
-    Run a program in a control group.
-    """
+    """Run a program in a control group."""
     enter = 'echo $$ > "$1"; shift; exec "$@"'
     argv = ["sh", "-c", enter, "sh", str(group / "cgroup.procs"), sys.executable, "-c", source]
     return subprocess.run(argv, capture_output=True, text=True, timeout=120)
@@ -109,9 +97,7 @@ def fill():
 
 
 def test_a_worker_killed_for_want_of_memory_is_named(narrow_group: Path):
-    """
-    A worker that the system ends for the memory it uses is an ``OutOfMemory``.
-    """
+    """A worker that the system ends for the memory it uses is an ``OutOfMemory``."""
     call = """
 from fal_core import OutOfMemory, function
 
@@ -188,9 +174,7 @@ def test_processes_killed_in_the_own_control_group_are_counted(
 
 
 def test_an_interpreter_that_cannot_start_is_an_error(tmp_path: Path):
-    """
-    A worker that does not start is a host error, not a hang.
-    """
+    """A worker that does not start is a host error, not a hang."""
     import attrs
 
     from fal_core.environments import CurrentEnvironment, LocalInterpreter
@@ -219,9 +203,7 @@ def keeper_of(host: LocalHost) -> int:
 def test_a_keeper_that_is_ended_is_replaced(
     number: signal.Signals, host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    After the end of a keeper, another one takes its place; a line says how it has ended.
-    """
+    """After the end of a keeper, another one takes its place; a line says how it has ended."""
     # Reading what pytest has captured loses what another thread prints meanwhile.
     said = StringIO()
     monkeypatch.setattr(sys, "stderr", said)
@@ -244,9 +226,7 @@ def test_a_keeper_that_is_ended_is_replaced(
 
 
 def test_a_keeper_that_the_program_has_waited_for_is_replaced(host: LocalHost):
-    """
-    A program that waits for any child process may have reaped the keeper itself.
-    """
+    """A program that waits for any child process may have reaped the keeper itself."""
     worker = function("current", host=host)(os.getpid)()
     os.kill(keeper_of(host), signal.SIGKILL)
     os.waitpid(keeper_of(host), 0)
@@ -255,9 +235,7 @@ def test_a_keeper_that_the_program_has_waited_for_is_replaced(host: LocalHost):
 
 
 def test_a_keeper_that_has_ended_is_waited_for_once(monkeypatch: pytest.MonkeyPatch):
-    """
-    Closing it waits for no other child process that has its number by now.
-    """
+    """Closing it waits for no other child process that has its number by now."""
     keeper = Keeper()
     os.kill(keeper._pid, signal.SIGKILL)
     assert wait_until(lambda: bool(keeper.end()), 30)
@@ -268,9 +246,7 @@ def test_a_keeper_that_has_ended_is_waited_for_once(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_call_that_meets_the_end_of_a_keeper_is_made_again(host: LocalHost):
-    """
-    A call for which a keeper has not started a worker yet runs with the next one.
-    """
+    """A call for which a keeper has not started a worker yet runs with the next one."""
     host._find_keeper()
     before = keeper_of(host)
     os.kill(before, signal.SIGSTOP)
@@ -297,9 +273,7 @@ exec {python} "$@"
 def test_a_worker_that_did_not_come_up_is_started_once_more(
     times: int, tmp_path: Path, host: LocalHost
 ):
-    """
-    A call whose worker has ended with its keeper before it came up is made again, once.
-    """
+    """A call whose worker has ended with its keeper before it came up is made again, once."""
     import attrs
 
     from fal_core.environments import CurrentEnvironment, LocalInterpreter
@@ -329,9 +303,7 @@ def test_a_worker_that_did_not_come_up_is_started_once_more(
 
 
 def test_a_function_that_ends_the_keeper_ends_calls_and_not_the_host(host: LocalHost):
-    """
-    Calls that run end with an error that says so, and later ones work.
-    """
+    """Calls that run end with an error that says so, and later ones work."""
     isolated = function("current", host=host, max_concurrency=2)
 
     def end_keeper() -> None:

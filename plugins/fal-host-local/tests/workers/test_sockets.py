@@ -1,6 +1,4 @@
-"""
-Sockets over which workers are given descriptors, and what is left of them.
-"""
+"""Sockets over which workers are given descriptors, and what is left of them."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ sys.stdin.read()
 
 @pytest.fixture(autouse=True)
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """
-    The directory of temporary files, whose path is short enough for sockets.
-    """
+    """The directory of temporary files, whose path is short enough for sockets."""
     with tempfile.TemporaryDirectory() as directory:
         monkeypatch.setenv("TMPDIR", directory)
         monkeypatch.setattr(tempfile, "tempdir", None)
@@ -70,9 +66,7 @@ def test_a_socket_that_nobody_waits_for_is_removed(place: Path):
 
 
 def test_what_others_have_made_is_not_removed(place: Path):
-    """
-    A directory with another name stays, and so does one that has just been made.
-    """
+    """A directory with another name stays, and so does one that has just been made."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     for name in ("fal-core-socket-mine", f"fal-core-{ended.pid}-a"):
@@ -84,9 +78,7 @@ def test_what_others_have_made_is_not_removed(place: Path):
 
 
 def test_a_long_path_is_not_taken(place: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    The system takes no long path of a socket, so it is made elsewhere then.
-    """
+    """The system takes no long path of a socket, so it is made elsewhere then."""
     deep = place / ("a" * 60) / ("b" * 60)
     deep.mkdir(parents=True)
     monkeypatch.setenv("TMPDIR", str(deep))

@@ -1,6 +1,4 @@
-"""
-The start of a worker, and its output until it has started.
-"""
+"""The start of a worker, and its output until it has started."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ def inc(x: int) -> int:
 
 
 def test_output_before_the_worker_starts_becomes_log_lines(tmp_path: Path):
-    """
-    A banner printed by a ``.pth`` file does not disturb the stream.
-    """
+    """A banner printed by a ``.pth`` file does not disturb the stream."""
     from fal_core.environments import CurrentEnvironment, LocalInterpreter
 
     path = tmp_path / "python"
@@ -110,9 +106,7 @@ print(inc(1))
 def test_a_source_cache_that_cannot_be_written_is_done_without(
     run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ):
-    """
-    Workers start from memory where their sources cannot be kept.
-    """
+    """Workers start from memory where their sources cannot be kept."""
     blocked = tmp_path / "file"
     blocked.write_text("")
     cache = {"FAL_CORE_CACHE": str(blocked / "cache"), "TMPDIR": str(blocked)}
@@ -124,9 +118,7 @@ def test_a_source_cache_that_cannot_be_written_is_done_without(
 def test_workers_expand_a_tilde_in_the_path_of_the_cache(
     run_script: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ):
-    """
-    A tilde in the variable that names the cache is the home directory for workers too.
-    """
+    """A tilde in the variable that names the cache is the home directory for workers too."""
     cache = {"FAL_CORE_CACHE": "~/kept", "HOME": str(tmp_path)}
     result = run_script(INCREMENTS, env={**os.environ, **cache}, cwd=tmp_path)
     path, number = result.stdout.splitlines()

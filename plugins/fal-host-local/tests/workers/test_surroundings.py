@@ -1,6 +1,4 @@
-"""
-What of this machine a worker has to see.
-"""
+"""What of this machine a worker has to see."""
 
 from __future__ import annotations
 
@@ -30,18 +28,14 @@ def make_call() -> Call:
 
 
 def test_the_function_sees_where_it_is_written(tmp_path: Path):
-    """
-    The working directory and the project of the function are where they are here.
-    """
+    """The working directory and the project of the function are where they are here."""
     project = str(Path(__file__).resolve().parents[2])
     seen = find_folders(str(tmp_path), make_call())
     assert seen == {str(tmp_path): str(tmp_path), project: project}
 
 
 def test_a_call_that_names_folders_sees_no_others(tmp_path: Path):
-    """
-    What a call names is all that it sees, and that may be nothing.
-    """
+    """What a call names is all that it sees, and that may be nothing."""
     for folders in ({"/srv/one": "/data"}, {}):
         call = attrs.evolve(make_call(), folders=folders)
         assert find_folders(str(tmp_path), call) == folders

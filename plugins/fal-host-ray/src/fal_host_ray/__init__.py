@@ -1,6 +1,4 @@
-"""
-Host ``ray``: functions on a Ray cluster.
-"""
+"""Host ``ray``: functions on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ fal_core_api = 1
 
 @hookimpl
 def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
-    """
-    Register the host ``ray``.
-    """
+    """Register the host ``ray``."""
     from fal_host_ray.hosts import RayHost
 
     return [RayHost]

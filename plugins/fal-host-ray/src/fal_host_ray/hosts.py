@@ -1,6 +1,4 @@
-"""
-The host ``ray``: functions in workers on the nodes of a Ray cluster.
-"""
+"""The host ``ray``: functions in workers on the nodes of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -88,9 +86,7 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
 
     @classmethod
     def from_url(cls, url: str) -> RayHost:
-        """
-        Return the host of a cluster, as in ``ray://head:10001``.
-        """
+        """Return the host of a cluster, as in ``ray://head:10001``."""
         _, _, address = url.partition("://")
         if not address:
             raise OptionError(f"{url!r} names no cluster. Write 'ray://head:10001'.")
@@ -103,9 +99,7 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
         gateway: Gateway,
         origin: str | None = None,
     ) -> None:
-        """
-        Refuse a machine type that no plugin knows, and secrets that are not set.
-        """
+        """Refuse a machine type that no plugin knows, and secrets that are not set."""
         find_machines(options)
         if options.secrets:
             from fal_host_ray.variables import resolve_secrets
@@ -233,9 +227,7 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
 
 
 def _forget_launchers() -> None:
-    """
-    Begin without a launcher in a forked child: it belongs to the parent process.
-    """
+    """Begin without a launcher in a forked child: it belongs to the parent process."""
     for host in list(_hosts):
         host._launching = threading.Lock()
         launcher, host._launcher = host._launcher, None

@@ -1,6 +1,4 @@
-"""
-What functions on a Ray cluster ask for.
-"""
+"""What functions on a Ray cluster ask for."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ def find_machines(options: HostOptions) -> list[Machine]:
 
 
 def resources_of(options: RayOptions, machine: Machine | None) -> dict[str, Any]:
-    """
-    Return what a worker on *machine* asks of the cluster, as values for JSON.
-    """
+    """Return what a worker on *machine* asks of the cluster, as values for JSON."""
     labels = dict(options.ray_labels or {})
     gpus: float = 0
     cpus: float = 1

@@ -80,9 +80,7 @@ class Cluster:
     cache: str
 
     def kill_node(self, address: str) -> None:
-        """
-        End a node with all its processes, as a power failure does.
-        """
+        """End a node with all its processes, as a power failure does."""
         with suppress(ProcessLookupError):
             os.kill(self.nodes[address], 9)
 
@@ -136,9 +134,7 @@ def shared_cluster(
 
 
 def _enter(folder: Path) -> tuple[int, int]:
-    """
-    Return two locks, as descriptors: one for whoever starts a cluster, and one of its users.
-    """
+    """Return two locks, as descriptors: one for whoever starts a cluster, and one of its users."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         opened = []
@@ -157,9 +153,7 @@ def _enter(folder: Path) -> tuple[int, int]:
 
 
 def _start_owner(python: str, folder: Path, nodes: Sequence[Sequence[str]]) -> None:
-    """
-    Start the process that has the cluster as its child, and ends it.
-    """
+    """Start the process that has the cluster as its child, and ends it."""
     command = [sys.executable, "-m", __name__, python, str(folder), json.dumps(nodes)]
     with open(folder / "owner.log", "wb") as log:
         owner = subprocess.Popen(
@@ -181,9 +175,7 @@ def _start_owner(python: str, folder: Path, nodes: Sequence[Sequence[str]]) -> N
 
 
 def _own(python: str, folder: Path, told: Sequence[Sequence[str]]) -> None:
-    """
-    Start a cluster, and end it once nobody uses it.
-    """
+    """Start a cluster, and end it once nobody uses it."""
     nodes: dict[str, subprocess.Popen[bytes]] = {}
     starts: dict[str, Sequence[str]] = {}
     state = folder / "cluster.json"

@@ -1,6 +1,4 @@
-"""
-Secrets: values that functions name, and their workers are sent.
-"""
+"""Secrets: values that functions name, and their workers are sent."""
 
 from __future__ import annotations
 

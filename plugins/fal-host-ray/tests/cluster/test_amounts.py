@@ -1,6 +1,4 @@
-"""
-Amounts: which of several machines a cluster has room for.
-"""
+"""Amounts: which of several machines a cluster has room for."""
 
 from __future__ import annotations
 
@@ -20,17 +18,13 @@ def node(labels: dict[str, str] | None = None, *, alive: bool = True, **has: flo
 
 
 def test_what_is_not_asked_for_is_no_amount() -> None:
-    """
-    Ray is asked for what a worker needs some of, and for nothing else.
-    """
+    """Ray is asked for what a worker needs some of, and for nothing else."""
     assert amounts_of(asked(cpus=0)) == {}
     assert amounts_of(asked(memory=5, custom={"TPU": 2})) == {"CPU": 1, "memory": 5, "TPU": 2}
 
 
 def test_the_first_that_a_node_has_is_chosen() -> None:
-    """
-    Of several machines the first is taken for which one node has everything.
-    """
+    """Of several machines the first is taken for which one node has everything."""
     nodes = [node(GPU=1.0), node({"zone": "a"}), node(GPU=8.0, alive=False)]
     assert choose([asked(gpus=4), asked(gpus=1)], nodes) == (1, "")
     assert choose([asked(gpus=1, labels={"zone": "a"}), asked()], nodes) == (1, "")

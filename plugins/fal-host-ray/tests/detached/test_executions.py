@@ -1,6 +1,4 @@
-"""
-Detached work on nodes: who launches it, and who follows it.
-"""
+"""Detached work on nodes: who launches it, and who follows it."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ print(count.with_policy(lifetime="detached").spawn(5).reference)
 
 
 def follow(host: RayHost, reference: str, after: int = 0) -> list[Event]:
-    """
-    Return the events of work from one on, to its end.
-    """
+    """Return the events of work from one on, to its end."""
     events: list[Event] = []
     ended = threading.Event()
 
@@ -76,8 +72,6 @@ def test_work_outlives_its_program(ray_host: RayHost, cluster: Any, monkeypatch,
 
 
 def test_work_that_is_unknown(ray_host: RayHost):
-    """
-    Attaching to what is not there is an error that names it.
-    """
+    """Attaching to what is not there is an error that names it."""
     with pytest.raises(NoSuchExecution, match="'nothing'"):
         ray_host.attach("nothing", lambda _: None)

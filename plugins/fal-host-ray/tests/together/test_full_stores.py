@@ -44,9 +44,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def full_stores(cluster: Cluster) -> Iterator[None]:
-    """
-    Have the object stores of the cluster full.
-    """
+    """Have the object stores of the cluster full."""
     other = subprocess.Popen(
         [cluster.python, "-c", OTHER, cluster.address],
         stdin=subprocess.PIPE,
@@ -71,9 +69,7 @@ def double(data: bytes) -> bytes:
 def test_calls_need_no_room_in_the_object_store(
     cluster: Cluster, full_stores: None, kind: str
 ) -> None:
-    """
-    Code reaches the nodes, and large values workers, whatever others keep in the stores.
-    """
+    """Code reaches the nodes, and large values workers, whatever others keep in the stores."""
     host = RayHost(cluster.address)
     try:
         size = 64 << 20

@@ -39,9 +39,7 @@ def await_file(path: str) -> str:
 
 
 def read_capacity_of(host: RayHost) -> None:
-    """
-    Connect to the cluster; on a busy machine Ray's client does not on the first try.
-    """
+    """Connect to the cluster; on a busy machine Ray's client does not on the first try."""
     for left in reversed(range(4)):
         try:
             host.read_capacity()

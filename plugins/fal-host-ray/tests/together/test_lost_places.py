@@ -61,18 +61,14 @@ def kind_options() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def nodes_again() -> Iterator[ExitStack]:
-    """
-    The nodes that were started again.
-    """
+    """The nodes that were started again."""
     with ExitStack() as stack:
         yield stack
 
 
 @pytest.fixture
 def lose_place(own_cluster: Cluster, nodes_again: ExitStack) -> Callable[[int, str], None]:
-    """
-    End the node with all its processes, and start another one in its place.
-    """
+    """End the node with all its processes, and start another one in its place."""
 
     def lose(pid: int, hostname: str) -> None:
         address = list(own_cluster.nodes)[1]

@@ -22,9 +22,7 @@ SHARES = {"serve": 1, "own servers": 1, "detach": 2}
 
 
 def chosen_laws(group: str) -> set[str]:
-    """
-    Return the laws of a group that run.
-    """
+    """Return the laws of a group that run."""
     laws = sorted(name for name in vars(GROUPS[group]) if name.startswith("test_"))
     whole = "all" in (os.environ.get("FAL_CORE_LAWS"), os.environ.get("FAL_CORE_FAULTS"))
     if whole and group in SHARES:

@@ -1,6 +1,4 @@
-"""
-Services on nodes, as this machine reaches them.
-"""
+"""Services on nodes, as this machine reaches them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Calls and services on a node that is this machine: nothing is passed on, and memory is shared.
-"""
+"""Calls and services on a node that is this machine: nothing is passed on, and memory is shared."""
 
 from __future__ import annotations
 
@@ -20,27 +18,21 @@ SIZE = 8 << 20
 
 
 def find_memory(data: bytes) -> tuple[int, list[str]]:
-    """
-    Return how much came, and the files that the worker shares with its caller.
-    """
+    """Return how much came, and the files that the worker shares with its caller."""
     with open("/proc/self/maps") as lines:
         shared = {line.split()[-2] for line in lines if "memfd:fal-core" in line}
     return len(data), sorted(shared)
 
 
 def test_large_values_go_through_shared_memory(ray_host: RayHost) -> None:
-    """
-    The worker has mapped memory that its caller has made.
-    """
+    """The worker has mapped memory that its caller has made."""
     length, mapped = function("current", host=ray_host)(find_memory)(bytes(SIZE))
     assert length == SIZE
     assert mapped
 
 
 def list_ports() -> list[int]:
-    """
-    Return the ports at the other ends of the connections of this process.
-    """
+    """Return the ports at the other ends of the connections of this process."""
     import os
 
     own = set()
@@ -56,9 +48,7 @@ def list_ports() -> list[int]:
 
 @pytest.mark.parametrize("lifetime", ["attached", "detached"])
 def test_a_service_has_the_connections_of_its_callers(ray_host: RayHost, lifetime: Any) -> None:
-    """
-    Who comes through a tunnel speaks to the service itself: its node passes nothing on.
-    """
+    """Who comes through a tunnel speaks to the service itself: its node passes nothing on."""
     pytest.importorskip("fal_serve", reason="Services are those of fal-serve.")
     serving = function("virtualenv", host=ray_host, serve=True)(list_ports)
     spawned = serving.with_policy(lifetime=lifetime).spawn()

@@ -1,6 +1,4 @@
-"""
-Functions on fal.ai, or on a server that speaks its protocol.
-"""
+"""Functions on fal.ai, or on a server that speaks its protocol."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Applications: how they scale, and their runners.
-"""
+"""Applications: how they scale, and their runners."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ def list_apps(
     filter: str | None = None,
     environment_name: str | None = None,
 ) -> list[AliasInfo]:
-    """
-    List the applications whose name contains *filter*.
-    """
+    """List the applications whose name contains *filter*."""
     return client.perform(applications.list_apps(filter, environment_name))
 
 

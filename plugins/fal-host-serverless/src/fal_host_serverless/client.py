@@ -1,6 +1,4 @@
-"""
-The client: applications, runners, keys, secrets and stages, from a program.
-"""
+"""The client: applications, runners, keys, secrets and stages, from a program."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ from fal_host_serverless.values import (
 
 
 class AppsNamespace:
-    """
-    Applications, as ``client.apps``.
-    """
+    """Applications, as ``client.apps``."""
 
     def __init__(self, client: SyncServerlessClient) -> None:
         self.client = client
@@ -40,17 +36,13 @@ class AppsNamespace:
     def list(
         self, *, filter: str | None = None, environment_name: str | None = None
     ) -> builtins.list[AliasInfo]:
-        """
-        List the applications whose name contains *filter*.
-        """
+        """List the applications whose name contains *filter*."""
         return self.client.perform(applications.list_apps(filter, environment_name))
 
     def rollout(
         self, app_name: str, *, force: bool = False, environment_name: str | None = None
     ) -> None:
-        """
-        Replace the runners of an application by new ones.
-        """
+        """Replace the runners of an application by new ones."""
         self.client.perform(applications.rollout(app_name, force, environment_name))
 
     def runners(
@@ -61,51 +53,37 @@ class AppsNamespace:
         state: Sequence[str] | None = None,
         environment_name: str | None = None,
     ) -> builtins.list[RunnerInfo]:
-        """
-        List the runners of an application, as :func:`apps.apps_runners` does.
-        """
+        """List the runners of an application, as :func:`apps.apps_runners` does."""
         operation = applications.app_runners(app_name, since, state, environment_name)
         return self.client.perform(operation)
 
     @with_arguments_of(applications.scale)
     def scale(self, *args: Any, **kwargs: Any) -> AliasInfo:
-        """
-        Change how an application scales, as :func:`apps.scale_app` does.
-        """
+        """Change how an application scales, as :func:`apps.scale_app` does."""
         return self.client.perform(applications.scale(*args, **kwargs))
 
 
 class RunnersNamespace:
-    """
-    Runners, as ``client.runners``.
-    """
+    """Runners, as ``client.runners``."""
 
     def __init__(self, client: SyncServerlessClient) -> None:
         self.client = client
 
     def list(self, *, since: datetime | None = None) -> builtins.list[RunnerInfo]:
-        """
-        List the runners of all applications, with those that have ended after *since*.
-        """
+        """List the runners of all applications, with those that have ended after *since*."""
         return self.client.perform(applications.list_runners(since))
 
     def stop(self, runner_id: str, replace_first: bool = False) -> None:
-        """
-        Stop a runner once it has finished its requests.
-        """
+        """Stop a runner once it has finished its requests."""
         self.client.perform(applications.stop_runner(runner_id, replace_first))
 
     def kill(self, runner_id: str) -> None:
-        """
-        End a runner at once.
-        """
+        """End a runner at once."""
         self.client.perform(applications.kill_runner(runner_id))
 
 
 class KeysNamespace:
-    """
-    Keys, as ``client.keys``.
-    """
+    """Keys, as ``client.keys``."""
 
     def __init__(self, client: SyncServerlessClient) -> None:
         self.client = client
@@ -118,36 +96,26 @@ class KeysNamespace:
         preset: KeyPreset | str | None = None,
         permissions: Sequence[str] | None = None,
     ) -> tuple[str, str]:
-        """
-        Create a key, as :func:`keys.create_key` does.
-        """
+        """Create a key, as :func:`keys.create_key` does."""
         return self.client.perform(access.create_key(scope, description, preset, permissions))
 
     def list(self) -> builtins.list[UserKeyInfo]:
-        """
-        List the keys, without their secrets.
-        """
+        """List the keys, without their secrets."""
         return self.client.perform(access.list_keys())
 
     def revoke(self, key_id: str) -> None:
-        """
-        Revoke a key.
-        """
+        """Revoke a key."""
         self.client.perform(access.revoke_key(key_id))
 
 
 class SecretsNamespace:
-    """
-    Secrets, as ``client.secrets``.
-    """
+    """Secrets, as ``client.secrets``."""
 
     def __init__(self, client: SyncServerlessClient) -> None:
         self.client = client
 
     def list(self, environment_name: str | None = None) -> builtins.list[ServerlessSecret]:
-        """
-        List the secrets, without their values.
-        """
+        """List the secrets, without their values."""
         return self.client.perform(access.list_secrets(environment_name))
 
     def set(
@@ -157,43 +125,31 @@ class SecretsNamespace:
         environment_name: str | None = None,
         default_exposed: bool | None = None,
     ) -> None:
-        """
-        Set a secret.
-        """
+        """Set a secret."""
         operation = access.set_secret(name, value, environment_name, default_exposed)
         self.client.perform(operation)
 
     def unset(self, name: str, environment_name: str | None = None) -> None:
-        """
-        Remove a secret.
-        """
+        """Remove a secret."""
         self.client.perform(access.set_secret(name, None, environment_name))
 
 
 class EnvironmentsNamespace:
-    """
-    Stages, as ``client.environments``.
-    """
+    """Stages, as ``client.environments``."""
 
     def __init__(self, client: SyncServerlessClient) -> None:
         self.client = client
 
     def create(self, name: str, description: str | None = None) -> EnvironmentInfo:
-        """
-        Create a stage.
-        """
+        """Create a stage."""
         return self.client.perform(access.create_stage(name, description))
 
     def list(self) -> builtins.list[EnvironmentInfo]:
-        """
-        List the stages.
-        """
+        """List the stages."""
         return self.client.perform(access.list_stages())
 
     def delete(self, name: str) -> None:
-        """
-        Delete a stage with its applications and secrets.
-        """
+        """Delete a stage with its applications and secrets."""
         self.client.perform(access.delete_stage(name))
 
 
@@ -231,9 +187,7 @@ class SyncServerlessClient(ServiceClient):
         return operations.perform(self.find_service(), operation)
 
     def deploy(self, *args: Any, **kwargs: Any) -> DeploymentResult:
-        """
-        Deploy an application, as :func:`deploy.deploy` does.
-        """
+        """Deploy an application, as :func:`deploy.deploy` does."""
         return deploy(self, *args, **kwargs)
 
     @with_arguments_of(Submission)

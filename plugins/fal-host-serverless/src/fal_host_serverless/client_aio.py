@@ -1,6 +1,4 @@
-"""
-The client for code that runs in an event loop.
-"""
+"""The client for code that runs in an event loop."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ from fal_host_serverless.wire.failures import translated
 
 
 class AsyncApps:
-    """
-    Applications.
-    """
+    """Applications."""
 
     def __init__(self, client: AsyncServerlessClient) -> None:
         self.client = client
@@ -43,17 +39,13 @@ class AsyncApps:
     async def list(
         self, *, filter: str | None = None, environment_name: str | None = None
     ) -> builtins.list[AliasInfo]:
-        """
-        List the applications whose name contains *filter*.
-        """
+        """List the applications whose name contains *filter*."""
         return await self.client.perform(applications.list_apps(filter, environment_name))
 
     async def rollout(
         self, app_name: str, *, force: bool = False, environment_name: str | None = None
     ) -> None:
-        """
-        Replace the runners of an application by new ones.
-        """
+        """Replace the runners of an application by new ones."""
         await self.client.perform(applications.rollout(app_name, force, environment_name))
 
     async def runners(
@@ -64,51 +56,37 @@ class AsyncApps:
         state: Sequence[str] | None = None,
         environment_name: str | None = None,
     ) -> builtins.list[RunnerInfo]:
-        """
-        List the runners of an application.
-        """
+        """List the runners of an application."""
         operation = applications.app_runners(app_name, since, state, environment_name)
         return await self.client.perform(operation)
 
     @with_arguments_of(applications.scale)
     async def scale(self, *args: Any, **kwargs: Any) -> AliasInfo:
-        """
-        Change how an application scales, as :func:`apps.scale_app` does.
-        """
+        """Change how an application scales, as :func:`apps.scale_app` does."""
         return await self.client.perform(applications.scale(*args, **kwargs))
 
 
 class AsyncRunners:
-    """
-    Runners.
-    """
+    """Runners."""
 
     def __init__(self, client: AsyncServerlessClient) -> None:
         self.client = client
 
     async def list(self, *, since: datetime | None = None) -> builtins.list[RunnerInfo]:
-        """
-        List the runners of all applications, with those that have ended after *since*.
-        """
+        """List the runners of all applications, with those that have ended after *since*."""
         return await self.client.perform(applications.list_runners(since))
 
     async def stop(self, runner_id: str, replace_first: bool = False) -> None:
-        """
-        Stop a runner once it has finished its requests.
-        """
+        """Stop a runner once it has finished its requests."""
         await self.client.perform(applications.stop_runner(runner_id, replace_first))
 
     async def kill(self, runner_id: str) -> None:
-        """
-        End a runner at once.
-        """
+        """End a runner at once."""
         await self.client.perform(applications.kill_runner(runner_id))
 
 
 class AsyncKeys:
-    """
-    Keys.
-    """
+    """Keys."""
 
     def __init__(self, client: AsyncServerlessClient) -> None:
         self.client = client
@@ -121,30 +99,22 @@ class AsyncKeys:
         preset: KeyPreset | str | None = None,
         permissions: Sequence[str] | None = None,
     ) -> tuple[str, str]:
-        """
-        Create a key and return its id and its secret.
-        """
+        """Create a key and return its id and its secret."""
         return await self.client.perform(
             access.create_key(scope, description, preset, permissions)
         )
 
     async def list(self) -> builtins.list[UserKeyInfo]:
-        """
-        List the keys.
-        """
+        """List the keys."""
         return await self.client.perform(access.list_keys())
 
     async def revoke(self, key_id: str) -> None:
-        """
-        Revoke a key.
-        """
+        """Revoke a key."""
         await self.client.perform(access.revoke_key(key_id))
 
 
 class AsyncSecrets:
-    """
-    Secrets.
-    """
+    """Secrets."""
 
     def __init__(self, client: AsyncServerlessClient) -> None:
         self.client = client
@@ -152,9 +122,7 @@ class AsyncSecrets:
     async def list(
         self, environment_name: str | None = None
     ) -> builtins.list[ServerlessSecret]:
-        """
-        List the secrets, without their values.
-        """
+        """List the secrets, without their values."""
         return await self.client.perform(access.list_secrets(environment_name))
 
     async def set(
@@ -164,52 +132,38 @@ class AsyncSecrets:
         environment_name: str | None = None,
         default_exposed: bool | None = None,
     ) -> None:
-        """
-        Set a secret.
-        """
+        """Set a secret."""
         await self.client.perform(
             access.set_secret(name, value, environment_name, default_exposed)
         )
 
     async def unset(self, name: str, environment_name: str | None = None) -> None:
-        """
-        Remove a secret.
-        """
+        """Remove a secret."""
         await self.client.perform(access.set_secret(name, None, environment_name))
 
 
 class AsyncEnvironments:
-    """
-    Stages.
-    """
+    """Stages."""
 
     def __init__(self, client: AsyncServerlessClient) -> None:
         self.client = client
 
     async def create(self, name: str, description: str | None = None) -> EnvironmentInfo:
-        """
-        Create a stage.
-        """
+        """Create a stage."""
         return await self.client.perform(access.create_stage(name, description))
 
     async def list(self) -> builtins.list[EnvironmentInfo]:
-        """
-        List the stages.
-        """
+        """List the stages."""
         return await self.client.perform(access.list_stages())
 
     async def delete(self, name: str) -> None:
-        """
-        Delete a stage with its applications and secrets.
-        """
+        """Delete a stage with its applications and secrets."""
         await self.client.perform(access.delete_stage(name))
 
 
 @attrs.define(eq=False, slots=False)
 class AsyncServerlessClient(ServiceClient):
-    """
-    A client of the service for one event loop; ``async with`` closes its connection.
-    """
+    """A client of the service for one event loop; ``async with`` closes its connection."""
 
     def __attrs_post_init__(self) -> None:
         self._channel: Any = None
@@ -242,9 +196,7 @@ class AsyncServerlessClient(ServiceClient):
             return operation.read(await send(operation.request, metadata=metadata))
 
     async def deploy(self, *args: Any, **kwargs: Any) -> DeploymentResult:
-        """
-        Deploy an application, as :func:`deploy.deploy` does, on a thread.
-        """
+        """Deploy an application, as :func:`deploy.deploy` does, on a thread."""
         return await asyncio.to_thread(deploy, self, *args, **kwargs)
 
     @with_arguments_of(Submission)
@@ -257,9 +209,7 @@ class AsyncServerlessClient(ServiceClient):
         return await asyncio.to_thread(lambda: submission.send(self.find_service()))
 
     async def close(self) -> None:
-        """
-        Close the connection.
-        """
+        """Close the connection."""
         if self._channel is not None:
             channel, self._channel = self._channel, None
             await channel.close()

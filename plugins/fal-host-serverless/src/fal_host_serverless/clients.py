@@ -1,6 +1,4 @@
-"""
-What the synchronous and the asynchronous client share.
-"""
+"""What the synchronous and the asynchronous client share."""
 
 from __future__ import annotations
 
@@ -46,16 +44,12 @@ class ServiceClient:
 
     @property
     def address(self) -> str:
-        """
-        The address that is connected to.
-        """
+        """The address that is connected to."""
         return addresses.find_address(self.host, profile=self.profile)
 
     @property
     def credentials(self) -> Credentials:
-        """
-        The credentials that requests carry.
-        """
+        """The credentials that requests carry."""
         address = self.address
         found = find_credentials(self.api_key, self.profile, self.team).at(address)
         if self.team and isinstance(found, KeyCredentials):
@@ -72,17 +66,13 @@ class ServiceClient:
         return Service(address=self.address, credentials=self.credentials)
 
     def rest(self) -> RestClient:
-        """
-        Return a client of the REST service that belongs to the address.
-        """
+        """Return a client of the REST service that belongs to the address."""
         return self.find_service().rest()
 
     def make_host(
         self, *, local_file_path: str = "", environment_name: str | None = None
     ) -> FalServerlessHost:
-        """
-        Return the host that runs functions on the service.
-        """
+        """Return the host that runs functions on the service."""
         return FalServerlessHost(
             self.address,
             local_file_path=local_file_path,

@@ -1,6 +1,4 @@
-"""
-Credentials: what identifies the sender of requests.
-"""
+"""Credentials: what identifies the sender of requests."""
 
 from __future__ import annotations
 

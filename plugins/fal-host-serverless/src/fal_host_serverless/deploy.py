@@ -1,6 +1,4 @@
-"""
-Deploy an application of a file or of a project.
-"""
+"""Deploy an application of a file or of a project."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ __all__ = [
 
 
 class User(NamedTuple):
-    """
-    The account that a client acts for.
-    """
+    """The account that a client acts for."""
 
     user_id: str
     username: str

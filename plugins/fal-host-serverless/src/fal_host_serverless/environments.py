@@ -14,21 +14,15 @@ from fal_host_serverless.values import EnvironmentInfo
 def create_environment(
     client: SyncServerlessClient, name: str, description: str | None = None
 ) -> EnvironmentInfo:
-    """
-    Create a stage.
-    """
+    """Create a stage."""
     return client.perform(access.create_stage(name, description))
 
 
 def delete_environment(client: SyncServerlessClient, name: str) -> None:
-    """
-    Delete a stage with its applications and secrets.
-    """
+    """Delete a stage with its applications and secrets."""
     client.perform(access.delete_stage(name))
 
 
 def list_environments(client: SyncServerlessClient) -> list[EnvironmentInfo]:
-    """
-    List the stages.
-    """
+    """List the stages."""
     return client.perform(access.list_stages())

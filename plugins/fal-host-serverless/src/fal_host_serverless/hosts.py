@@ -1,6 +1,4 @@
-"""
-The host ``serverless``: functions run on fal.ai, or on a server that speaks its protocol.
-"""
+"""The host ``serverless``: functions run on fal.ai, or on a server that speaks its protocol."""
 
 from __future__ import annotations
 
@@ -90,9 +88,7 @@ class FalServerlessHost(Host[..., Any]):
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """
-        Return the host at *url*, as in ``serverless://localhost:6001``.
-        """
+        """Return the host at *url*, as in ``serverless://localhost:6001``."""
         address = url.removeprefix(f"{cls.name}://").rstrip("/")
         if "/" in address:
             raise OptionError(
@@ -103,9 +99,7 @@ class FalServerlessHost(Host[..., Any]):
 
     @property
     def address(self) -> str:
-        """
-        The address that is connected to.
-        """
+        """The address that is connected to."""
         return addresses.find_address(self.url)
 
     def find_service(self) -> Service:
@@ -220,9 +214,7 @@ class FalServerlessHost(Host[..., Any]):
         return registrations.register(service, call, uploaded, registration, tell)
 
     def close(self) -> None:
-        """
-        Do nothing: channels are shared, and last as long as the process.
-        """
+        """Do nothing: channels are shared, and last as long as the process."""
 
     # A copy stays in this process, and keeps the credentials; a pickle may go anywhere.
 

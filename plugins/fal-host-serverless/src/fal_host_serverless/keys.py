@@ -1,6 +1,4 @@
-"""
-Keys of the account.
-"""
+"""Keys of the account."""
 
 from __future__ import annotations
 
@@ -35,14 +33,10 @@ def create_key(
 
 
 def list_keys(client: SyncServerlessClient) -> list[UserKeyInfo]:
-    """
-    List the keys, without their secrets.
-    """
+    """List the keys, without their secrets."""
     return client.perform(access.list_keys())
 
 
 def revoke_key(client: SyncServerlessClient, key_id: str) -> None:
-    """
-    Revoke a key.
-    """
+    """Revoke a key."""
     client.perform(access.revoke_key(key_id))

@@ -1,6 +1,4 @@
-"""
-The hooks by which fal-core finds the host and its commands.
-"""
+"""The hooks by which fal-core finds the host and its commands."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ fal_core_api = 1
 
 @hookimpl
 def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
-    """
-    Register the host ``serverless``.
-    """
+    """Register the host ``serverless``."""
     from fal_host_serverless.hosts import FalServerlessHost
 
     return [FalServerlessHost]
@@ -29,9 +25,7 @@ def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
 
 @hookimpl
 def fal_register_commands(cli: click.Group) -> None:
-    """
-    Add the commands of fal's own command line.
-    """
+    """Add the commands of fal's own command line."""
     from fal_host_serverless.commands import (
         apps,
         call,

@@ -1,6 +1,4 @@
-"""
-Queues of applications.
-"""
+"""Queues of applications."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ def queue_size(
 def flush_queue(
     client: SyncServerlessClient, app_name: str, environment_name: str | None = None
 ) -> None:
-    """
-    Remove all waiting requests from the queue of an application.
-    """
+    """Remove all waiting requests from the queue of an application."""
     _ask("DELETE", client, app_name, environment_name)
 
 

@@ -1,6 +1,4 @@
-"""
-Runners of applications.
-"""
+"""Runners of applications."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_host_serverless.values import RunnerInfo
 def list_runners(
     client: SyncServerlessClient, *, since: datetime | None = None
 ) -> list[RunnerInfo]:
-    """
-    List the runners of all applications, with those that have ended after *since*.
-    """
+    """List the runners of all applications, with those that have ended after *since*."""
     return client.perform(applications.list_runners(since))
 
 
@@ -33,7 +29,5 @@ def stop_runner(
 
 
 def kill_runner(client: SyncServerlessClient, runner_id: str) -> None:
-    """
-    End a runner at once.
-    """
+    """End a runner at once."""
     client.perform(applications.kill_runner(runner_id))

@@ -1,6 +1,4 @@
-"""
-Secrets: values that functions see as environment variables.
-"""
+"""Secrets: values that functions see as environment variables."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from fal_host_serverless.values import ServerlessSecret
 def list_secrets(
     client: SyncServerlessClient, environment_name: str | None = None
 ) -> list[ServerlessSecret]:
-    """
-    List the secrets, without their values.
-    """
+    """List the secrets, without their values."""
     return client.perform(access.list_secrets(environment_name))
 
 
@@ -38,7 +34,5 @@ def set_secret(
 def unset_secret(
     client: SyncServerlessClient, name: str, environment_name: str | None = None
 ) -> None:
-    """
-    Remove a secret.
-    """
+    """Remove a secret."""
     client.perform(access.set_secret(name, None, environment_name))

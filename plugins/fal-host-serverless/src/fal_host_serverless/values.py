@@ -1,6 +1,4 @@
-"""
-Documented values: what the client returns.
-"""
+"""Documented values: what the client returns."""
 
 from __future__ import annotations
 
@@ -34,18 +32,14 @@ DeploymentStrategy = Literal["recreate", "rolling"]
 
 
 class KeyScope(enum.Enum):
-    """
-    The permissions of a key: everything, or only calling applications.
-    """
+    """The permissions of a key: everything, or only calling applications."""
 
     ADMIN = "ADMIN"
     API = "API"
 
 
 class KeyPreset(enum.Enum):
-    """
-    The permissions of a key, by the service's name for them.
-    """
+    """The permissions of a key, by the service's name for them."""
 
     FULL = "FULL"
     API = "API"
@@ -58,9 +52,7 @@ class KeyPreset(enum.Enum):
 
 
 class RunnerState(enum.Enum):
-    """
-    The state of a runner.
-    """
+    """The state of a runner."""
 
     RUNNING = "RUNNING"
     PENDING = "PENDING"
@@ -107,9 +99,7 @@ class ServerlessSecret:
 
 @attrs.define
 class EnvironmentInfo:
-    """
-    A stage: a set of applications and secrets that is separate from the others.
-    """
+    """A stage: a set of applications and secrets that is separate from the others."""
 
     name: str
     description: str | None
@@ -146,9 +136,7 @@ class AliasInfo:
 
 @attrs.frozen(kw_only=True)
 class RevisionInfo:
-    """
-    A registered revision of an application.
-    """
+    """A registered revision of an application."""
 
     revision: str
     created_at: datetime
@@ -210,9 +198,7 @@ class RunnerInfo:
 
 @attrs.define
 class ServiceURLs:
-    """
-    The URLs of an application, by their use.
-    """
+    """The URLs of an application, by their use."""
 
     playground: str
     run: str
@@ -239,18 +225,14 @@ class SubmittedRequest:
 
 @attrs.define
 class Revision:
-    """
-    A deployed revision, by its id.
-    """
+    """A deployed revision, by its id."""
 
     application_id: str
 
 
 @attrs.define
 class RegisterApplicationResult:
-    """
-    A message of a deployment under way; *result* is None until it has finished.
-    """
+    """A message of a deployment under way; *result* is None until it has finished."""
 
     result: Revision | None
     logs: list[Any] = attrs.field(factory=list)

@@ -1,6 +1,4 @@
-"""
-Operations on keys, secrets and stages.
-"""
+"""Operations on keys, secrets and stages."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ MOMENT = datetime(2031, 2, 3, 4, 5, tzinfo=timezone.utc)
 
 
 def test_keys(asking: SyncServerlessClient, recorder: Any):
-    """
-    A scope is sent as the preset that it stands for; presets and permissions as they are.
-    """
+    """A scope is sent as the preset that it stands for; presets and permissions as they are."""
     assert asking.keys.create(scope=KeyScope.ADMIN, description="mine") == ("k", "s3cret")
     request = recorder.last("CreateUserKey")
     assert (request.policy_preset, request.alias) == ("FULL", "mine")
@@ -55,18 +51,14 @@ def test_keys(asking: SyncServerlessClient, recorder: Any):
 def test_key_needs_one_grant(
     grant: dict[str, Any], words: str, asking: SyncServerlessClient, recorder: Any
 ):
-    """
-    A key needs exactly one valid scope, preset or list of permissions.
-    """
+    """A key needs exactly one valid scope, preset or list of permissions."""
     with pytest.raises(OptionError, match=words):
         asking.keys.create(**grant)
     assert recorder.asked == []
 
 
 def test_secrets(asking: SyncServerlessClient, recorder: Any):
-    """
-    A secret is set with its stage; setting it without a value removes it.
-    """
+    """A secret is set with its stage; setting it without a value removes it."""
     asking.secrets.set("TOKEN", "value", "staging", default_exposed=False)
     request = recorder.last("SetSecret")
     assert (request.name, request.value, request.environment_name) == (
@@ -82,9 +74,7 @@ def test_secrets(asking: SyncServerlessClient, recorder: Any):
 
 
 def test_stages(asking: SyncServerlessClient, recorder: Any):
-    """
-    Stages are listed, created and deleted.
-    """
+    """Stages are listed, created and deleted."""
     made = asking.environments.create("staging", "for tests")
     assert (made.name, made.description, made.is_default) == ("staging", "for tests", False)
     (main,) = asking.environments.list()

@@ -1,6 +1,4 @@
-"""
-The address of the service, and the current stage.
-"""
+"""The address of the service, and the current stage."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ def test_variable_names_the_stage_everywhere(
     rest: Any,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """
-    FAL_ENV names the stage of every operation, unless an argument names another.
-    """
+    """FAL_ENV names the stage of every operation, unless an argument names another."""
     from fal_host_serverless.queues import flush_queue, queue_size
 
     monkeypatch.setenv("FAL_ENV", "staging")
@@ -49,9 +45,7 @@ def test_variable_names_the_stage_everywhere(
 
 
 def test_variables_say_where_the_service_is(config: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    The address is looked up in this order: argument, variables, profile.
-    """
+    """The address is looked up in this order: argument, variables, profile."""
     monkeypatch.delenv("ISOLATE_TEST_MODE")
     assert addresses.find_address() == "api.work.test"
     monkeypatch.setenv("FAL_HOST", "api.other.test")

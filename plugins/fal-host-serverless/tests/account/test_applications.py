@@ -1,6 +1,4 @@
-"""
-Operations on applications and runners.
-"""
+"""Operations on applications and runners."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ MOMENT = datetime(2031, 2, 3, 4, 5, tzinfo=timezone.utc)
 
 
 def test_applications_are_listed(asking: SyncServerlessClient, recorder: Any):
-    """
-    Applications have all documented fields, and can be filtered by name.
-    """
+    """Applications have all documented fields, and can be filtered by name."""
     first, second = asking.apps.list(environment_name="staging")
     assert recorder.last("ListAliases").environment_name == "staging"
     assert (first.alias, first.auth_mode, first.scaling_delay) == ("app", "shared", 3)
@@ -32,9 +28,7 @@ def test_applications_are_listed(asking: SyncServerlessClient, recorder: Any):
 
 
 def test_scaling_sends_changes_alone(asking: SyncServerlessClient, recorder: Any):
-    """
-    Settings that are not named are not sent, and so stay as they are.
-    """
+    """Settings that are not named are not sent, and so stay as they are."""
     asking.apps.scale("app", max_concurrency=10, scaling_delay=5, regions=["eu", "us"])
     request = recorder.last("UpdateApplication")
     assert request.application_name == "app"
@@ -64,9 +58,7 @@ def test_scaling_sends_changes_alone(asking: SyncServerlessClient, recorder: Any
 def test_wrong_scaling_is_refused(
     changes: dict[str, Any], words: str, asking: SyncServerlessClient, recorder: Any
 ):
-    """
-    A value that does not fit its field is refused before a request is sent.
-    """
+    """A value that does not fit its field is refused before a request is sent."""
 
     async def ask() -> None:
         async with AsyncServerlessClient(host=recorder.address) as other:
@@ -80,9 +72,7 @@ def test_wrong_scaling_is_refused(
 
 
 def test_runners_are_listed_by_state(asking: SyncServerlessClient, recorder: Any):
-    """
-    Runners can be filtered by their state; ``terminated`` includes ``dead``.
-    """
+    """Runners can be filtered by their state; ``terminated`` includes ``dead``."""
     found = asking.apps.runners("app", since=MOMENT)
     assert [runner.state for runner in found] == [
         RunnerState.RUNNING,
@@ -107,9 +97,7 @@ def test_runners_are_listed_by_state(asking: SyncServerlessClient, recorder: Any
 
 
 def test_runners_are_ended(asking: SyncServerlessClient, recorder: Any):
-    """
-    A runner is stopped, if wanted after its replacement has started, or killed.
-    """
+    """A runner is stopped, if wanted after its replacement has started, or killed."""
     (runner,) = asking.runners.list()
     assert runner.state is RunnerState.IDLE
     asking.runners.stop(runner.runner_id, replace_first=True)

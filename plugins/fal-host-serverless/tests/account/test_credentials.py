@@ -1,6 +1,4 @@
-"""
-Credentials: where they are found, and where they never appear.
-"""
+"""Credentials: where they are found, and where they never appear."""
 
 from __future__ import annotations
 
@@ -21,18 +19,14 @@ SECRET = "do-not-tell"
 
 
 def key_of(credentials: Credentials) -> str:
-    """
-    Return the key that is sent.
-    """
+    """Return the key that is sent."""
     return credentials.headers()["Authorization"].removeprefix("Key ")
 
 
 def test_argument_comes_before_environment_before_profile(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A key is looked up in this order: argument, variables, profile.
-    """
+    """A key is looked up in this order: argument, variables, profile."""
     assert key_of(find_credentials()) == "w:1"
     assert key_of(find_credentials(profile="home")) == "h:2"
     monkeypatch.setenv("FAL_PROFILE", "home")
@@ -46,9 +40,7 @@ def test_argument_comes_before_environment_before_profile(
 
 
 def test_login_comes_after_keys(config: Path, login: str, monkeypatch: pytest.MonkeyPatch):
-    """
-    A login is used if there is no key, or if FAL_FORCE_AUTH_BY_USER rules keys out.
-    """
+    """A login is used if there is no key, or if FAL_FORCE_AUTH_BY_USER rules keys out."""
     assert key_of(find_credentials()) == "w:1"
     monkeypatch.setenv("FAL_KEY", "env:4")
     assert key_of(find_credentials()) == "env:4"
@@ -64,9 +56,7 @@ def test_login_comes_after_keys(config: Path, login: str, monkeypatch: pytest.Mo
 def test_missing_credentials_raise_when_they_are_needed(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A host can be declared without credentials; a request raises without them.
-    """
+    """A host can be declared without credentials; a request raises without them."""
     config.unlink()
     host = FalServerlessHost()
     with pytest.raises(FalServerlessError, match="FAL_KEY"):
@@ -77,9 +67,7 @@ def test_missing_credentials_raise_when_they_are_needed(
 
 @pytest.mark.parametrize("key", ["nothing", ":secret", "id:"])
 def test_malformed_key_is_not_in_its_error(key: str, config: Path):
-    """
-    The error for a malformed key does not show the key.
-    """
+    """The error for a malformed key does not show the key."""
     with pytest.raises(FalServerlessError, match="ID:SECRET") as caught:
         find_credentials(key)
     assert "nothing" not in str(caught.value)
@@ -87,9 +75,7 @@ def test_malformed_key_is_not_in_its_error(key: str, config: Path):
 
 
 def test_unknown_profile_is_an_error(config: Path):
-    """
-    The error for an unknown profile lists the profiles.
-    """
+    """The error for an unknown profile lists the profiles."""
     with pytest.raises(FalServerlessError, match="work, home"):
         find_credentials(profile="nowhere")
 
@@ -118,9 +104,7 @@ def test_key_is_in_no_repr_and_no_pickle(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_key_travels_with_no_function(recorder: Any, monkeypatch: pytest.MonkeyPatch):
-    """
-    A function that refers to its host carries no key.
-    """
+    """A function that refers to its host carries no key."""
     monkeypatch.setenv("FAL_KEY", f"id:{SECRET}")
     host = FalServerlessHost(recorder.address)
 
@@ -138,9 +122,7 @@ def test_key_travels_with_no_function(recorder: Any, monkeypatch: pytest.MonkeyP
 def test_key_is_in_no_log(
     recorder: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    """
-    No log record of a request contains the key.
-    """
+    """No log record of a request contains the key."""
     monkeypatch.setenv("FAL_KEY", f"id:{SECRET}")
     with caplog.at_level(logging.DEBUG):
         SyncServerlessClient().apps.list()

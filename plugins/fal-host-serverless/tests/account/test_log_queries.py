@@ -1,6 +1,4 @@
-"""
-Queries for lines of logs.
-"""
+"""Queries for lines of logs."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_host_serverless.wire.rest import RestClient
 
 @pytest.fixture
 def answers() -> Iterator[tuple[str, list[int]]]:
-    """
-    The URL of a server that answers with each of these status codes, and then with a line.
-    """
+    """The URL of a server that answers with each of these status codes, and then with a line."""
     left: list[int] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -48,17 +44,13 @@ def answers() -> Iterator[tuple[str, list[int]]]:
 
 
 class Served:
-    """
-    A service that is reached without TLS.
-    """
+    """A service that is reached without TLS."""
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
 
     def shared_rest(self) -> Any:
-        """
-        Return a client of it.
-        """
+        """Return a client of it."""
         rest = RestClient("127.0.0.1:1", KeyCredentials("id", "secret"))
         rest.http = self._http
         return rest

@@ -1,6 +1,4 @@
-"""
-Logins of users, and the teams that they act for.
-"""
+"""Logins of users, and the teams that they act for."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_host_serverless.account.credentials import find_credentials
 def test_login_of_a_team(
     config: Path, login: str, recorder: Any, rest: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A user acts for the team that the client names, or for the one that was chosen last.
-    """
+    """A user acts for the team that the client names, or for the one that was chosen last."""
     monkeypatch.delenv("FAL_KEY", raising=False)
     config.write_text('[__internal__]\nteam = "Acme"\n')
     client = SyncServerlessClient(host=recorder.address, team="other")
@@ -60,9 +56,7 @@ def test_expired_login_is_refused(
     keep_login: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """
-    A token that expires within half an hour, or is malformed, is refused.
-    """
+    """A token that expires within half an hour, or is malformed, is refused."""
     monkeypatch.setenv("FAL_FORCE_AUTH_BY_USER", "1")
     keep_login(config.parent, seconds=1700)
     with pytest.raises(FalServerlessError, match="has expired"):
@@ -75,9 +69,7 @@ def test_expired_login_is_refused(
 def test_team_is_ignored_with_a_key(
     recorder: Any, rest: Any, capsys: pytest.CaptureFixture[str]
 ):
-    """
-    A key belongs to one account: another team is ignored, with one warning.
-    """
+    """A key belongs to one account: another team is ignored, with one warning."""
     SyncServerlessClient(host=recorder.address, team="me").apps.list()
     assert "is ignored" not in capsys.readouterr().err
     client = SyncServerlessClient(host=recorder.address, team="acme")
@@ -95,9 +87,7 @@ def test_team_is_ignored_with_a_key(
 def test_command_line_names_a_team(
     config: Path, login: str, recorder: Any, rest: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Commands take the team to act for.
-    """
+    """Commands take the team to act for."""
     from fal_core.cli.program import run
 
     monkeypatch.setenv("FAL_FORCE_AUTH_BY_USER", "1")

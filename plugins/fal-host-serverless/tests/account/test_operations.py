@@ -1,6 +1,4 @@
-"""
-Operations: how their requests are filled, and how arguments are checked.
-"""
+"""Operations: how their requests are filled, and how arguments are checked."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ MOMENT = datetime(2031, 2, 3, 4, 5, tzinfo=timezone.utc)
 def test_time_without_a_zone_is_local(
     asking: SyncServerlessClient, recorder: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A datetime without a time zone is local time.
-    """
+    """A datetime without a time zone is local time."""
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
@@ -45,18 +41,14 @@ def test_time_without_a_zone_is_local(
 
 
 def test_sequences_of_names_are_lists(asking: SyncServerlessClient, recorder: Any):
-    """
-    A tuple of names counts as a list.
-    """
+    """A tuple of names counts as a list."""
     asking.apps.scale("app", machine_types=("S", "M"), regions=())
     request = recorder.last("UpdateApplication")
     assert (list(request.machine_types), list(request.valid_regions)) == (["S", "M"], [])
 
 
 def test_fields_that_are_none_are_not_set():
-    """
-    A field without a value stays as the service has it, and zero is a value.
-    """
+    """A field without a value stays as the service has it, and zero is a value."""
     message = fill(
         isolate_proto.UpdateApplicationRequest(),
         application_name="app",
@@ -73,9 +65,7 @@ def test_fields_that_are_none_are_not_set():
 
 @pytest.mark.parametrize("written", ["word", ["word", ""], [3], {"word": 1}, None])
 def test_names_are_a_list_of_texts(written: Any):
-    """
-    Anything but a list or tuple of names is refused, with an example.
-    """
+    """Anything but a list or tuple of names is refused, with an example."""
     check_names("regions", ["eu"], "us-east")
     check_names("regions", (), "us-east")
     with pytest.raises(OptionError, match=r"'regions' must be a list.*as in \['us-east'\]"):

@@ -1,6 +1,4 @@
-"""
-Requests for queues: where they go, and what a key changes.
-"""
+"""Requests for queues: where they go, and what a key changes."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_host_serverless.errors import ResourceNotFound
 
 @pytest.fixture
 def queue(rest: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """
-    The REST service as a queue that takes keys.
-    """
+    """The REST service as a queue that takes keys."""
     monkeypatch.setenv("FAL_QUEUE_RUN_HOST", rest.address)
     rest.abilities = "idempotency-keys more"
     return rest
@@ -62,9 +58,7 @@ def test_request_with_a_key_is_sent_again(asking: SyncServerlessClient, queue: A
 def test_service_is_asked_about_itself_and_the_account_once(
     asking: SyncServerlessClient, queue: Any
 ):
-    """
-    Requests that follow the first are sent alone, over the same connection.
-    """
+    """Requests that follow the first are sent alone, over the same connection."""
     for number in range(3):
         asking.submit("app", number, key=f"order {number}")
     paths = [path for _, path in queue.asked]
@@ -73,9 +67,7 @@ def test_service_is_asked_about_itself_and_the_account_once(
 
 
 def test_accounts_have_owners_of_their_own(asking: SyncServerlessClient, queue: Any):
-    """
-    What is known of one account is not taken for that of another.
-    """
+    """What is known of one account is not taken for that of another."""
     asking.submit("app")
     queue.nickname = "you"
     SyncServerlessClient(host=asking.host, api_key="other:key").submit("app")
@@ -101,9 +93,7 @@ def test_account_with_a_new_name_is_asked_again(asking: SyncServerlessClient, qu
 def test_what_a_service_has_told_holds_for_a_while(
     asking: SyncServerlessClient, queue: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A service is asked again after some time.
-    """
+    """A service is asked again after some time."""
     monkeypatch.setattr(told_facts, "_KEPT", -1.0)
     asking.submit("app")
     asking.submit("app")
@@ -112,9 +102,7 @@ def test_what_a_service_has_told_holds_for_a_while(
 
 
 def test_service_that_takes_keys_from_now_on(asking: SyncServerlessClient, queue: Any):
-    """
-    A service that took no keys is asked again: it may have been replaced.
-    """
+    """A service that took no keys is asked again: it may have been replaced."""
     queue.abilities = ""
     with pytest.raises(OptionError, match="takes no idempotency keys"):
         asking.submit("app", key="order 7")
@@ -124,9 +112,7 @@ def test_service_that_takes_keys_from_now_on(asking: SyncServerlessClient, queue
 
 @pytest.mark.parametrize("abilities", ["", "other"])
 def test_service_that_takes_no_keys(asking: SyncServerlessClient, queue: Any, abilities: str):
-    """
-    A key is refused if the service does not say that it takes keys, and nothing is sent.
-    """
+    """A key is refused if the service does not say that it takes keys, and nothing is sent."""
     queue.abilities = abilities
     with pytest.raises(OptionError, match="takes no idempotency keys"):
         asking.submit("app", key="order 7")
@@ -136,18 +122,14 @@ def test_service_that_takes_no_keys(asking: SyncServerlessClient, queue: Any, ab
 def test_service_that_cannot_be_asked(
     asking: SyncServerlessClient, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Whether a service takes keys is not known where it cannot be reached.
-    """
+    """Whether a service takes keys is not known where it cannot be reached."""
     monkeypatch.setenv("FAL_REST_HOST", "127.0.0.1:1")
     with pytest.raises(FalServerlessError, match="cannot be reached"):
         asking.submit("app", key="order 7")
 
 
 def test_asynchronous_client_submits_the_same(asking: SyncServerlessClient, queue: Any):
-    """
-    Both clients submit the same, with the same parameters.
-    """
+    """Both clients submit the same, with the same parameters."""
 
     async def submit() -> Any:
         async with AsyncServerlessClient(host=asking.host) as client:

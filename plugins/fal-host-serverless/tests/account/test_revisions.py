@@ -1,6 +1,4 @@
-"""
-Revisions, and which of them served before.
-"""
+"""Revisions, and which of them served before."""
 
 from __future__ import annotations
 
@@ -50,17 +48,13 @@ def history(*ended: tuple[str, str]) -> list[DeploymentInfo]:
     ],
 )
 def test_previous_revision(current, known, ended, previous):
-    """
-    The previous revision is the last other one that has served and is still there.
-    """
+    """The previous revision is the last other one that has served and is still there."""
     found = find_previous("app", current, revisions(*known), history(*ended))
     assert found == previous
 
 
 def test_nothing_has_served_before():
-    """
-    Where there is no previous revision, the error says how to find one to name.
-    """
+    """Where there is no previous revision, the error says how to find one to name."""
     for known, ended in ((("r1",), ()), (("r2", "r1"), [("r2", "serving"), ("r1", "failed")])):
         with pytest.raises(OptionError, match="fal-core apps revisions app"):
             find_previous("app", known[0], revisions(*known), history(*ended))

@@ -1,6 +1,4 @@
-"""
-Functions that take the arguments of an operation.
-"""
+"""Functions that take the arguments of an operation."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_host_serverless.apps import scale_app
 
 
 def test_scaling_is_declared_once(asking: SyncServerlessClient, recorder: Any):
-    """
-    Functions and methods that scale have the parameters of the operation after their own.
-    """
+    """Functions and methods that scale have the parameters of the operation after their own."""
     declared = [*inspect.signature(applications.scale).parameters.values()]
     client, *rest = inspect.signature(scale_app).parameters.values()
     assert client.name == "client"

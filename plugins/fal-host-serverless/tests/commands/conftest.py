@@ -1,6 +1,4 @@
-"""
-Fixtures of the tests of commands.
-"""
+"""Fixtures of the tests of commands."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ import pytest
 
 @pytest.fixture
 def printed_by(run: Callable[..., int], asking: Any, capsys: Any) -> Callable[[str], str]:
-    """
-    Run a command line, which succeeds, and return what it prints.
-    """
+    """Run a command line, which succeeds, and return what it prints."""
 
     def start(arguments: str) -> str:
         assert run(*arguments.split()) == 0
@@ -28,9 +24,7 @@ def printed_by(run: Callable[..., int], asking: Any, capsys: Any) -> Callable[[s
 def refused(
     run_beside: Callable[..., tuple[int, str]], recorder: Any, rest: Any
 ) -> Callable[..., str]:
-    """
-    Run a wrong command line, which exits with 2 and sends no request; return its errors.
-    """
+    """Run a wrong command line, which exits with 2 and sends no request; return its errors."""
 
     def start(*arguments: str) -> str:
         code, errors = run_beside(*arguments)

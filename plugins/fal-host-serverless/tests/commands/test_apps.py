@@ -1,6 +1,4 @@
-"""
-The command ``apps``.
-"""
+"""The command ``apps``."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ from fal_host_serverless.commands.apps import apps
     ],
 )
 def test_responses_are_printed(printed_by: Callable[[str], str], arguments: str, printed: str):
-    """
-    Each command sends its request, and prints the response.
-    """
+    """Each command sends its request, and prints the response."""
     assert printed in printed_by(arguments)
 
 
@@ -41,9 +37,7 @@ def test_responses_are_printed(printed_by: Callable[[str], str], arguments: str,
     ],
 )
 def test_responses_are_printed_as_json(printed_by: Callable[[str], str], arguments: str):
-    """
-    Every command prints JSON with ``--json``.
-    """
+    """Every command prints JSON with ``--json``."""
     assert json.loads(printed_by(f"{arguments} --json"))
 
 
@@ -64,9 +58,7 @@ def test_responses_are_printed_as_json(printed_by: Callable[[str], str], argumen
 def test_wrong_command_line_is_refused(
     refused: Callable[..., str], arguments: tuple[str, ...], told: str
 ):
-    """
-    The error says what to give instead.
-    """
+    """The error says what to give instead."""
     assert told in refused(*arguments)
 
 
@@ -74,9 +66,7 @@ def test_wrong_command_line_is_refused(
 def test_stage_that_does_not_exist_is_an_error(
     run: Callable[..., int], asking: Any, capsys: Any, option: str
 ):
-    """
-    A list is empty where the stage is mistyped: the error names those that there are.
-    """
+    """A list is empty where the stage is mistyped: the error names those that there are."""
     assert run("apps", "list", "--filter", "no-such", option, "main") == 0
     assert capsys.readouterr().out == "No application is deployed.\n"
     assert run("apps", "list", "--filter", "no-such", option, "nope") == 1
@@ -84,9 +74,7 @@ def test_stage_that_does_not_exist_is_an_error(
 
 
 def test_names_of_applications_are_candidates(asking: Any):
-    """
-    A shell completes the names of deployed applications; none where the service has none.
-    """
+    """A shell completes the names of deployed applications; none where the service has none."""
     command = apps.commands["rollout"]
     context = click.Context(command)
     found = command.params[0].shell_complete(context, "ap")
@@ -94,9 +82,7 @@ def test_names_of_applications_are_candidates(asking: Any):
 
 
 def test_service_that_cannot_be_asked_has_no_candidates(monkeypatch: pytest.MonkeyPatch):
-    """
-    A shell is told of no error.
-    """
+    """A shell is told of no error."""
     monkeypatch.setenv("FAL_CONFIG_PATH", "/dev/null")
     monkeypatch.delenv("FAL_KEY", raising=False)
     context = click.Context(apps.commands["rollout"])
@@ -105,9 +91,7 @@ def test_service_that_cannot_be_asked_has_no_candidates(monkeypatch: pytest.Monk
 
 
 def test_names_of_other_command_lines_are_not_shown(printed_by: Callable[[str], str]):
-    """
-    The help has one name for each option.
-    """
+    """The help has one name for each option."""
     printed = printed_by("apps list --help")
     assert "--stage NAME" in printed
     assert "--address ADDRESS" in printed

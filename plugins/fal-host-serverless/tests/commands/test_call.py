@@ -1,6 +1,4 @@
-"""
-The command ``call``.
-"""
+"""The command ``call``."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ import pytest
 def ask(
     rest: Any, printed_by: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], str]:
-    """
-    Run a command line where applications answer, and return what it prints.
-    """
+    """Run a command line where applications answer, and return what it prints."""
     for name in ("FAL_RUN_HOST", "FAL_QUEUE_RUN_HOST"):
         monkeypatch.setenv(name, rest.address)
     return printed_by
@@ -47,9 +43,7 @@ def test_application_and_path(ask: Any, rest: Any, target: str, path: str):
 
 
 def test_bodies(ask: Any, rest: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    A body is written, in a file, or on standard input.
-    """
+    """A body is written, in a file, or on standard input."""
     (tmp_path / "body.json").write_text("[1]")
     monkeypatch.setattr(sys, "stdin", io.StringIO('"in"'))
     for written in ('{"a":1}', f"@{tmp_path}/body.json", "-"):
@@ -69,7 +63,5 @@ def test_bodies(ask: Any, rest: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_wrong_command_line_is_refused(
     refused: Callable[..., str], arguments: tuple[str, ...], told: str
 ):
-    """
-    The error says what to give instead.
-    """
+    """The error says what to give instead."""
     assert told in refused("call", *arguments)

@@ -1,6 +1,4 @@
-"""
-Options and arguments of commands.
-"""
+"""Options and arguments of commands."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ pytestmark = pytest.mark.usefixtures("recorder", "rest")
 
 
 class Terminal(io.StringIO):
-    """
-    Standard input that is a terminal.
-    """
+    """Standard input that is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -25,9 +21,7 @@ class Terminal(io.StringIO):
 def test_values_of_secrets_are_read(
     run_beside: Callable[..., tuple[int, str]], recorder: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Without a terminal, each missing value is read from a line of standard input.
-    """
+    """Without a terminal, each missing value is read from a line of standard input."""
     monkeypatch.setattr("sys.stdin", io.StringIO("one\ntwo words\r\nleft\n"))
     assert run_beside("secrets", "set", "A", "B=", "C")[0] == 0
     asked = [(request.name, request.value) for _, request in recorder.asked]
@@ -41,9 +35,7 @@ def test_missing_value_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
     given: str,
 ):
-    """
-    An empty or missing line is an error, and no secret is set.
-    """
+    """An empty or missing line is an error, and no secret is set."""
     monkeypatch.setattr("sys.stdin", io.StringIO(given))
     code, errors = run_beside("secrets", "set", "A", "B")
     name = "B" if given.strip() else "A"
@@ -56,9 +48,7 @@ def test_missing_value_is_an_error(
 def test_value_is_asked_for_at_a_terminal(
     run_beside: Callable[..., tuple[int, str]], recorder: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    At a terminal the value is asked for, and not shown.
-    """
+    """At a terminal the value is asked for, and not shown."""
     hidden = []
 
     def prompt(what: str, *, hide_input: bool, err: bool) -> str:

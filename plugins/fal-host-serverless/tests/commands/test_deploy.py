@@ -1,6 +1,4 @@
-"""
-The command ``deploy``.
-"""
+"""The command ``deploy``."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ def test_deploy_command_prints_the_urls(
     project: Path,
     capsys: Any,
 ):
-    """
-    Revision and URLs are printed, and the log of the service on standard error.
-    """
+    """Revision and URLs are printed, and the log of the service on standard error."""
     assert run("deploy", "searching.py::Search", "--auth", "public", "--reset-scale") == 0
     printed = capsys.readouterr()
     assert "Deployed search, revision rev-1, in " in printed.out
@@ -59,9 +55,7 @@ def test_dry_run_asks_nothing(
     project: Path,
     capsys: Any,
 ):
-    """
-    A dry run prints which files would travel, with their sizes, and sends nothing.
-    """
+    """A dry run prints which files would travel, with their sizes, and sends nothing."""
     assert run("deploy", "searching.py::Search", "--dry-run") == 0
     printed = capsys.readouterr().out
     assert "data/words.txt  7" in printed
@@ -84,9 +78,7 @@ def test_dry_run_lists_projects(
     own: Path,
     capsys: Any,
 ):
-    """
-    A dry run packs required projects, and prints their sizes.
-    """
+    """A dry run packs required projects, and prints their sizes."""
     (project / "needing.py").write_text(
         "from fal_core import function\n"
         "@function(requirements=[['./own[fast]'], ['./own', 'cowsay']])\n"
@@ -120,17 +112,13 @@ def test_dry_run_lists_projects(
 def test_wrong_command_line_is_refused(
     refused: Callable[..., str], arguments: tuple[str, ...], told: str
 ):
-    """
-    The error says what to give instead.
-    """
+    """The error says what to give instead."""
     assert told in refused("deploy", *arguments)
 
 
 @pytest.mark.usefixtures("recorder", "rest")
 def test_file_that_cannot_be_loaded(run_beside: Callable[..., tuple[int, str]], tmp_path: Path):
-    """
-    An error in the application's file is no usage error.
-    """
+    """An error in the application's file is no usage error."""
     (tmp_path / "broken.py").write_text("raise LookupError('no weights')")
     code, errors = run_beside("deploy", "broken.py::look")
     assert code == 1

@@ -1,6 +1,4 @@
-"""
-The log of a deployment: which lines are shown, and in which form.
-"""
+"""The log of a deployment: which lines are shown, and in which form."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_host_serverless.commands.deploy import DeploymentLog
 
 
 class Shown:
-    """
-    What is shown.
-    """
+    """What is shown."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -42,9 +38,7 @@ def record_of(text: str) -> Log:
 
 
 def test_record_that_the_service_repeats_is_left_out():
-    """
-    The record of an error is not shown where the service prints its traceback too.
-    """
+    """The record of an error is not shown where the service prints its traceback too."""
     shown = Shown()
     log = DeploymentLog(shown)
     told = Log(traceback_of(LookupError("no weights")).rstrip(), "ERROR", "BRIDGE")
@@ -56,9 +50,7 @@ def test_record_that_the_service_repeats_is_left_out():
 
 
 def test_record_that_nobody_repeats_is_shown_as_a_traceback():
-    """
-    A traceback that stands in a record alone is shown in the end, for people to read.
-    """
+    """A traceback that stands in a record alone is shown in the end, for people to read."""
     shown = Shown()
     log = DeploymentLog(shown)
     text = traceback_of(LookupError("no weights"))
@@ -74,9 +66,7 @@ def test_record_that_nobody_repeats_is_shown_as_a_traceback():
     "message", ["{", '{"status": 200}', '{"traceback": 1}', "[1]", "words"]
 )
 def test_other_lines_are_shown_as_they_come(message: str):
-    """
-    Lines without a traceback are shown at once, JSON or not.
-    """
+    """Lines without a traceback are shown at once, JSON or not."""
     shown = Shown()
     DeploymentLog(shown)(Log(message))
     assert shown.events == [Log(message)]

@@ -1,6 +1,4 @@
-"""
-What commands print: tables and sentences for people, JSON for machines.
-"""
+"""What commands print: tables and sentences for people, JSON for machines."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ FULL = Row(
 
 
 def show(found: list[Row], *, as_json: bool = False) -> None:
-    """
-    Print rows with all of their fields.
-    """
+    """Print rows with all of their fields."""
     print_values(
         found,
         ("NAME", "SINCE", "LASTED", "SCOPE", "MACHINES"),
@@ -54,9 +50,7 @@ def show(found: list[Row], *, as_json: bool = False) -> None:
 
 
 def test_values_are_a_table_for_people(capsys: Any, monkeypatch: pytest.MonkeyPatch):
-    """
-    Times are local to the minute, spans are whole seconds, and what is missing is a dash.
-    """
+    """Times are local to the minute, spans are whole seconds, and what is missing is a dash."""
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
@@ -76,9 +70,7 @@ def test_values_are_a_table_for_people(capsys: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_values_are_plain_in_json(capsys: Any):
-    """
-    Times are ISO texts, spans are seconds, and members of enumerations their values.
-    """
+    """Times are ISO texts, spans are seconds, and members of enumerations their values."""
     show([FULL], as_json=True)
     (printed,) = json.loads(capsys.readouterr().out)
     assert printed == to_plain(FULL)
@@ -92,9 +84,7 @@ def test_values_are_plain_in_json(capsys: Any):
 
 
 def test_nothing_is_a_sentence_or_an_empty_list(capsys: Any):
-    """
-    Without values, people are told so, and machines get no values.
-    """
+    """Without values, people are told so, and machines get no values."""
     show([])
     assert capsys.readouterr().out == "There is no row.\n"
     show([], as_json=True)
@@ -102,9 +92,7 @@ def test_nothing_is_a_sentence_or_an_empty_list(capsys: Any):
 
 
 def test_report_is_a_sentence_or_its_facts(capsys: Any):
-    """
-    What was done is a sentence for people, and facts for machines.
-    """
+    """What was done is a sentence for people, and facts for machines."""
     report("It is done.", as_json=False, done=True)
     assert capsys.readouterr().out == "It is done.\n"
     report("It is done.", as_json=True, done=True)

@@ -1,6 +1,4 @@
-"""
-The command ``profile``.
-"""
+"""The command ``profile``."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ import pytest
 def test_profiles_are_managed(
     run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):
-    """
-    A profile keeps an address and a key, and no command prints the key.
-    """
+    """A profile keeps an address and a key, and no command prints the key."""
     monkeypatch.setenv("FAL_CONFIG_PATH", str(tmp_path / "config.toml"))
     monkeypatch.setattr("sys.stdin", io.StringIO("id:very-secret\n" * 3))
     assert run("profile", "key") == 1

@@ -1,6 +1,4 @@
-"""
-The command ``queue``.
-"""
+"""The command ``queue``."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ import pytest
     ],
 )
 def test_responses_are_printed(printed_by: Callable[[str], str], arguments: str, printed: str):
-    """
-    Each command sends its request, and prints the response.
-    """
+    """Each command sends its request, and prints the response."""
     assert printed in printed_by(arguments)
 
 
@@ -32,18 +28,14 @@ def test_responses_are_printed(printed_by: Callable[[str], str], arguments: str,
     ],
 )
 def test_responses_are_printed_as_json(printed_by: Callable[[str], str], arguments: str):
-    """
-    Every command prints JSON with ``--json``.
-    """
+    """Every command prints JSON with ``--json``."""
     assert json.loads(printed_by(f"{arguments} --json"))
 
 
 @pytest.mark.usefixtures("recorder", "rest")
 @pytest.mark.parametrize("command", ["size", "flush"])
 def test_queue_of_no_application(run_beside: Callable[..., tuple[int, str]], command: str):
-    """
-    The error for an unknown application says how to list them.
-    """
+    """The error for an unknown application says how to list them."""
     code, errors = run_beside("queue", command, "nope")
     assert code == 1
     assert errors.endswith(

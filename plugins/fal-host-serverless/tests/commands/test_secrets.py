@@ -1,6 +1,4 @@
-"""
-The command ``secrets``.
-"""
+"""The command ``secrets``."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_host_serverless import SyncServerlessClient
     ],
 )
 def test_responses_are_printed(printed_by: Callable[[str], str], arguments: str, printed: str):
-    """
-    Each command sends its request, and prints the response.
-    """
+    """Each command sends its request, and prints the response."""
     assert printed in printed_by(arguments)
 
 
@@ -37,25 +33,19 @@ def test_responses_are_printed(printed_by: Callable[[str], str], arguments: str,
     ],
 )
 def test_responses_are_printed_as_json(printed_by: Callable[[str], str], arguments: str):
-    """
-    Every command prints JSON with ``--json``.
-    """
+    """Every command prints JSON with ``--json``."""
     assert json.loads(printed_by(f"{arguments} --json"))
 
 
 def test_wrong_command_line_is_refused(refused: Callable[..., str]):
-    """
-    The error says what to give instead.
-    """
+    """The error says what to give instead."""
     assert "'=word' names no secret" in refused("secrets", "set", "=word")
 
 
 def test_exposure_reaches_the_service(
     run: Callable[..., int], asking: SyncServerlessClient, recorder: Any
 ):
-    """
-    The flag of a secret is sent as it is given, and left out by default.
-    """
+    """The flag of a secret is sent as it is given, and left out by default."""
     for flag, exposed in (("--not-exposed-by-default", False), ("--exposed-by-default", True)):
         assert run("secrets", "set", "A=b", flag) == 0
         request = recorder.last("SetSecret")

@@ -1,6 +1,4 @@
-"""
-The command ``stages``.
-"""
+"""The command ``stages``."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ import pytest
     ],
 )
 def test_responses_are_printed(printed_by: Callable[[str], str], arguments: str, printed: str):
-    """
-    Each command sends its request, and prints the response.
-    """
+    """Each command sends its request, and prints the response."""
     assert printed in printed_by(arguments)
 
 
@@ -35,7 +31,5 @@ def test_responses_are_printed(printed_by: Callable[[str], str], arguments: str,
     ],
 )
 def test_responses_are_printed_as_json(printed_by: Callable[[str], str], arguments: str):
-    """
-    Every command prints JSON with ``--json``.
-    """
+    """Every command prints JSON with ``--json``."""
     assert json.loads(printed_by(f"{arguments} --json"))

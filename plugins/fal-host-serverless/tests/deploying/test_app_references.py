@@ -1,6 +1,4 @@
-"""
-References to applications.
-"""
+"""References to applications."""
 
 from __future__ import annotations
 
@@ -25,8 +23,6 @@ from fal_host_serverless import SyncServerlessClient
 def test_unknown_application_is_refused(
     ref: str | None, words: str, asking: SyncServerlessClient, project: Path
 ):
-    """
-    A reference to no application is refused before a request is sent.
-    """
+    """A reference to no application is refused before a request is sent."""
     with pytest.raises(OptionError, match=words):
         asking.deploy(ref)

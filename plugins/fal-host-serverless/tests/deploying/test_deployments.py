@@ -1,6 +1,4 @@
-"""
-Deployments: their requests and results.
-"""
+"""Deployments: their requests and results."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_host_serverless import deploy as deploying
 def test_application_of_a_file_is_deployed(
     asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path
 ):
-    """
-    The environment is built, files are uploaded, and the application is registered.
-    """
+    """The environment is built, files are uploaded, and the application is registered."""
     result = asking.deploy("searching.py::Search", environment_name="staging")
     assert [name for name, _ in recorder.asked] == ["BuildEnvironment", "RegisterApplication"]
     request = recorder.last("RegisterApplication")
@@ -65,9 +61,7 @@ def test_application_of_a_file_is_deployed(
 def test_function_of_a_file_is_deployed(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
-    """
-    A served function is an application with one endpoint, private by default.
-    """
+    """A served function is an application with one endpoint, private by default."""
     result = asking.deploy(
         "searching.py::double", app_name="twice", strategy="recreate", reset_scale=True
     )
@@ -83,9 +77,7 @@ def test_function_of_a_file_is_deployed(
 def test_deployment_returns_the_current_auth_mode(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
-    """
-    A deployment that does not set the authentication mode returns the one that is set.
-    """
+    """A deployment that does not set the authentication mode returns the one that is set."""
     assert asking.deploy("searching.py::double", app_name="app").auth_mode == "shared"
     assert not recorder.last("RegisterApplication").HasField("auth_mode")
     recorder.unanswered.add("ListAliases")

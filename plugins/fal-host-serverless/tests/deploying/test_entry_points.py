@@ -1,6 +1,4 @@
-"""
-Applications that come with their environment.
-"""
+"""Applications that come with their environment."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ python_entry_point = "stockroom:Shop"
 def test_entry_point_is_asked_before_it_is_deployed(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
-    """
-    An entry point is asked for its metadata, which the revision carries, and for its paths.
-    """
+    """An entry point is asked for its metadata, which the revision carries, and for its paths."""
     (project / "pyproject.toml").write_text(ENTRY)
     result = asking.deploy(environment_name="staging")
     asked = [name for name, _ in recorder.asked]
@@ -47,9 +43,7 @@ def test_entry_point_on_a_machine_type_that_nobody_knows(
     project: Path,
     caplog: pytest.LogCaptureFixture,
 ):
-    """
-    The service may know a machine type that plugins here do not: a warning says so.
-    """
+    """The service may know a machine type that plugins here do not: a warning says so."""
 
     class Catalogue:
         fal_core_api = 1
@@ -85,9 +79,7 @@ def test_entry_point_that_is_no_application_is_not_deployed(
     recorder: Any,
     project: Path,
 ):
-    """
-    An entry point without metadata is not deployed; its result may hold built-in values alone.
-    """
+    """An entry point without metadata is not deployed; its result may hold built-in values alone."""
     (project / "pyproject.toml").write_text(ENTRY)
     recorder.returned, recorder.raised = returned, raised
     with pytest.raises(FalServerlessError, match=words):
@@ -102,9 +94,7 @@ def test_dry_run_of_an_entry_point_asks_nothing(
     project: Path,
     capsys: Any,
 ):
-    """
-    A dry run prints the entry point, and does not ask it for metadata.
-    """
+    """A dry run prints the entry point, and does not ask it for metadata."""
     (project / "pyproject.toml").write_text(ENTRY)
     assert run("deploy", "--dry-run") == 0
     assert "Entry point: stockroom:Shop" in capsys.readouterr().out

@@ -1,6 +1,4 @@
-"""
-What OpenAPI documents say of endpoints.
-"""
+"""What OpenAPI documents say of endpoints."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ def describe(schema: Any, **document: Any) -> dict[str, Any]:
 
 
 def test_example_has_what_an_endpoint_requires():
-    """
-    Required properties have their default or first example, or a value of their type.
-    """
+    """Required properties have their default or first example, or a value of their type."""
     word = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}
     schema = {
         "required": ["word", "size", "words", "mode"],
@@ -67,9 +63,7 @@ def test_example_has_what_an_endpoint_requires():
     ids=str,
 )
 def test_example_is_within_its_bounds(schema: dict[str, Any], expected: Any):
-    """
-    Numbers, texts and arrays are as large as the schema asks for, and of the form.
-    """
+    """Numbers, texts and arrays are as large as the schema asks for, and of the form."""
     found = example_of(
         describe({"type": "object", "required": ["a"], "properties": {"a": schema}}), "/"
     )
@@ -77,9 +71,7 @@ def test_example_is_within_its_bounds(schema: dict[str, Any], expected: Any):
 
 
 def test_values_deep_inside_are_there():
-    """
-    However deep an object is, it has what it requires; a property that is a URL has one.
-    """
+    """However deep an object is, it has what it requires; a property that is a URL has one."""
     schemas: dict[str, Any] = {
         f"S{depth}": {
             "required": ["next"],
@@ -96,9 +88,7 @@ def test_values_deep_inside_are_there():
 
 
 def test_schema_that_contains_itself_ends():
-    """
-    An example goes only so deep.
-    """
+    """An example goes only so deep."""
     node = {"required": ["next"], "properties": {"next": {"$ref": "#/components/schemas/Node"}}}
     metadata = describe(
         {"$ref": "#/components/schemas/Node"}, components={"schemas": {"Node": node}}
@@ -107,9 +97,7 @@ def test_schema_that_contains_itself_ends():
 
 
 def test_query_has_what_an_endpoint_requires_there():
-    """
-    Parameters of the query that may be left out are left out.
-    """
+    """Parameters of the query that may be left out are left out."""
     parameters = [
         {"name": "word", "in": "query", "required": True, "schema": {"type": "string"}},
         {"name": "times", "in": "query", "schema": {"type": "integer"}},
@@ -122,9 +110,7 @@ def test_query_has_what_an_endpoint_requires_there():
 
 
 def test_websockets_are_realtime():
-    """
-    Paths with a protocol of their own are no endpoints that a POST reaches.
-    """
+    """Paths with a protocol of their own are no endpoints that a POST reaches."""
     paths = {"/": {"post": {}}, "/talk": {"x-fal-protocol": {"type": "realtime"}, "post": {}}}
     assert realtime_paths({"openapi": {"paths": paths}}) == ["/talk"]
     assert realtime_paths({}) == []

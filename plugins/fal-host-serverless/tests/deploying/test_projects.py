@@ -1,6 +1,4 @@
-"""
-Applications that a pyproject.toml declares.
-"""
+"""Applications that a pyproject.toml declares."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ def test_project_is_read_as_the_sdk_reads_it(
 def test_wrong_entry_point_or_image_is_refused(
     written: str, words: str, asking: SyncServerlessClient, recorder: Any, project: Path
 ):
-    """
-    An application is exactly one of a file, an entry point and an image.
-    """
+    """An application is exactly one of a file, an entry point and an image."""
     (project / "pyproject.toml").write_text(f"[tool.fal.apps.one]\n{written}\n")
     with pytest.raises(OptionError, match=words):
         asking.deploy("one")
@@ -90,9 +86,7 @@ def test_wrong_entry_point_or_image_is_refused(
 def test_wrong_declaration_of_a_project_is_refused(
     written: str, words: str, asking: SyncServerlessClient, recorder: Any, project: Path
 ):
-    """
-    A wrong value in a project is refused before a request is sent.
-    """
+    """A wrong value in a project is refused before a request is sent."""
     declared = f'[tool.fal.apps.one]\nref = "searching.py::Search"\n{written}\n'
     (project / "pyproject.toml").write_text(declared)
     with pytest.raises(OptionError, match=words):

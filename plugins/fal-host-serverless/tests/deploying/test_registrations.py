@@ -1,6 +1,4 @@
-"""
-Registrations, and functions that cannot be registered.
-"""
+"""Registrations, and functions that cannot be registered."""
 
 from __future__ import annotations
 
@@ -57,9 +55,7 @@ def test_served_function_is_registered_with_its_document(
 def test_function_with_arguments_is_not_deployed(
     declared: str, words: str | None, asking: SyncServerlessClient, recorder: Any, project: Path
 ):
-    """
-    A function that is not served, and needs arguments, is refused before a request is sent.
-    """
+    """A function that is not served, and needs arguments, is refused before a request is sent."""
     source = f'from fal_core import function\n\n@function("virtualenv")\n{declared}\n'
     (project / "searching.py").write_text(source)
     if words is None:
@@ -73,9 +69,7 @@ def test_function_with_arguments_is_not_deployed(
 def test_function_gets_the_result_of_its_setup(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
-    """
-    The first argument of a deployed function is the result of its setup function.
-    """
+    """The first argument of a deployed function is the result of its setup function."""
     (project / "searching.py").write_text(
         "from fal_core import function\n\ndef load(): ...\n\n"
         "@function('virtualenv', setup_function=load)\ndef one(model): ...\n\n"
@@ -87,9 +81,7 @@ def test_function_gets_the_result_of_its_setup(
 
 
 def test_deployed_function_serves_in_a_stock_agent(host: Any, recorder: Any, address: str):
-    """
-    The pickle of a registration runs in a stock agent, and answers requests there.
-    """
+    """The pickle of a registration runs in a stock agent, and answers requests there."""
     import httpx
 
     @function("virtualenv", host=FalServerlessHost(recorder.address), serve=True)

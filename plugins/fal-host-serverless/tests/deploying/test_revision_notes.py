@@ -1,6 +1,4 @@
-"""
-The message and the annotations of a revision.
-"""
+"""The message and the annotations of a revision."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_host_serverless import deploy as deploying
 
 
 def test_notes_reach_the_service(asking: SyncServerlessClient, recorder: Any, project: Path):
-    """
-    A revision carries message and annotations beside its OpenAPI document.
-    """
+    """A revision carries message and annotations beside its OpenAPI document."""
     asking.deploy(
         "searching.py::Search",
         message="Find more",
@@ -59,9 +55,7 @@ def test_notes_reach_the_service(asking: SyncServerlessClient, recorder: Any, pr
 def test_wrong_notes_are_refused(
     said: dict[str, Any], words: str, asking: SyncServerlessClient, recorder: Any, project: Path
 ):
-    """
-    Notes beyond the limits of the service are refused before a request is sent.
-    """
+    """Notes beyond the limits of the service are refused before a request is sent."""
     for ask in (asking.deploy, functools.partial(deploying.prepare, asking)):
         with pytest.raises(OptionError, match=words):
             ask("searching.py::Search", **said)

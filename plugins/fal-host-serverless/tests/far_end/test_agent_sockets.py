@@ -1,6 +1,4 @@
-"""
-The agent's own connections, which forked children must not keep open.
-"""
+"""The agent's own connections, which forked children must not keep open."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_sockets_are_found_among_the_open_files(tmp_path: Path):
-    """
-    Each open socket has a name of its own, and other files are left out.
-    """
+    """Each open socket has a name of its own, and other files are left out."""
     with (
         (tmp_path / "file").open("w") as file,
         socket.socket() as one,
@@ -57,9 +53,7 @@ def test_sockets_are_found_among_the_open_files(tmp_path: Path):
 
 
 def test_children_close_the_connections_of_their_agent_alone():
-    """
-    A child closes what was open when the agent began; sockets of the function stay open.
-    """
+    """A child closes what was open when the agent began; sockets of the function stay open."""
     source = Path(agent_sockets.__file__).read_text()
     # It travels as source, to where there is the standard library alone.
     command = [sys.executable, "-I", "-S", "-c", source + FORKING]

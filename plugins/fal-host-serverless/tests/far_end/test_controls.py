@@ -1,6 +1,4 @@
-"""
-The ends of calls in an agent.
-"""
+"""The ends of calls in an agent."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_host_serverless.far_end import controls
 
 
 def test_result_after_the_end_of_the_agent_is_dropped():
-    """
-    A result after the end of the agent is dropped without an error.
-    """
+    """A result after the end of the agent is dropped without an error."""
     begun, over = threading.Event(), threading.Event()
     threads: list[threading.Thread] = []
 

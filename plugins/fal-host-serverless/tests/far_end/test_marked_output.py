@@ -1,6 +1,4 @@
-"""
-Output of calls, marked for the agent's parent.
-"""
+"""Output of calls, marked for the agent's parent."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ from fal_core.events import Log
 
 
 def test_unfinished_line_is_sent_once(host: Any):
-    """
-    A line that is flushed several times before its end is sent once, when it has ended.
-    """
+    """A line that is flushed several times before its end is sent once, when it has ended."""
 
     @function("virtualenv", host=host)
     def count() -> None:

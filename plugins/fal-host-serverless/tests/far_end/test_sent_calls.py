@@ -1,6 +1,4 @@
-"""
-Calls in a stock isolate agent, which has nothing of fal-core installed.
-"""
+"""Calls in a stock isolate agent, which has nothing of fal-core installed."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_core.testing.pythons import find_other_python
 
 
 def test_agent_has_nothing_of_ours(host: Any, agent_python: Path):
-    """
-    The function runs in an agent that cannot import fal_core.
-    """
+    """The function runs in an agent that cannot import fal_core."""
     done = subprocess.run([agent_python, "-c", "import fal_core"], capture_output=True)
     assert b"ModuleNotFoundError" in done.stderr
 
@@ -35,9 +31,7 @@ def test_agent_has_nothing_of_ours(host: Any, agent_python: Path):
 
 
 def test_function_is_opened_once_in_an_agent(host: Any):
-    """
-    Later calls in an agent use the function, and the result of its setup, of the first.
-    """
+    """Later calls in an agent use the function, and the result of its setup, of the first."""
 
     def prepare() -> list[int]:
         return []
@@ -72,9 +66,7 @@ def test_home_call_is_refused(host: Any):
 
 
 def test_tracebacks_have_frames_of_the_user_alone(host: Any):
-    """
-    A traceback begins with the function, its setup function or its coroutine.
-    """
+    """A traceback begins with the function, its setup function or its coroutine."""
 
     def prepare() -> None:
         raise LookupError("in the setup")
@@ -97,9 +89,7 @@ def test_tracebacks_have_frames_of_the_user_alone(host: Any):
 
 @pytest.fixture(scope="module")
 def foreign(relay: Any, tmp_path_factory: pytest.TempPathFactory, relays: Any) -> str:
-    """
-    Another minor version of Python in which the relay runs functions.
-    """
+    """Another minor version of Python in which the relay runs functions."""
     version = find_other_python("3.13", "3.11").python_version
     assert version is not None
     folder = tmp_path_factory.mktemp("foreign") / "venv"
@@ -111,9 +101,7 @@ def foreign(relay: Any, tmp_path_factory: pytest.TempPathFactory, relays: Any) -
 
 
 def test_function_runs_on_another_python(host: Any, foreign: str):
-    """
-    A function travels as source to another minor version of Python, and its errors come back.
-    """
+    """A function travels as source to another minor version of Python, and its errors come back."""
 
     @function("virtualenv", host=host, python_version=foreign)
     def divide(one: int, other: int) -> tuple[str, float]:
@@ -127,9 +115,7 @@ def test_function_runs_on_another_python(host: Any, foreign: str):
 
 
 def test_code_of_another_python_is_refused(host: Any, foreign: str):
-    """
-    An argument that holds code of this Python is refused, and the error names both versions.
-    """
+    """An argument that holds code of this Python is refused, and the error names both versions."""
 
     @function("virtualenv", host=host, python_version=foreign)
     def call(what: Any) -> Any:

@@ -1,6 +1,4 @@
-"""
-Lines of calls, with and without marks.
-"""
+"""Lines of calls, with and without marks."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_host_serverless.running.executions import CallLines
 
 
 def make_call() -> Call:
-    """
-    Return a call whose lines can be read.
-    """
+    """Return a call whose lines can be read."""
 
     @function("virtualenv", host=FalServerlessHost("127.0.0.1:1"))
     def nothing() -> None:
@@ -65,9 +61,7 @@ def test_lines_survive_what_isolate_does_to_them(line: str, level: str, times: i
 
 @pytest.mark.parametrize("line", ["plain", "\x1f", "a\x1ffal-core:", "\x1ffal-core:9::", ""])
 def test_lines_without_a_mark_stay_as_they_are(line: str):
-    """
-    A line without a valid mark is a line of the call.
-    """
+    """A line without a valid mark is a line of the call."""
     log = CallLines(CALL).read(line, "INFO", 1.0)
     assert log == Log(line, "STDOUT", "USER", 1.0, CALL.id)
 
@@ -81,9 +75,7 @@ def test_lines_without_a_mark_stay_as_they_are(line: str):
 def test_marks_that_a_function_prints_break_nothing(
     text: str, number: str, flags: str, owner: str
 ):
-    """
-    Lines that look as if the far end had written them are read as lines or as parts of one.
-    """
+    """Lines that look as if the far end had written them are read as lines or as parts of one."""
     lines = CallLines(CALL)
     for _ in range(2):
         log = lines.read(f"{text}{marked_output.MARK}{number}:{flags}:{owner}", "INFO", 1.0)
@@ -91,9 +83,7 @@ def test_marks_that_a_function_prints_break_nothing(
 
 
 def test_a_line_without_end_is_cut(monkeypatch: pytest.MonkeyPatch):
-    """
-    No more of a line is put together than a line may be long, and of so many at once.
-    """
+    """No more of a line is put together than a line may be long, and of so many at once."""
     monkeypatch.setattr(executions, "_LONGEST", 10)
     monkeypatch.setattr(executions, "_MOST", 2)
     lines = CallLines(CALL)

@@ -1,6 +1,4 @@
-"""
-Runs of the service, and why they end.
-"""
+"""Runs of the service, and why they end."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_host_serverless import FalServerlessHost
 
 
 def test_generator_is_refused_with_what_to_do(host: Any):
-    """
-    A function that yields is refused, and the error says what to do instead.
-    """
+    """A function that yields is refused, and the error says what to do instead."""
 
     @function("virtualenv", host=host)
     def count() -> Iterator[int]:
@@ -35,9 +31,7 @@ def test_generator_is_refused_with_what_to_do(host: Any):
 
 
 def test_unreachable_service_is_an_error_of_the_host():
-    """
-    The error of a call to an unreachable service names the address.
-    """
+    """The error of a call to an unreachable service names the address."""
 
     @function("virtualenv", host=FalServerlessHost("127.0.0.1:1"))
     def nothing() -> None:
@@ -48,9 +42,7 @@ def test_unreachable_service_is_an_error_of_the_host():
 
 
 def test_trace_of_the_caller_goes_along(recorder: Any):
-    """
-    A request carries the trace context of the caller.
-    """
+    """A request carries the trace context of the caller."""
     from opentelemetry.sdk.trace import TracerProvider
 
     @function("virtualenv", host=FalServerlessHost(recorder.address))

@@ -1,6 +1,4 @@
-"""
-Threads that follow runs, each one run after the other.
-"""
+"""Threads that follow runs, each one run after the other."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ assert run()
 
 
 def test_runs_that_follow_each_other_share_threads():
-    """
-    A thread takes the next run as soon as it has followed one.
-    """
+    """A thread takes the next run as soon as it has followed one."""
     threads = set()
     for _ in range(50):
         done = threading.Event()
@@ -54,9 +50,7 @@ def test_runs_that_follow_each_other_share_threads():
 
 
 def test_runs_at_one_time_do_not_wait_for_each_other():
-    """
-    Every run that has begun is followed, however many there are.
-    """
+    """Every run that has begun is followed, however many there are."""
     met = threading.Barrier(20)
     ended = threading.Semaphore(0)
 
@@ -71,9 +65,7 @@ def test_runs_at_one_time_do_not_wait_for_each_other():
 
 
 def test_threads_that_are_idle_end_and_lose_no_run(monkeypatch: pytest.MonkeyPatch):
-    """
-    A run that is given to a thread as it ends is still followed.
-    """
+    """A run that is given to a thread as it ends is still followed."""
     monkeypatch.setattr(followers, "_IDLE", 0.0)
     threads: list[threading.Thread] = []
     ended = threading.Semaphore(0)
@@ -89,8 +81,6 @@ def test_threads_that_are_idle_end_and_lose_no_run(monkeypatch: pytest.MonkeyPat
 
 
 def test_forked_child_follows_on_threads_of_its_own():
-    """
-    The threads of the parent are none of the child's.
-    """
+    """The threads of the parent are none of the child's."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING]
     subprocess.run(command, check=True, timeout=PATIENCE)

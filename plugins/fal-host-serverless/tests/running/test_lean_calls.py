@@ -1,6 +1,4 @@
-"""
-Calls that leave out archives.
-"""
+"""Calls that leave out archives."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_host_serverless.running.lean_calls import LeanCalls
 
 
 def sizes_sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """
-    Return a list that grows by the size of each pickle that is sent.
-    """
+    """Return a list that grows by the size of each pickle that is sent."""
     sizes: list[int] = []
     seal = pickled_calls.seal
 
@@ -33,9 +29,7 @@ def sizes_sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_sources_travel_once(host: Any, monkeypatch: pytest.MonkeyPatch):
-    """
-    Archives that a runner has are not sent with later calls.
-    """
+    """Archives that a runner has are not sent with later calls."""
 
     @function("virtualenv", host=host)
     def double(x: int) -> int:
@@ -86,9 +80,7 @@ def test_runner_that_lacks_sources_is_sent_them(
 
 
 def test_many_runners_are_sent_all_of_each_call(host: Any):
-    """
-    After two runners lacked archives, every call is sent whole.
-    """
+    """After two runners lacked archives, every call is sent whole."""
 
     @function("virtualenv", host=host)
     def nothing() -> None: ...

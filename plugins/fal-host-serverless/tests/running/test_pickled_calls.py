@@ -1,6 +1,4 @@
-"""
-Calls as pickles, and the results of agents.
-"""
+"""Calls as pickles, and the results of agents."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ from fal_host_serverless.running import pickled_calls
 
 
 def test_outcome_that_is_code_is_not_opened(tmp_path: Path):
-    """
-    The result of a run is never unpickled as code.
-    """
+    """The result of a run is never unpickled as code."""
     import pickle
 
     class Evil:
@@ -43,9 +39,7 @@ def test_outcome_that_is_code_is_not_opened(tmp_path: Path):
 def test_deployed_pickle_needs_nothing_of_ours(
     asking: SyncServerlessClient, recorder: Any, project: Path
 ):
-    """
-    The pickle of a registration refers to built-in names alone.
-    """
+    """The pickle of a registration refers to built-in names alone."""
     asking.deploy("searching.py::double")
     definition = recorder.last("RegisterApplication").function.definition
 

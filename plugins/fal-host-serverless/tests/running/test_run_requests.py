@@ -1,6 +1,4 @@
-"""
-Requests of the method ``Run``.
-"""
+"""Requests of the method ``Run``."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ from fal_host_serverless.wire.services import Service
 
 
 def call_of(**options: Any) -> Call:
-    """
-    Return a call of a function with these options.
-    """
+    """Return a call of a function with these options."""
 
     @function("virtualenv", host=FalServerlessHost("127.0.0.1:1"), **options)
     def answer() -> int:
@@ -37,16 +33,12 @@ def call_of(**options: Any) -> Call:
 
 @pytest.fixture
 def service() -> Service:
-    """
-    The stage of a service, which nothing is sent to.
-    """
+    """The stage of a service, which nothing is sent to."""
     return Service(address="127.0.0.1:1", credentials=find_credentials(), stage="staging")
 
 
 def test_request_names_the_function_and_its_stage(service: Service):
-    """
-    A function is public on its stage, and its pickle and files travel with it.
-    """
+    """A function is public on its stage, and its pickle and files travel with it."""
     inputs = UploadedInputs(files=(UploadedFile("h", "data/words.txt"),))
     request = run_request(service, call_of(), inputs)
     assert (request.application_name, request.environment_name) == (
@@ -61,9 +53,7 @@ def test_request_names_the_function_and_its_stage(service: Service):
 
 
 def test_lean_request_leaves_out_archives(service: Service):
-    """
-    A request for a runner that has the archives is smaller.
-    """
+    """A request for a runner that has the archives is smaller."""
     call = call_of()
     sizes = [
         len(run_request(service, call, UploadedInputs(), lean=lean).function.definition)
@@ -73,9 +63,7 @@ def test_lean_request_leaves_out_archives(service: Service):
 
 
 def test_entry_point_is_asked_in_the_environment_that_is_there(service: Service):
-    """
-    The environment has just been built: nothing is forced or built again, and no code is sent.
-    """
+    """The environment has just been built: nothing is forced or built again, and no code is sent."""
     call = call_of(force_env_build=True)
     forced = MessageToDict(run_request(service, call, UploadedInputs()).environments[0])
     assert forced["force"] is True
@@ -88,9 +76,7 @@ def test_entry_point_is_asked_in_the_environment_that_is_there(service: Service)
 
 
 def test_only_a_service_has_ports():
-    """
-    A served function listens at the ports of the service, and other calls stay as they are.
-    """
+    """A served function listens at the ports of the service, and other calls stay as they are."""
     plain = call_of()
     assert with_ports(plain) is plain
     for options, ports in (({}, (8080, 9090)), ({"metrics_port": 9191}, (8080, 9191))):

@@ -1,6 +1,4 @@
-"""
-Turns of calls of a function with a limit.
-"""
+"""Turns of calls of a function with a limit."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from fal_host_serverless.running.turns import Turns
 
 
 def test_call_beyond_the_limit_waits_for_its_turn():
-    """
-    A call waits while as many calls hold turns as the limit allows, or until it may not.
-    """
+    """A call waits while as many calls hold turns as the limit allows, or until it may not."""
 
     @function("virtualenv", host=FalServerlessHost("127.0.0.1:1"), max_concurrency=1)
     def nothing() -> None:

@@ -1,6 +1,4 @@
-"""
-The conformance suite on unmodified isolate servers.
-"""
+"""The conformance suite on unmodified isolate servers."""
 
 from __future__ import annotations
 

@@ -266,9 +266,7 @@ for name in sys.argv[1:]:
 
 @pytest.fixture(scope="session")
 def sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A Python that has the released SDK.
-    """
+    """A Python that has the released SDK."""
     from uv import find_uv_bin
 
     folder = tmp_path_factory.mktemp("sdk") / "venv"
@@ -281,9 +279,7 @@ def sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plain(name: str, request: Any) -> dict[str, Any]:
-    """
-    Return *request* without its pickles.
-    """
+    """Return *request* without its pickles."""
     told: dict[str, Any] = MessageToDict(request, preserving_proto_field_name=True)
     told.pop("function", None)
     # Here it is in the pickle of the function.
@@ -308,9 +304,7 @@ def plain(name: str, request: Any) -> dict[str, Any]:
 
 
 def declare(host: FalServerlessHost, options: dict[str, Any]) -> Any:
-    """
-    Return a function of these options.
-    """
+    """Return a function of these options."""
     setup = {"setup_function": lambda: 2} if options.get("setup_function") else {}
 
     @function(host=host, **{**options, **setup})
@@ -321,9 +315,7 @@ def declare(host: FalServerlessHost, options: dict[str, Any]) -> Any:
 
 
 def apply(host: FalServerlessHost, options: dict[str, Any]) -> None:
-    """
-    Run, build and register an application of these options.
-    """
+    """Run, build and register an application of these options."""
 
     class Search(App, **options):
         @endpoint("/")
@@ -352,9 +344,7 @@ def apply(host: FalServerlessHost, options: dict[str, Any]) -> None:
 
 
 def run(made: Any) -> None:
-    """
-    Call *made*, which the recorder runs nothing of.
-    """
+    """Call *made*, which the recorder runs nothing of."""
     with pytest.raises(Exception, match="failed while it ran the call"):
         made()
 
@@ -362,9 +352,7 @@ def run(made: Any) -> None:
 def test_requests_are_those_of_the_sdk(
     recorder: Any, rest: Any, sdk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The SDK and this host send the same requests for the same declarations.
-    """
+    """The SDK and this host send the same requests for the same declarations."""
     data = tmp_path / "data"
     data.mkdir()
     (data / "kept.txt").write_text("kept")
@@ -428,9 +416,7 @@ def test_requests_are_those_of_the_sdk(
 def test_projects_are_deployed_as_by_the_sdk(
     recorder: Any, rest: Any, sdk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The SDK and this host send the same requests for the applications of a project.
-    """
+    """The SDK and this host send the same requests for the applications of a project."""
     names = ("served", "renamed", "entry", "boxed", "within")
     projects = {}
     for who, decorator in (("theirs", "fal.function"), ("ours", "fal_core.function")):

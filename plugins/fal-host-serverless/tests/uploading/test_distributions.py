@@ -1,6 +1,4 @@
-"""
-Source distributions of local projects.
-"""
+"""Source distributions of local projects."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_host_serverless.uploading import distributions
 
 
 def test_packing_is_repeatable(own: Path):
-    """
-    The same content makes the same archive; a project is packed again only after a change.
-    """
+    """The same content makes the same archive; a project is packed again only after a change."""
     first = distributions.pack(own)
     content = first.archive.read_bytes()
     looks = distributions.fingerprint(own)
@@ -40,9 +36,7 @@ def test_packing_is_repeatable(own: Path):
 
 
 def test_calls_at_once_wait_for_one_upload(rest: Any, asking: SyncServerlessClient, own: Path):
-    """
-    One of several calls that begin together packs and uploads; the others use its URL.
-    """
+    """One of several calls that begin together packs and uploads; the others use its URL."""
     lines: list[Log] = []
     with asking.rest() as client, ThreadPoolExecutor(8) as threads:
         found = threads.map(
@@ -60,9 +54,7 @@ def test_calls_at_once_wait_for_one_upload(rest: Any, asking: SyncServerlessClie
 
 
 def test_project_is_packed_without_a_writable_cache(own: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Without a writable cache, archives are kept for as long as the process.
-    """
+    """Without a writable cache, archives are kept for as long as the process."""
     monkeypatch.setenv("FAL_CORE_CACHE", "/proc/nowhere")
     assert distributions.pack(own).archive.is_file()
 
@@ -71,9 +63,7 @@ def test_project_is_packed_without_a_writable_cache(own: Path, monkeypatch: pyte
 def test_cache_of_another_user_is_refused(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Nothing that is sent is taken from a cache that another user can change.
-    """
+    """Nothing that is sent is taken from a cache that another user can change."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     os.chown(tmp_path / "cache", 54321, 54321)

@@ -1,6 +1,4 @@
-"""
-Files and projects of a call.
-"""
+"""Files and projects of a call."""
 
 from __future__ import annotations
 
@@ -54,18 +52,14 @@ def test_repositories_stay(
 
 
 def test_class_shows_the_default_patterns():
-    """
-    The default of ``App.app_files_ignore`` is the default of the host.
-    """
+    """The default of ``App.app_files_ignore`` is the default of the host."""
     from fal_serve import App
 
     assert App.app_files_ignore == [*USUALLY_IGNORED]
 
 
 def test_files_are_not_read_to_check_a_function(project: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    The check before a launch looks files up, and does not read them.
-    """
+    """The check before a launch looks files up, and does not read them."""
     read: list[Path] = []
     monkeypatch.setattr(local_files, "content_hash", lambda path, mode: read.append(path) or "")
     host = FalServerlessHost("127.0.0.1:1")

@@ -1,6 +1,4 @@
-"""
-Files that travel with a function.
-"""
+"""Files that travel with a function."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_host_serverless.uploading.local_files import SIZE_LIMIT, LocalFile, Sel
 
 
 def test_hash_is_of_content_and_mode(tmp_path: Path):
-    """
-    The hash covers content and mode.
-    """
+    """The hash covers content and mode."""
     path = tmp_path / "file"
     path.write_text("content")
     path.chmod(0o644)
@@ -29,9 +25,7 @@ def test_hash_is_of_content_and_mode(tmp_path: Path):
 
 
 def test_ignored_files_stay(tmp_path: Path):
-    """
-    Patterns are searched for in paths relative to the folder.
-    """
+    """Patterns are searched for in paths relative to the folder."""
     for name in ("a.py", "b.tmp", "deep/c.py", "deep/d.tmp", "deep/skip/e.py"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,9 +69,7 @@ def test_dockerfiles_copy_by_wildcards(written: str, sent: list[str], tmp_path: 
 
 
 def test_dockerfile_that_copies_nothing_is_named(tmp_path: Path):
-    """
-    What a Dockerfile copies and is not there is an error that speaks of the Dockerfile.
-    """
+    """What a Dockerfile copies and is not there is an error that speaks of the Dockerfile."""
     selection = Selection(paths=("*.txt",), folder=tmp_path, is_context=True)
     with pytest.raises(
         OptionError, match=r"^The Dockerfile copies '\*\.txt', and there is no "
@@ -112,9 +104,7 @@ def test_wrong_files_are_refused(
 
 
 def test_files_too_large_are_refused(tmp_path: Path):
-    """
-    A file that is too large is refused before it is read.
-    """
+    """A file that is too large is refused before it is read."""
     with (tmp_path / "large").open("wb") as file:
         file.truncate(SIZE_LIMIT + 1)
     selection = Selection(paths=("large",), folder=tmp_path)

@@ -1,6 +1,4 @@
-"""
-Requirements of this machine.
-"""
+"""Requirements of this machine."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_host_serverless.uploading.local_requirements import replace_local
 def deploy_with(
     asking: SyncServerlessClient, recorder: Any, project: Path, requirements: list[str]
 ) -> dict[str, Any]:
-    """
-    Deploy a function with *requirements*, and return what its environment was built from.
-    """
+    """Deploy a function with *requirements*, and return what its environment was built from."""
     (project / "plain.py").write_text(
         "from fal_core import function\n"
         f"@function(requirements={requirements!r})\n"
@@ -36,9 +32,7 @@ def deploy_with(
 def test_local_requirement_is_uploaded(
     asking: SyncServerlessClient, recorder: Any, rest: Any, project: Path, own: Path
 ):
-    """
-    A local project is built and uploaded once, and required by its URL.
-    """
+    """A local project is built and uploaded once, and required by its URL."""
     (project / "needs.txt").write_text("cowsay==6.1  # a comment\n\n")
     configuration = deploy_with(asking, recorder, project, ["./own[fast]", "needs.txt"])
     (archive,) = rest.stored
@@ -108,9 +102,7 @@ def test_what_the_service_does_not_follow(
     options: str,
     says: str,
 ):
-    """
-    Locks, projects of uv and choices of versions are refused before anything is sent.
-    """
+    """Locks, projects of uv and choices of versions are refused before anything is sent."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(project / "cache"))
     (project / "pylock.toml").write_text('lock-version = "1.0"\n')
     (project / "pyproject.toml").write_text('[project]\nname = "here"\nversion = "1"\n')

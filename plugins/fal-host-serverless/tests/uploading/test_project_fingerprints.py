@@ -1,6 +1,4 @@
-"""
-Fingerprints of projects.
-"""
+"""Fingerprints of projects."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ from fal_host_serverless.uploading import distributions
 
 
 def test_commit_and_tag_change_the_fingerprint(own: Path):
-    """
-    Commit and tags change the fingerprint, since versions are derived from them.
-    """
+    """Commit and tags change the fingerprint, since versions are derived from them."""
 
     def git(*arguments: str) -> str:
         identity = ("-c", "user.name=me", "-c", "user.email=me@example.org")

@@ -1,6 +1,4 @@
-"""
-Uploads to the service.
-"""
+"""Uploads to the service."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_host_serverless.uploading.transfers import PART_SIZE, send_files
 
 
 def test_files_are_uploaded_once(rest: Any, asking: SyncServerlessClient, tmp_path: Path):
-    """
-    Files that the service lacks are uploaded, in parts; it keeps them by their content.
-    """
+    """Files that the service lacks are uploaded, in parts; it keeps them by their content."""
     (tmp_path / "large").write_bytes(b"x" * (PART_SIZE + 5))
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "copy").write_bytes(b"")
@@ -47,9 +43,7 @@ def test_files_are_uploaded_once(rest: Any, asking: SyncServerlessClient, tmp_pa
 def test_upload_that_fails_is_cancelled(
     rest: Any, asking: SyncServerlessClient, tmp_path: Path
 ):
-    """
-    A refused part cancels the upload, and the error names the file.
-    """
+    """A refused part cancels the upload, and the error names the file."""
     path = tmp_path / "file"
     path.write_text("content")
     file = LocalFile.read(path, "file")

@@ -1,6 +1,4 @@
-"""
-Messages of the service, read as documented values.
-"""
+"""Messages of the service, read as documented values."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ STAMP.FromDatetime(MOMENT)
 
 @pytest.mark.parametrize("name", isolate_proto.RunnerInfo.State.keys())
 def test_every_state_of_a_runner_is_known(name: str):
-    """
-    A state has the name of the protocol, except for the one that fal's SDK calls otherwise.
-    """
+    """A state has the name of the protocol, except for the one that fal's SDK calls otherwise."""
     state = isolate_proto.RunnerInfo.State.Value(name)
     runner = answers.read_runner(isolate_proto.RunnerInfo(state=state))
     expected = "CRASH_BACKOFF" if name == "FAILURE_DELAY" else name
@@ -37,9 +33,7 @@ def test_every_state_of_a_runner_is_known(name: str):
 
 
 def test_runner_is_read_with_all_of_its_facts():
-    """
-    Times are spans, metadata is plain, and a runner that does not expire has no countdown.
-    """
+    """Times are spans, metadata is plain, and a runner that does not expire has no countdown."""
     kind = isolate_proto.RunnerInfo
     message = kind(
         runner_id="r",
@@ -60,9 +54,7 @@ def test_runner_is_read_with_all_of_its_facts():
 
 
 def test_optional_fields_of_an_application_may_be_absent():
-    """
-    A limit of 0 is none that was set, and differs from one that is absent.
-    """
+    """A limit of 0 is none that was set, and differs from one that is absent."""
     alias = answers.read_alias(isolate_proto.AliasInfo(alias="app", machine_types=["S"]))
     assert (alias.auth_mode, alias.machine_types) == ("private", ["S"])
     assert (alias.environment_name, alias.request_start_timeout) == (None, None)
@@ -72,9 +64,7 @@ def test_optional_fields_of_an_application_may_be_absent():
 
 
 def test_scope_that_is_none_of_the_known_is_none():
-    """
-    A newer service may have scopes that this client does not know.
-    """
+    """A newer service may have scopes that this client does not know."""
     scopes = isolate_proto.CreateUserKeyRequest.Scope
     for number, scope in (
         (scopes.ADMIN, KeyScope.ADMIN),
@@ -87,9 +77,7 @@ def test_scope_that_is_none_of_the_known_is_none():
 
 
 def test_secrets_and_stages_are_read_with_what_they_have():
-    """
-    Whether a secret is exposed is known, or left to the account.
-    """
+    """Whether a secret is exposed is known, or left to the account."""
     secret = isolate_proto.Secret(name="TOKEN", created_time=STAMP)
     assert answers.read_secret(secret) == ServerlessSecret("TOKEN", MOMENT, None, None)
     secret = isolate_proto.Secret(
@@ -101,9 +89,7 @@ def test_secrets_and_stages_are_read_with_what_they_have():
 
 
 def test_urls_are_read_by_their_use():
-    """
-    Each URL keeps its place.
-    """
+    """Each URL keeps its place."""
     names = ("playground", "run", "queue", "ws", "log")
     message = isolate_proto.ServiceURLs(**{name: f"https://{name}.test" for name in names})
     expected = ServiceURLs(**{name: f"https://{name}.test" for name in names})

@@ -1,6 +1,4 @@
-"""
-Channels, and the errors that are retried on them.
-"""
+"""Channels, and the errors that are retried on them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-gRPC errors as errors of fal-core.
-"""
+"""gRPC errors as errors of fal-core."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ def test_errors_are_translated_by_their_status(
     asking: SyncServerlessClient,
     recorder: Any,
 ):
-    """
-    A gRPC error is raised as a documented error, with the gRPC error as its cause.
-    """
+    """A gRPC error is raised as a documented error, with the gRPC error as its cause."""
     recorder.failure = (grpc.StatusCode[status], "why")
     with pytest.raises(kind, match=words) as caught:
         asking.runners.kill("r")
@@ -59,9 +55,7 @@ def test_errors_are_translated_by_their_status(
 def test_details_are_not_repeated(
     status: str, words: str, asking: SyncServerlessClient, recorder: Any
 ):
-    """
-    Details that repeat the status are shown alone.
-    """
+    """Details that repeat the status are shown alone."""
     recorder.failure = (grpc.StatusCode[status], words)
     with pytest.raises(FalServerlessError) as caught:
         asking.runners.kill("r")
@@ -69,17 +63,13 @@ def test_details_are_not_repeated(
 
 
 def test_unreachable_service_is_named():
-    """
-    The error for an unreachable service names the address.
-    """
+    """The error for an unreachable service names the address."""
     with pytest.raises(FalServerlessError, match=r"127\.0\.0\.1:1 cannot be reached"):
         SyncServerlessClient(host="127.0.0.1:1").runners.kill("r")
 
 
 class Refused(grpc.RpcError):
-    """
-    What a server answers where it cannot build.
-    """
+    """What a server answers where it cannot build."""
 
     def __init__(self, said: str) -> None:
         super().__init__(said)
@@ -94,9 +84,7 @@ class Refused(grpc.RpcError):
 
 @pytest.mark.parametrize("requirement", [None, "six>9"])
 def test_the_error_of_a_build_has_its_facts(requirement: str | None):
-    """
-    What a server says of a build is not said twice.
-    """
+    """What a server says of a build is not said twice."""
     built = EnvironmentBuildError("container", "There is none.", requirement)
     found = translate_run(Refused(str(built)), "127.0.0.1:1", "building")
     assert found.args == EnvironmentBuildError("remote", "There is none.", requirement).args

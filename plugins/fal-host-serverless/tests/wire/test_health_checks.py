@@ -1,6 +1,4 @@
-"""
-The health check of an application, as an option and as a message.
-"""
+"""The health check of an application, as an option and as a message."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_host_serverless.wire.health_checks import health_check
 
 
 class Check:
-    """
-    A health check as an object, as of fal's SDK.
-    """
+    """A health check as an object, as of fal's SDK."""
 
     path = "/up"
     start_period_seconds = None
@@ -32,9 +28,7 @@ class Check:
     [{"path": "/up", "timeout_seconds": 3, "call_regularly": False, "method": "get"}, Check()],
 )
 def test_fields_that_are_given_are_sent(config: Any):
-    """
-    A check is a mapping or an object; the service has defaults for what is left out.
-    """
+    """A check is a mapping or an object; the service has defaults for what is left out."""
     message = health_check(config)
     assert message is not None
     assert MessageToDict(message) == {
@@ -47,9 +41,7 @@ def test_fields_that_are_given_are_sent(config: Any):
 
 
 def test_without_an_option_there_is_no_check():
-    """
-    None sends no message, and a path is enough for one.
-    """
+    """None sends no message, and a path is enough for one."""
     assert health_check(None) is None
     message = health_check({"path": "/"})
     assert message == isolate_proto.ApplicationHealthCheckConfig(path="/")
@@ -66,8 +58,6 @@ def test_without_an_option_there_is_no_check():
     ],
 )
 def test_check_that_the_service_cannot_make_is_refused(config: dict[str, Any], words: str):
-    """
-    The error names the entry that is wrong.
-    """
+    """The error names the entry that is wrong."""
     with pytest.raises(OptionError, match=words):
         health_check(config)

@@ -1,6 +1,4 @@
-"""
-Messages of the service as events.
-"""
+"""Messages of the service as events."""
 
 from __future__ import annotations
 
@@ -20,8 +18,6 @@ from fal_host_serverless.wire.messages import read_urls
     ],
 )
 def test_page_is_shown_where_there_is_one(page: str, has_page: bool, shown: str | None):
-    """
-    The playground of an application is one URL, and is left out if the application has none.
-    """
+    """The playground of an application is one URL, and is left out if the application has none."""
     urls = isolate_proto.ServiceURLs(run="http://run/me/app", playground=page)
     assert read_urls(urls, has_page=has_page).get("playground") == shown

@@ -1,6 +1,4 @@
-"""
-Loading gRPC.
-"""
+"""Loading gRPC."""
 
 from __future__ import annotations
 

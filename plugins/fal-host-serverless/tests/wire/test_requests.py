@@ -1,6 +1,4 @@
-"""
-Options that requests cannot express.
-"""
+"""Options that requests cannot express."""
 
 from __future__ import annotations
 
@@ -53,9 +51,7 @@ def test_wrong_options_are_refused_as_they_are_explained(
 
 
 def test_a_python_that_is_not_here_may_be_there():
-    """
-    A Python that is missing on this machine is only a note, since the service has its own.
-    """
+    """A Python that is missing on this machine is only a note, since the service has its own."""
 
     @function("virtualenv", host=FalServerlessHost("127.0.0.1:1"), python_version="3.99")
     def nothing() -> None:

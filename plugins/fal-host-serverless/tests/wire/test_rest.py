@@ -1,6 +1,4 @@
-"""
-The client of the REST service.
-"""
+"""The client of the REST service."""
 
 from __future__ import annotations
 
@@ -16,18 +14,14 @@ from fal_host_serverless.wire.rest import RestClient
 
 
 def test_errors_of_the_rest_service_are_raised(rest: Any, asking: SyncServerlessClient):
-    """
-    An error response is raised with its detail and path.
-    """
+    """An error response is raised with its detail and path."""
     rest.failing.add("/users")
     with pytest.raises(FalServerlessError, match="answers 422 at /users/current: no"):
         deploying.get_user(asking)
 
 
 def test_rest_client_has_no_key_in_its_repr(asking: SyncServerlessClient):
-    """
-    The *repr* of a client shows its address alone.
-    """
+    """The *repr* of a client shows its address alone."""
     assert repr(RestClient("h", asking.credentials)) == "RestClient('h')"
 
 

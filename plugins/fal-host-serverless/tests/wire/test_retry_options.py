@@ -1,6 +1,4 @@
-"""
-How the gateway retries requests, as options and as fields of messages.
-"""
+"""How the gateway retries requests, as options and as fields of messages."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_host_serverless.wire.retry_options import retry_conditions, retry_confi
 
 
 def test_conditions_are_numbers_of_the_protocol():
-    """
-    Conditions are named in any case, and none are no conditions.
-    """
+    """Conditions are named in any case, and none are no conditions."""
     known = isolate_proto.RetryCondition
     assert retry_conditions(["timeout", "SERVER_ERROR"]) == [known.TIMEOUT, known.SERVER_ERROR]
     assert retry_conditions(None) == retry_conditions([]) == []
@@ -28,9 +24,7 @@ def test_conditions_are_numbers_of_the_protocol():
 
 
 def test_counts_are_sent_as_json():
-    """
-    The text is the same for equal options, and a negative count is none.
-    """
+    """The text is the same for equal options, and a negative count is none."""
     config = {"timeout": {"retries": 2}, "server_error": {"retries": -1}}
     sent = retry_config(config)
     assert sent is not None
@@ -52,9 +46,7 @@ def test_counts_are_sent_as_json():
     ],
 )
 def test_counts_of_another_form_are_refused(config: dict[str, Any]):
-    """
-    The error shows the entry, and how one is written.
-    """
+    """The error shows the entry, and how one is written."""
     ((name, entry),) = config.items()
     with pytest.raises(
         OptionError, match=r"written as in \{'timeout': \{'retries': 1\}\}"

@@ -1,6 +1,4 @@
-"""
-Environment variables that say how the service is reached.
-"""
+"""Environment variables that say how the service is reached."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Streams of the service.
-"""
+"""Streams of the service."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_host_serverless.wire import channels, streams
 
 
 def test_unread_streams_are_released(monkeypatch: pytest.MonkeyPatch):
-    """
-    A stream that is not read to its end is cancelled, and gRPC keeps nothing of it.
-    """
+    """A stream that is not read to its end is cancelled, and gRPC keeps nothing of it."""
     cancelled = threading.Event()
 
     def answer(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:

@@ -1,6 +1,4 @@
-"""
-Machine types, and the GPUs of this machine.
-"""
+"""Machine types, and the GPUs of this machine."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ fal_core_api = 1
 
 @hookimpl
 def fal_list_machines() -> Iterable[Machine]:
-    """
-    List the machine types of the catalogue.
-    """
+    """List the machine types of the catalogue."""
     from fal_machines.catalogues import known_machines
 
     return known_machines().values()
@@ -30,9 +26,7 @@ def fal_list_machines() -> Iterable[Machine]:
 
 @hookimpl
 def fal_resolve_machine(machine_type: str) -> Machine | None:
-    """
-    Look *machine_type* up in the catalogue.
-    """
+    """Look *machine_type* up in the catalogue."""
     from fal_machines.catalogues import known_machines
 
     return known_machines().get(machine_type)
@@ -40,9 +34,7 @@ def fal_resolve_machine(machine_type: str) -> Machine | None:
 
 @hookimpl
 def fal_discover_devices() -> Iterable[Device]:
-    """
-    Find NVIDIA's GPUs, and slices of them.
-    """
+    """Find NVIDIA's GPUs, and slices of them."""
     from fal_machines.detection import find_devices
 
     return find_devices()
@@ -50,9 +42,7 @@ def fal_discover_devices() -> Iterable[Device]:
 
 @hookimpl
 def fal_register_commands(cli: click.Group) -> None:
-    """
-    Add the group ``machines``.
-    """
+    """Add the group ``machines``."""
     from fal_machines.commands import machines
 
     cli.add_command(machines)
@@ -60,9 +50,7 @@ def fal_register_commands(cli: click.Group) -> None:
 
 @hookimpl
 def fal_health_checks() -> Iterable[Check]:
-    """
-    Check that the GPUs of this machine can be read.
-    """
+    """Check that the GPUs of this machine can be read."""
     from fal_machines.checks import health_checks
 
     return health_checks()

@@ -1,6 +1,4 @@
-"""
-Catalogues: machine types as data, with a source beside each.
-"""
+"""Catalogues: machine types as data, with a source beside each."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ def known_machines() -> Mapping[str, Machine]:
 
 @functools.cache
 def catalogue() -> Mapping[str, Machine]:
-    """
-    Return the machine types that come with this package, by name.
-    """
+    """Return the machine types that come with this package, by name."""
     path = os.path.join(os.path.dirname(__file__), "catalogue.toml")
     with open(path, encoding="utf-8") as file:
         document = parse_toml(file.read())

@@ -1,6 +1,4 @@
-"""
-What ``fal-core doctor`` checks about machines.
-"""
+"""What ``fal-core doctor`` checks about machines."""
 
 from __future__ import annotations
 
@@ -16,16 +14,12 @@ from fal_machines.files import find_document
 
 
 def health_checks() -> list[Check]:
-    """
-    Return the checks of this plugin.
-    """
+    """Return the checks of this plugin."""
     return [Check("gpus", check_gpus), Check("machine types", check_machine_types)]
 
 
 def check_gpus() -> Finding:
-    """
-    Check that the GPUs of this machine can be read.
-    """
+    """Check that the GPUs of this machine can be read."""
     found = detection.detect()
     if found.faults:
         detection.remember(found.faults)
@@ -41,9 +35,7 @@ def check_gpus() -> Finding:
 
 
 def check_machine_types() -> Finding:
-    """
-    Check that what the user has declared can be read.
-    """
+    """Check that what the user has declared can be read."""
     try:
         known, document = known_machines(), find_document()
     except MachineFileError as error:

@@ -1,6 +1,4 @@
-"""
-The commands ``fal-core machines …``.
-"""
+"""The commands ``fal-core machines …``."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for ma
 
 @click.group()
 def machines() -> None:
-    """
-    Look at machine types, and at what this machine has.
-    """
+    """Look at machine types, and at what this machine has."""
 
 
 @machines.command("list")
@@ -180,9 +176,7 @@ def _written(number: float | None) -> str:
 
 
 def measure_memory() -> int:
-    """
-    Return the bytes of main memory.
-    """
+    """Return the bytes of main memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

@@ -1,6 +1,4 @@
-"""
-Detection: the accelerators of this machine, or why there are none.
-"""
+"""Detection: the accelerators of this machine, or why there are none."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ _told: set[str] = set()
 
 
 def detect() -> Detection:
-    """
-    Ask the driver for the GPUs of this machine.
-    """
+    """Ask the driver for the GPUs of this machine."""
     import ctypes
 
     try:
@@ -56,9 +52,7 @@ def detect() -> Detection:
 
 
 def find_devices() -> tuple[Device, ...]:
-    """
-    Return the GPUs that can be used. What is wrong with others is logged, once.
-    """
+    """Return the GPUs that can be used. What is wrong with others is logged, once."""
     found = detect()
     for fault in found.faults:
         if fault not in _told:
@@ -68,7 +62,5 @@ def find_devices() -> tuple[Device, ...]:
 
 
 def remember(faults: Iterable[str]) -> None:
-    """
-    Note that *faults* have been said.
-    """
+    """Note that *faults* have been said."""
     _told.update(faults)

@@ -1,6 +1,4 @@
-"""
-Entries: machine types as users write them, checked at the place where they are written.
-"""
+"""Entries: machine types as users write them, checked at the place where they are written."""
 
 from __future__ import annotations
 
@@ -130,9 +128,7 @@ class Document:
 
     @property
     def entries(self) -> Any:
-        """
-        What is in the table of machine types. None where there is no such table.
-        """
+        """What is in the table of machine types. None where there is no such table."""
         found: Any = self.content
         for name in self.table:
             found = found.get(name) if isinstance(found, Mapping) else None

@@ -24,9 +24,7 @@ _PROJECT = "pyproject.toml"
 
 @attrs.frozen
 class _File:
-    """
-    A file as it was when it was looked at.
-    """
+    """A file as it was when it was looked at."""
 
     path: str
     stamp: tuple[int, int]
@@ -88,9 +86,7 @@ def _read(file: _File, table: tuple[str, ...]) -> Document | None:
 
 
 def _projects() -> Iterator[str]:
-    """
-    Yield where a project may be described, the nearest one first.
-    """
+    """Yield where a project may be described, the nearest one first."""
     seen = set()
     for start in _starts():
         folder = os.path.abspath(start)

@@ -1,6 +1,4 @@
-"""
-NVIDIA's GPUs, as the library of the driver tells them.
-"""
+"""NVIDIA's GPUs, as the library of the driver tells them."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ _lock = threading.Lock()
 
 
 def _forget_threads() -> None:
-    """
-    Begin without a thread that asks, as in a forked child.
-    """
+    """Begin without a thread that asks, as in a forked child."""
     global _lock
     _lock = threading.Lock()
 
@@ -45,9 +41,7 @@ os.register_at_fork(after_in_child=_forget_threads)
 
 
 class NotLoaded(Exception):
-    """
-    The library is there, and the driver that it asks is not.
-    """
+    """The library is there, and the driver that it asks is not."""
 
 
 def read_gpus() -> tuple[list[Device], list[str]]:
@@ -139,9 +133,7 @@ def _count_places(gpu: Any) -> int:
 
 
 def _read_memory(handle: Any) -> tuple[int, int | None]:
-    """
-    Return how many bytes a device has, and how many are in use.
-    """
+    """Return how many bytes a device has, and how many are in use."""
     memory = _if_supported(pynvml.nvmlDeviceGetMemoryInfo, handle)
     if memory is None:
         # A GPU that shares the main memory has none of its own.
@@ -162,9 +154,7 @@ def _first(asks: tuple[Callable[[Any], list[Any]], ...], handle: Any) -> list[An
 
 
 def _if_supported(ask: Callable[[Any], ReturnT], handle: Any) -> ReturnT | None:
-    """
-    Return what *ask* tells of a device. None where the device or its driver cannot tell it.
-    """
+    """Return what *ask* tells of a device. None where the device or its driver cannot tell it."""
     try:
         return ask(handle)
     except (

@@ -1,6 +1,4 @@
-"""
-Sizes: amounts of memory, as people write and read them.
-"""
+"""Sizes: amounts of memory, as people write and read them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Applications: classes whose methods answer requests.
-"""
+"""Applications: classes whose methods answer requests."""
 
 from __future__ import annotations
 
@@ -136,9 +134,7 @@ class App(BaseServable):
         """
 
     def teardown(self) -> Any:
-        """
-        Clean up, once the last request has been answered.
-        """
+        """Clean up, once the last request has been answered."""
 
     def provide_hints(self) -> list[str] | None:
         """
@@ -150,16 +146,12 @@ class App(BaseServable):
         return None
 
     def health(self) -> Any:
-        """
-        Return the body of ``GET /health``.
-        """
+        """Return the body of ``GET /health``."""
         return {"version": self.version}
 
     @property
     def current_request(self) -> RequestContext | None:
-        """
-        The request that the current code works for, or None outside a request.
-        """
+        """The request that the current code works for, or None outside a request."""
         from fal_serve.answering.requests import current
 
         return current.get()
@@ -217,16 +209,12 @@ class App(BaseServable):
 
     @classmethod
     def get_endpoints(cls) -> list[str]:
-        """
-        Return the paths of the endpoints.
-        """
+        """Return the paths of the endpoints."""
         return [route.signature.path for route in routes_of(cls)]
 
     @classmethod
     def build_metadata(cls) -> dict[str, Any]:
-        """
-        Return what a deployment ships beside the application.
-        """
+        """Return what a deployment ships beside the application."""
         application = cls().build_application()
         # The paths of the document are in the order of the SDK's.
         return {
@@ -253,9 +241,7 @@ class App(BaseServable):
     def spawn(
         cls, host: Host[Any, Any] | str | None = None, **config: Unpack[AnyKeywords]
     ) -> AppSpawnInfo:
-        """
-        Start the application and return at once.
-        """
+        """Start the application and return at once."""
         info = cls.to_function(host, **config).spawn()
         # Imported while the worker is starting.
         from fal_serve.launching.spawns import AppSpawnInfo
@@ -277,9 +263,7 @@ class App(BaseServable):
 
 
 async def call(method: Callable[[], Any]) -> Any:
-    """
-    Call *method* in the event loop, and await its result if that is awaitable.
-    """
+    """Call *method* in the event loop, and await its result if that is awaitable."""
     result = method()
     return await result if inspect.isawaitable(result) else result
 

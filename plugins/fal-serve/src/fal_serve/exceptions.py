@@ -26,9 +26,7 @@ HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 @dataclass(eq=False)
 class _Facts(Exception):
-    """
-    An exception whose facts are its fields. It pickles however it was created.
-    """
+    """An exception whose facts are its fields. It pickles however it was created."""
 
     def __post_init__(self) -> None:
         self.args = tuple(getattr(self, each.name) for each in fields(self))
@@ -40,9 +38,7 @@ class _Facts(Exception):
 
 @dataclass(eq=False)
 class AppException(_Facts):
-    """
-    An error that is sent to the client: *message*, with the status *status_code*.
-    """
+    """An error that is sent to the client: *message*, with the status *status_code*."""
 
     message: str
     status_code: int
@@ -75,27 +71,21 @@ class FieldException(_Facts):
         return f"{self.field}: {self.message}"
 
     def to_pydantic_format(self) -> dict[str, list[dict[str, Any]]]:
-        """
-        Return the body of the response.
-        """
+        """Return the body of the response."""
         where = {"loc": ["body", self.field], "msg": self.message, "type": self.type}
         return {"detail": [where]}
 
 
 @dataclass(eq=False)
 class RequestCancelledException(_Facts):
-    """
-    The client has disconnected, or has cancelled the request.
-    """
+    """The client has disconnected, or has cancelled the request."""
 
     message: str = "The request was cancelled by the client."
 
 
 @dataclass(eq=False)
 class AppClientError(_Facts):
-    """
-    An application did not answer as it should.
-    """
+    """An application did not answer as it should."""
 
     message: str
     status_code: int
@@ -107,9 +97,7 @@ class AppClientError(_Facts):
 
 @dataclass(eq=False)
 class GPUException(AppException):
-    """
-    The GPU of this machine has failed; the host may replace the machine.
-    """
+    """The GPU of this machine has failed; the host may replace the machine."""
 
     message: str = "GPU error"
     status_code: int = 503
@@ -117,18 +105,14 @@ class GPUException(AppException):
 
 @dataclass(eq=False)
 class GPUOutOfMemoryException(GPUException):
-    """
-    The GPU of this machine has run out of memory.
-    """
+    """The GPU of this machine has run out of memory."""
 
     message: str = "GPU error: out of memory"
 
 
 @dataclass(eq=False)
 class CUDAOutOfMemoryException(GPUOutOfMemoryException):
-    """
-    CUDA has run out of memory.
-    """
+    """CUDA has run out of memory."""
 
     message: str = "CUDA error: out of memory"
 
@@ -154,9 +138,7 @@ _OUT_OF_MEMORY = (
 
 
 def find_gpu_error(error: BaseException) -> GPUException | None:
-    """
-    Return the GPUException that stands for *error*, or None if it is no error of the GPU.
-    """
+    """Return the GPUException that stands for *error*, or None if it is no error of the GPU."""
     if isinstance(error, GPUException):
         return error
     text = str(error)

@@ -1,6 +1,4 @@
-"""
-Health checks of services.
-"""
+"""Health checks of services."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ class HealthCheck:
 
 
 def find_config(signatures: Iterable[RouteSignature]) -> dict[str, Any] | None:
-    """
-    Return the option ``health_check_config`` for a service with these routes.
-    """
+    """Return the option ``health_check_config`` for a service with these routes."""
     for signature in signatures:
         if signature.health_check is not None:
             config = asdict(signature.health_check)

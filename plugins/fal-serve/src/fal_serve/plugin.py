@@ -1,6 +1,4 @@
-"""
-The plugin through which fal-core finds this server.
-"""
+"""The plugin through which fal-core finds this server."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ fal_core_api = 1
 def fal_create_server(
     routes: Mapping[RouteSignature, Callable[..., Any]], options: HostOptions
 ) -> Server:
-    """
-    Return a server for a function, or for a class of servables.
-    """
+    """Return a server for a function, or for a class of servables."""
     from fal_serve.launching.functions import settings_of
     from fal_serve.servables import check_servable, make_servable
     from fal_serve.serving.servable_servers import ServableServer

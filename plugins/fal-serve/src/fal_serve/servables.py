@@ -1,6 +1,4 @@
-"""
-Servables: objects with routes that can be served.
-"""
+"""Servables: objects with routes that can be served."""
 
 from __future__ import annotations
 
@@ -90,64 +88,44 @@ class BaseServable(metaclass=ServableMeta):
 
     @property
     def title(self) -> str:
-        """
-        The name of what is served.
-        """
+        """The name of what is served."""
         return type(self).__name__
 
     @property
     def place(self) -> str:
-        """
-        The file and line of its definition; empty if unknown.
-        """
+        """The file and line of its definition; empty if unknown."""
         return ""
 
     @abstractmethod
     def collect_routes(self) -> dict[RouteSignature, Callable[..., Any]]:
-        """
-        Return the handlers by their routes.
-        """
+        """Return the handlers by their routes."""
 
     def openapi(self) -> dict[str, Any]:
-        """
-        Return the OpenAPI document, with fal's extensions.
-        """
+        """Return the OpenAPI document, with fal's extensions."""
         return self.build_application().openapi()
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        """
-        Wrap the time in which requests are served.
-        """
+        """Wrap the time in which requests are served."""
         yield
 
     def handle_exit(self) -> Any:
-        """
-        React to the request to shut down; running requests still finish.
-        """
+        """React to the request to shut down; running requests still finish."""
 
     def hints(self) -> list[str] | None:
-        """
-        Return hints about this runner for a gateway, or None.
-        """
+        """Return hints about this runner for a gateway, or None."""
         return None
 
     @property
     def _description(self) -> str:
-        """
-        What the service does, as its OpenAPI document says it.
-        """
+        """What the service does, as its OpenAPI document says it."""
         return inspect.cleandoc(type(self).__dict__.get("__doc__") or "")
 
     def add_routes(self, application: FalFastAPI) -> None:
-        """
-        Add routes beside the user's endpoints.
-        """
+        """Add routes beside the user's endpoints."""
 
     def build_application(self) -> FalFastAPI:
-        """
-        Return the ASGI application of the routes.
-        """
+        """Return the ASGI application of the routes."""
         from fal_serve.serving.applications import NothingToServe, build_application
 
         routes = self.collect_routes()
@@ -204,9 +182,7 @@ class BaseServable(metaclass=ServableMeta):
         await service.run(limit_max_requests=limit_max_requests, signals=True)
 
     def _service_settings(self) -> ServiceSettings:
-        """
-        Return the settings with which ``serve`` serves.
-        """
+        """Return the settings with which ``serve`` serves."""
         return ServiceSettings()
 
 
@@ -299,18 +275,14 @@ def _is_needed(parameter: inspect.Parameter) -> bool:
 
 
 def make_servable(served: Any) -> BaseServable:
-    """
-    Return the servable of *served*: a function, or a class of servables.
-    """
+    """Return the servable of *served*: a function, or a class of servables."""
     if isinstance(served, type) and issubclass(served, BaseServable):
         return served()
     return ServeWrapper(served)
 
 
 class ServeWrapper(BaseServable):
-    """
-    Serves one function: at ``/``, or at the path of the decorator above it.
-    """
+    """Serves one function: at ``/``, or at the path of the decorator above it."""
 
     def __init__(self, func: Callable[..., Any]) -> None:
         self._func = func

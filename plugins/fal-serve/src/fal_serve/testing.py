@@ -29,17 +29,13 @@ _MARKER = "real_environment"
 
 
 class Connect(Protocol):
-    """
-    What ``app_client`` is: type checkers take the client for an object of the class.
-    """
+    """What ``app_client`` is: type checkers take the client for an object of the class."""
 
     def __call__(self, cls: type[AppT], /) -> AppT: ...
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """
-    Register the marker, also where this plugin is used alone.
-    """
+    """Register the marker, also where this plugin is used alone."""
     config.addinivalue_line(
         "markers",
         f"{_MARKER}: applications run where they are declared to, each in its own "

@@ -118,26 +118,20 @@ def served(serve):
 
 
 def events_of(answer: httpx.Response) -> list[Any]:
-    """
-    Return the data of the events in *answer*.
-    """
+    """Return the data of the events in *answer*."""
     blocks = answer.text.removesuffix("\n\n").split("\n\n")
     return [json.loads(block.removeprefix("data: ")) for block in blocks]
 
 
 def test_plain_handler_runs_on_a_thread(served):
-    """
-    A plain method receives the model and runs on a thread; setup ran on the main thread.
-    """
+    """A plain method receives the model and runs on a thread; setup ran on the main thread."""
     answer = served.post("/sync", {"text": "why", "n": 4})
     assert answer.status_code == 200
     assert answer.json() == {"word": "why-4-False-True", "longName": 0.5}
 
 
 def test_print_of_a_handler_tells_its_request(served):
-    """
-    Lines that a handler prints carry the id of the request, on threads and in streams too.
-    """
+    """Lines that a handler prints carry the id of the request, on threads and in streams too."""
     served.post("/sync", {"text": "marked"}, headers={"x-fal-request-id": "mine"})
     assert served.find_line("asked marked").request_id == "mine"
     served.post("/words", {"text": "streamed"}, headers={"x-fal-request-id": "other"})
@@ -145,17 +139,13 @@ def test_print_of_a_handler_tells_its_request(served):
 
 
 def test_coroutine_handler_may_ask_for_more_than_the_body(served):
-    """
-    A handler can have FastAPI's other parameters, such as headers.
-    """
+    """A handler can have FastAPI's other parameters, such as headers."""
     answer = served.post("/async", {"text": "hi"}, headers={"x-mood": "good"})
     assert answer.json() == {"text": "hi", "mood": "good"}
 
 
 def test_billable_units_and_background_tasks(served):
-    """
-    A handler can set headers of its response, and its background tasks run.
-    """
+    """A handler can set headers of its response, and its background tasks run."""
     answer = served.post("/billed")
     assert answer.headers["x-fal-billable-units"] == "7"
     assert answer.json() == "paid"
@@ -163,18 +153,14 @@ def test_billable_units_and_background_tasks(served):
 
 
 def test_current_request(served):
-    """
-    ``current_request`` is the request that the handler answers.
-    """
+    """``current_request`` is the request that the handler answers."""
     headers = {"x-own": "here", "x-fal-request-id": "abc"}
     answer = served.client.post("/request?q=1", content=b"raw", headers=headers)
     assert answer.json() == {"id": "abc", "header": "here", "query": "1", "body": "raw"}
 
 
 def test_responses_pass(served):
-    """
-    A response that a handler returns is sent unchanged.
-    """
+    """A response that a handler returns is sent unchanged."""
     answer = served.post("/text")
     assert (answer.status_code, answer.text) == (201, "plain")
     answer = served.post("/raw")
@@ -183,9 +169,7 @@ def test_responses_pass(served):
 
 
 def test_websocket_handler_has_the_connection(served):
-    """
-    A websocket endpoint receives the connection, and its other parameters are FastAPI's.
-    """
+    """A websocket endpoint receives the connection, and its other parameters are FastAPI's."""
     url = served.url.replace("http", "ws")
     with connect(f"{url}/echo?name=you") as socket:
         assert socket.recv() == "hello you"
@@ -194,9 +178,7 @@ def test_websocket_handler_has_the_connection(served):
 
 
 def test_error_in_a_websocket_closes_it(served):
-    """
-    A websocket handler that fails closes the connection with 1011; the reason is logged.
-    """
+    """A websocket handler that fails closes the connection with 1011; the reason is logged."""
     with connect(f"{served.url.replace('http', 'ws')}/echo") as socket:
         socket.recv()
         socket.send("fail")
@@ -208,24 +190,18 @@ def test_error_in_a_websocket_closes_it(served):
 
 
 def test_health(served):
-    """
-    GET /health returns what the application's ``health`` returns.
-    """
+    """GET /health returns what the application's ``health`` returns."""
     assert served.client.get("/health").json() == {"version": "3", "mood": "well"}
 
 
 def test_health_check_answers_its_method_and_post(served):
-    """
-    A health check answers its own method, and POST like any endpoint.
-    """
+    """A health check answers its own method, and POST like any endpoint."""
     assert served.client.get("/well").json() == served.post("/well").json() == "well"
     assert served.client.get("/sync").status_code == 405
 
 
 def test_hints(served):
-    """
-    The hints of an application are sent with each response, errors included.
-    """
+    """The hints of an application are sent with each response, errors included."""
     assert served.post("/text").headers["x-fal-runner-hints"] == "model-a,model-b"
     assert served.post("/none").headers["x-fal-runner-hints"] == "model-a,model-b"
 
@@ -236,8 +212,6 @@ def count_down(question: Question) -> Iterator[int]:
 
 
 def test_served_function_may_be_a_generator(serve):
-    """
-    A served function is a handler like any other.
-    """
+    """A served function is a handler like any other."""
     served = serve(count_down)
     assert events_of(served.post("/", {"text": "", "n": 2})) == [2, 1]

@@ -1,6 +1,4 @@
-"""
-Batches: inputs that wait are handled together, and each caller gets its own output.
-"""
+"""Batches: inputs that wait are handled together, and each caller gets its own output."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_serve.policies.uploads import UploadPolicy
 
 
 class Recorder:
-    """
-    An async handler that records its batches, and pauses while it is held.
-    """
+    """An async handler that records its batches, and pauses while it is held."""
 
     def __init__(self, change: Callable[[tuple[Any, ...]], Any] = list) -> None:
         self.batches: list[tuple[Any, ...]] = []
@@ -48,9 +44,7 @@ class Recorder:
 async def begin(
     batcher: RequestBatcher, recorder: Recorder, *inputs: Any
 ) -> list[asyncio.Task[Any]]:
-    """
-    Have the first input occupy the handler, and the others wait for it.
-    """
+    """Have the first input occupy the handler, and the others wait for it."""
     tasks = [asyncio.ensure_future(batcher(inputs[0]))]
     await recorder.begun.wait()
     tasks += [asyncio.ensure_future(batcher(each)) for each in inputs[1:]]
@@ -60,9 +54,7 @@ async def begin(
 
 
 def test_batch_is_what_waits_when_the_handler_becomes_free() -> None:
-    """
-    The oldest inputs come first, up to the size of a batch.
-    """
+    """The oldest inputs come first, up to the size of a batch."""
 
     async def scenario() -> None:
         recorder = Recorder()
@@ -76,9 +68,7 @@ def test_batch_is_what_waits_when_the_handler_becomes_free() -> None:
 
 
 def test_batch_has_one_upload_policy() -> None:
-    """
-    Inputs whose clients have their files put into different buckets are not handled together.
-    """
+    """Inputs whose clients have their files put into different buckets are not handled together."""
 
     async def scenario() -> None:
         recorder = Recorder()
@@ -103,9 +93,7 @@ def test_batch_has_one_upload_policy() -> None:
 
 
 def test_handler_has_one_batch_at_a_time() -> None:
-    """
-    A handler never runs twice at once.
-    """
+    """A handler never runs twice at once."""
 
     async def scenario() -> None:
         recorder = Recorder()
@@ -122,9 +110,7 @@ def test_handler_has_one_batch_at_a_time() -> None:
 
 
 def test_full_batch_does_not_wait() -> None:
-    """
-    The wait ends once the batch is full, however long it is.
-    """
+    """The wait ends once the batch is full, however long it is."""
 
     async def scenario() -> None:
         recorder = Recorder()
@@ -137,9 +123,7 @@ def test_full_batch_does_not_wait() -> None:
 
 
 def test_batch_waits_to_fill_and_goes_without() -> None:
-    """
-    Inputs that arrive during the wait join the batch, which then goes though it is not full.
-    """
+    """Inputs that arrive during the wait join the batch, which then goes though it is not full."""
 
     async def scenario(wait: float) -> list[tuple[Any, ...]]:
         recorder = Recorder()
@@ -157,9 +141,7 @@ def test_batch_waits_to_fill_and_goes_without() -> None:
 
 
 def test_input_that_waited_for_the_handler_does_not_wait_again() -> None:
-    """
-    The wait counts from the arrival of the oldest input, including the handler's time.
-    """
+    """The wait counts from the arrival of the oldest input, including the handler's time."""
 
     async def scenario() -> None:
         recorder = Recorder()
@@ -176,9 +158,7 @@ def test_input_that_waited_for_the_handler_does_not_wait_again() -> None:
 
 
 def test_handler_on_a_thread_is_given_batches_one_at_a_time() -> None:
-    """
-    A plain handler runs on a thread, and the event loop is not blocked.
-    """
+    """A plain handler runs on a thread, and the event loop is not blocked."""
     release = threading.Event()
     batches: list[tuple[Any, ...]] = []
     threads = set()
@@ -211,9 +191,7 @@ def test_handler_on_a_thread_is_given_batches_one_at_a_time() -> None:
 
 
 def test_input_whose_caller_has_gone_is_left_out() -> None:
-    """
-    The handler does not receive inputs that nobody waits for.
-    """
+    """The handler does not receive inputs that nobody waits for."""
 
     async def scenario() -> None:
         recorder = Recorder()
@@ -232,9 +210,7 @@ def test_input_whose_caller_has_gone_is_left_out() -> None:
 
 
 def test_running_batch_is_cancelled_once_all_its_callers_have_gone() -> None:
-    """
-    A remaining caller gets the output; without any, the handler is cancelled.
-    """
+    """A remaining caller gets the output; without any, the handler is cancelled."""
 
     async def scenario() -> None:
         recorder = Recorder()
@@ -257,9 +233,7 @@ def test_running_batch_is_cancelled_once_all_its_callers_have_gone() -> None:
 
 
 def test_errors_are_of_their_items() -> None:
-    """
-    An exception among the outputs is raised only in its own caller.
-    """
+    """An exception among the outputs is raised only in its own caller."""
 
     def change(inputs: tuple[Any, ...]) -> list[Any]:
         return [ValueError(str(each)) if each % 2 else each for each in inputs]
@@ -313,9 +287,7 @@ def test_raised_exception_is_every_items(is_async: bool, error: BaseException) -
 def test_wrong_number_of_outputs_is_an_error_that_names_the_handler(
     outputs: Any, said: str
 ) -> None:
-    """
-    The error states the expected and the actual number of outputs.
-    """
+    """The error states the expected and the actual number of outputs."""
 
     async def embed(*inputs: Any) -> Any:
         return outputs
@@ -332,9 +304,7 @@ def test_wrong_number_of_outputs_is_an_error_that_names_the_handler(
 
 
 class Sized:
-    """
-    An input that is batched with inputs of its size, up to three.
-    """
+    """An input that is batched with inputs of its size, up to three."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -346,9 +316,7 @@ class Sized:
 
 
 def test_input_says_what_it_goes_with() -> None:
-    """
-    An input that ``can_batch`` of the first one refuses begins the next batch.
-    """
+    """An input that ``can_batch`` of the first one refuses begins the next batch."""
 
     async def scenario() -> None:
         recorder = Recorder(lambda inputs: [each.size for each in inputs])
@@ -363,9 +331,7 @@ def test_input_says_what_it_goes_with() -> None:
 
 
 def test_can_batch_that_fails_is_the_error_of_its_input() -> None:
-    """
-    The other inputs are handled without it.
-    """
+    """The other inputs are handled without it."""
 
     async def scenario() -> None:
         recorder = Recorder(lambda inputs: [each.size for each in inputs])
@@ -379,9 +345,7 @@ def test_can_batch_that_fails_is_the_error_of_its_input() -> None:
 
 
 def test_batch_has_the_request_ids_of_all() -> None:
-    """
-    Lines that the handler prints have the request ids of the whole batch.
-    """
+    """Lines that the handler prints have the request ids of the whole batch."""
     seen: list[str] = []
 
     async def handle(*inputs: Any) -> list[Any]:
@@ -402,9 +366,7 @@ def test_batch_has_the_request_ids_of_all() -> None:
 
 
 def test_handler_that_is_cancelled_from_within_is_an_error() -> None:
-    """
-    Its callers get an error, and do not count as cancelled.
-    """
+    """Its callers get an error, and do not count as cancelled."""
 
     async def handle(*inputs: Any) -> list[Any]:
         raise asyncio.CancelledError
@@ -417,9 +379,7 @@ def test_handler_that_is_cancelled_from_within_is_an_error() -> None:
 
 
 def test_each_loop_has_a_batcher() -> None:
-    """
-    A handler can serve in one event loop after another.
-    """
+    """A handler can serve in one event loop after another."""
 
     async def double(*inputs: int) -> list[int]:
         return [each * 2 for each in inputs]
@@ -431,9 +391,7 @@ def test_each_loop_has_a_batcher() -> None:
 
 
 def test_nothing_is_left_when_the_inputs_have_been_answered() -> None:
-    """
-    A batcher without inputs has no task.
-    """
+    """A batcher without inputs has no task."""
 
     async def handle(*inputs: Any) -> list[Any]:
         return list(inputs)

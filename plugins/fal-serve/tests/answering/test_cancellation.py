@@ -1,6 +1,4 @@
-"""
-Handlers whose client disconnects.
-"""
+"""Handlers whose client disconnects."""
 
 from __future__ import annotations
 
@@ -94,17 +92,13 @@ def served(serve):
 
 
 def wait_until_told(served: Any, text: str) -> None:
-    """
-    Wait until a handler has printed *text*.
-    """
+    """Wait until a handler has printed *text*."""
     while text not in served.post("/told").json():
         pass
 
 
 def leave_early(served: Any, path: str, name: str, first: str) -> None:
-    """
-    Send a request to *path*, and disconnect once the handler has printed *first*.
-    """
+    """Send a request to *path*, and disconnect once the handler has printed *first*."""
 
     async def run() -> None:
         async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
@@ -119,9 +113,7 @@ def leave_early(served: Any, path: str, name: str, first: str) -> None:
 
 @pytest.mark.parametrize("path", ["/decorated", "/block"])
 def test_handler_is_cancelled_when_the_client_goes(served, path: str):
-    """
-    A decorated handler is cancelled, and its request ends with 499.
-    """
+    """A decorated handler is cancelled, and its request ends with 499."""
     name = path.strip("/")
     leave_early(served, path, name, "began")
     wait_until_told(served, f"{name} cancelled")
@@ -130,50 +122,38 @@ def test_handler_is_cancelled_when_the_client_goes(served, path: str):
 
 @pytest.mark.parametrize("path", ["/decorated", "/block"])
 def test_handler_whose_client_stays_ends_as_others_do(served, path: str):
-    """
-    Without a disconnect, the output is sent, from a block and a decorated handler.
-    """
+    """Without a disconnect, the output is sent, from a block and a decorated handler."""
     assert served.post(path, {"name": "quick"}).json() == "done"
 
 
 def test_handler_goes_on_when_it_asked_for_nothing(served):
-    """
-    Any other handler runs to its end after a disconnect.
-    """
+    """Any other handler runs to its end after a disconnect."""
     leave_early(served, "/patient", "patient", "began")
     served.post("/open")
     wait_until_told(served, "patient finished")
 
 
 def test_error_in_the_block_is_the_handlers(served):
-    """
-    An exception leaves the block unchanged, and in no exception group.
-    """
+    """An exception leaves the block unchanged, and in no exception group."""
     assert served.post("/failing", {"name": "x"}).status_code == 500
     assert "KeyError: 'x'" in served.find_line("KeyError").message
 
 
 def test_plain_handler_can_ask(served):
-    """
-    A handler on a thread can find out about the disconnect, and stop by itself.
-    """
+    """A handler on a thread can find out about the disconnect, and stop by itself."""
     assert served.post("/answering", {"name": "x"}).json() is False
     leave_early(served, "/asking", "asking", "False")
     wait_until_told(served, "asking stopped")
 
 
 def test_coroutine_does_not_ask_as_a_thread_does(served):
-    """
-    request_cancelled would block the event loop, and raises instead.
-    """
+    """request_cancelled would block the event loop, and raises instead."""
     assert served.post("/wrong").status_code == 500
     assert "Decorate this one with cancel_on_disconnect" in served.find_line("Decorate").message
 
 
 def test_nobody_has_gone_outside_a_request():
-    """
-    Outside a request, nothing is cancelled.
-    """
+    """Outside a request, nothing is cancelled."""
     assert request_cancelled() is False
 
     async def run() -> str:
@@ -184,9 +164,7 @@ def test_nobody_has_gone_outside_a_request():
 
 
 def test_plain_function_cannot_be_cancelled():
-    """
-    The decorator refuses a plain function, and says what to do.
-    """
+    """The decorator refuses a plain function, and says what to do."""
     with pytest.raises(OptionError, match=r"not 'async def'\. Have it ask request_cancelled"):
 
         @cancel_on_disconnect  # type: ignore[arg-type]  # wrong on purpose

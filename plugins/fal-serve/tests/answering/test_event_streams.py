@@ -1,6 +1,4 @@
-"""
-Responses that stream items as server-sent events.
-"""
+"""Responses that stream items as server-sent events."""
 
 from __future__ import annotations
 
@@ -118,17 +116,13 @@ def served(serve):
 
 
 def events_of(answer: httpx.Response) -> list[Any]:
-    """
-    Return the data of the events in *answer*.
-    """
+    """Return the data of the events in *answer*."""
     blocks = answer.text.removesuffix("\n\n").split("\n\n")
     return [json.loads(block.removeprefix("data: ")) for block in blocks]
 
 
 def test_generator_streams_events(served):
-    """
-    Each item is an event with one line of JSON, encoded as by FastAPI.
-    """
+    """Each item is an event with one line of JSON, encoded as by FastAPI."""
     answer = served.post("/words", {"text": "a b"})
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert answer.text == (
@@ -138,9 +132,7 @@ def test_generator_streams_events(served):
 
 
 def test_async_generator_streams_events(served):
-    """
-    So is each item of an async generator; an injected response gives status and headers.
-    """
+    """So is each item of an async generator; an injected response gives status and headers."""
     answer = served.post("/letters", {"text": "xy"})
     assert answer.status_code == 202
     assert answer.headers["x-fal-billable-units"] == "2"
@@ -149,9 +141,7 @@ def test_async_generator_streams_events(served):
 
 
 def test_items_are_sent_as_they_come(served):
-    """
-    An item arrives before the generator produces the next one.
-    """
+    """An item arrives before the generator produces the next one."""
     with served.client.stream("POST", "/gated") as answer:
         lines = answer.iter_lines()
         assert next(lines) == "data: 1"
@@ -161,17 +151,13 @@ def test_items_are_sent_as_they_come(served):
 
 
 def test_generator_may_yield_nothing(served):
-    """
-    A stream without items is a response without events.
-    """
+    """A stream without items is a response without events."""
     answer = served.post("/nothing")
     assert (answer.status_code, answer.text) == (200, "")
 
 
 def test_error_before_the_first_item_is_an_answer(served):
-    """
-    An exception before the first item has the same response as in any handler.
-    """
+    """An exception before the first item has the same response as in any handler."""
     answer = served.post("/refuse")
     assert (answer.status_code, answer.json()) == (402, {"detail": "not today"})
 
@@ -202,26 +188,20 @@ def test_error_in_a_stream_breaks_it_off(served):
 
 
 def test_numbers_that_json_has_not(served):
-    """
-    A model decides how numbers are written that JSON does not have.
-    """
+    """A model decides how numbers are written that JSON does not have."""
     assert events_of(served.post("/not-a-number")) == [{"word": "nan", "longName": None}]
 
 
 @pytest.mark.parametrize("name", ["endless", "endless-sync"])
 def test_stream_ends_when_the_client_goes(served, name: str):
-    """
-    A generator is closed when its client disconnects, and cleans up.
-    """
+    """A generator is closed when its client disconnects, and cleans up."""
     with served.client.stream("POST", f"/{name}") as answer:
         assert next(answer.iter_lines()).startswith("data: ")
     served.wait_for_end(name)
 
 
 def test_stream_that_waits_ends_when_the_client_goes(served):
-    """
-    So is one that has not yielded its first item yet.
-    """
+    """So is one that has not yielded its first item yet."""
 
     async def leave() -> None:
         async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:

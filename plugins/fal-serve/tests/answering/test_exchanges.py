@@ -1,6 +1,4 @@
-"""
-The limits of a request: its time, its turn, and its size.
-"""
+"""The limits of a request: its time, its turn, and its size."""
 
 import asyncio
 import queue
@@ -26,9 +24,7 @@ TIMEOUT = 2.5
 
 
 class Limited(BaseServable):
-    """
-    Handlers that exceed a limit.
-    """
+    """Handlers that exceed a limit."""
 
     def __init__(self, func: Any) -> None:
         self._go_on = asyncio.Event()
@@ -127,9 +123,7 @@ def client() -> Iterator[httpx.Client]:
 
 
 def hold(service: Any) -> threading.Thread:
-    """
-    Have a request occupy the only turn until it is released.
-    """
+    """Have a request occupy the only turn until it is released."""
     url = service.url + "/hold?name=a"
     thread = threading.Thread(target=lambda: httpx.post(url, timeout=PATIENCE))
     thread.start()
@@ -143,9 +137,7 @@ def wait_for_print(info: Any, text: str) -> None:
 
 
 def answer_in_time(client: httpx.Client, url: str) -> httpx.Response:
-    """
-    Send requests until one is answered in time: on a busy machine the first may not be.
-    """
+    """Send requests until one is answered in time: on a busy machine the first may not be."""
     end = time.monotonic() + PATIENCE
     while (answer := client.post(url)).status_code == 504:
         assert time.monotonic() < end
@@ -153,9 +145,7 @@ def answer_in_time(client: httpx.Client, url: str) -> httpx.Response:
 
 
 def test_request_that_takes_too_long_is_cancelled(serve_with, wait_for_line, client):
-    """
-    The handler is cancelled and the client gets 504; a request in time is not cancelled.
-    """
+    """The handler is cancelled and the client gets 504; a request in time is not cancelled."""
     service = serve_with(nothing, Limited, request_timeout=TIMEOUT)
     late = client.post(service.url + "/sleep?seconds=60", headers={"x-fal-request-id": "l"})
     assert late.status_code == 504
@@ -167,17 +157,13 @@ def test_request_that_takes_too_long_is_cancelled(serve_with, wait_for_line, cli
 
 
 def test_handler_on_a_thread_is_not_waited_for(serve_with, client):
-    """
-    A thread cannot be interrupted, but its client gets the 504 in time.
-    """
+    """A thread cannot be interrupted, but its client gets the 504 in time."""
     service = serve_with(nothing, Limited, request_timeout=TIMEOUT)
     assert client.post(service.url + "/block?seconds=5").status_code == 504
 
 
 def test_client_is_told_though_the_handler_goes_on(serve_with, client):
-    """
-    Anything that a handler sends after its deadline is dropped.
-    """
+    """Anything that a handler sends after its deadline is dropped."""
     service = serve_with(nothing, Limited, request_timeout=TIMEOUT)
     assert client.post(service.url + "/stubborn").status_code == 504
     wait_for_print(service, "goes on")
@@ -186,9 +172,7 @@ def test_client_is_told_though_the_handler_goes_on(serve_with, client):
 
 
 def test_stream_that_takes_too_long_is_cut_off(serve_with, wait_for_line, client):
-    """
-    A client that has part of the response sees that the connection breaks.
-    """
+    """A client that has part of the response sees that the connection breaks."""
     service = serve_with(nothing, Limited, request_timeout=TIMEOUT)
     headers = {"x-fal-request-id": "s"}
     with client.stream("POST", service.url + "/stream", headers=headers) as answer:
@@ -199,9 +183,7 @@ def test_stream_that_takes_too_long_is_cut_off(serve_with, wait_for_line, client
 
 
 class Slow(App, kind="current", request_timeout=TIMEOUT):
-    """
-    An application that streams for longer than its timeout.
-    """
+    """An application that streams for longer than its timeout."""
 
     @endpoint("/steps")
     def steps(self) -> Iterator[int]:
@@ -215,9 +197,7 @@ class Slow(App, kind="current", request_timeout=TIMEOUT):
 
 
 def test_stream_of_events_that_takes_too_long_says_so(serve):
-    """
-    The last event states the reason, and a generator on a thread is closed.
-    """
+    """The last event states the reason, and a generator on a thread is closed."""
     served = serve(Slow)
     items = []
     with (
@@ -232,9 +212,7 @@ def test_stream_of_events_that_takes_too_long_says_so(serve):
 
 
 def test_generator_on_a_thread_is_closed_when_its_client_has_gone(serve):
-    """
-    It is closed once its current step has ended.
-    """
+    """It is closed once its current step has ended."""
     served = serve(Slow)
     with served.client.stream("POST", "/steps") as answer:
         assert next(answer.iter_lines()) == "data: 0"
@@ -291,9 +269,7 @@ def wait_for_metric(service: Any, name: str, value: float) -> None:
 
 
 def test_request_whose_client_goes_away_leaves_the_queue(serve_with, wait_for_line, client):
-    """
-    A request whose client disconnects leaves the queue, with or without a body.
-    """
+    """A request whose client disconnects leaves the queue, with or without a body."""
     service = serve_with(nothing, Limited, max_multiplexing=1)
     holder = hold(service)
     for body in (b"", b"x" * 5000):
@@ -312,9 +288,7 @@ def test_request_whose_client_goes_away_leaves_the_queue(serve_with, wait_for_li
 
 
 def test_body_that_came_while_waiting_is_whole(serve_with, client):
-    """
-    The handler receives the whole body of a request that had to wait.
-    """
+    """The handler receives the whole body of a request that had to wait."""
     service = serve_with(nothing, Limited, max_multiplexing=1)
     sizes: queue.Queue[Any] = queue.Queue()
 
@@ -335,9 +309,7 @@ def test_body_that_came_while_waiting_is_whole(serve_with, client):
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_body_beyond_the_limit_is_refused(serve_with, client, chunked):
-    """
-    A body of exactly the limit is accepted, and one byte more is answered with 413.
-    """
+    """A body of exactly the limit is accepted, and one byte more is answered with 413."""
 
     def body(size: int) -> Any:
         if not chunked:

@@ -1,6 +1,4 @@
-"""
-Responses to requests that fail.
-"""
+"""Responses to requests that fail."""
 
 from __future__ import annotations
 
@@ -106,9 +104,7 @@ class Failing(App, kind="current"):
 
 
 def is_error_of(line: Any, request_id: str) -> bool:
-    """
-    Tell whether *line* of the log is the error of a request.
-    """
+    """Tell whether *line* of the log is the error of a request."""
     return line.level == "ERROR" and line.request_id == request_id
 
 
@@ -155,9 +151,7 @@ def served(serve):
     ],
 )
 def test_exception_has_its_answer(served, path, what, status, detail, units):
-    """
-    Each exception has its status and detail, from handlers of any kind.
-    """
+    """Each exception has its status and detail, from handlers of any kind."""
     answer = served.post(f"/{path}/{what}")
     assert answer.status_code == status
     assert answer.json() == {"detail": detail}
@@ -165,24 +159,18 @@ def test_exception_has_its_answer(served, path, what, status, detail, units):
 
 
 def test_headers_of_an_http_exception_are_kept(served):
-    """
-    The headers of an HTTPException reach the client.
-    """
+    """The headers of an HTTPException reach the client."""
     assert served.post("/raise/http").headers["x-why"] == "because"
 
 
 def test_gpu_errors_that_are_caught(served):
-    """
-    catch_gpu_exceptions leads to a 503 as well, from within a coroutine.
-    """
+    """catch_gpu_exceptions leads to a 503 as well, from within a coroutine."""
     answer = served.post("/caught")
     assert (answer.status_code, answer.json()) == (503, {"detail": "GPU error"})
 
 
 def test_unknown_path_is_named_and_free(served):
-    """
-    The response to an unknown path names it, and is not billed.
-    """
+    """The response to an unknown path names it, and is not billed."""
     answer = served.post("/not/there")
     assert answer.status_code == 404
     assert "/not/there" in answer.json()["detail"]
@@ -190,9 +178,7 @@ def test_unknown_path_is_named_and_free(served):
 
 
 def test_request_at_a_websocket_is_told_what_is_there(served):
-    """
-    The response to a request at a websocket's path says so.
-    """
+    """The response to a request at a websocket's path says so."""
     for answer in (served.client.get("/talk"), served.post("/talk")):
         assert answer.status_code == 404
         assert answer.json()["detail"].startswith("Path /talk is a websocket: connect")
@@ -210,9 +196,7 @@ def test_request_at_a_websocket_is_told_what_is_there(served):
     ],
 )
 def test_websocket_that_does_not_exist_is_told(served, path: str, said: str):
-    """
-    A websocket at an unknown path gets the same response as a request.
-    """
+    """A websocket at an unknown path gets the same response as a request."""
     with pytest.raises(InvalidStatus) as caught, connect(f"ws{served.url[4:]}{path}"):
         pass
     answer = caught.value.response
@@ -226,9 +210,7 @@ def test_websocket_that_does_not_exist_is_told(served, path: str, said: str):
 
 @pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}])
 def test_body_that_is_not_read_as_json_is_told_why(served, headers: dict[str, str]):
-    """
-    The message names the missing header, and only for errors of the body.
-    """
+    """The message names the missing header, and only for errors of the body."""
     body = b'{"size": 2}'
     answer = served.client.post("/size", content=body, headers=headers)
     assert answer.status_code == 422
@@ -243,9 +225,7 @@ def test_body_that_is_not_read_as_json_is_told_why(served, headers: dict[str, st
 
 @pytest.mark.parametrize("path", ["raise", "raise-async"])
 def test_error_that_is_raised_again_is_in_the_log_again(served, path):
-    """
-    Each request logs its traceback once, even if the exception object is the same.
-    """
+    """Each request logs its traceback once, even if the exception object is the same."""
     ids = [f"{path}-{number}" for number in range(3)]
     for each in ids:
         answer = served.post(f"/{path}/shared", headers={"x-fal-request-id": each})
@@ -258,9 +238,7 @@ def test_error_that_is_raised_again_is_in_the_log_again(served, path):
 
 
 def test_a_client_is_told_of_the_log_while_the_service_is_developed(serve, monkeypatch):
-    """
-    Under ``fal-core run`` the answer names the request, whose traceback is in the output.
-    """
+    """Under ``fal-core run`` the answer names the request, whose traceback is in the output."""
     monkeypatch.setenv("FAL_SERVE_DEVELOPING", "1")
     developed = serve(Failing)
     answer = developed.post("/raise/value", headers={"x-fal-request-id": "seen"})
@@ -289,9 +267,7 @@ def test_traceback_goes_to_the_log_alone(served):
 
 
 def test_error_after_the_first_byte(served):
-    """
-    A response that fails after its start is broken off, and its error is logged once.
-    """
+    """A response that fails after its start is broken off, and its error is logged once."""
     with pytest.raises(Exception, match="incomplete"):
         served.post("/late", headers={"x-fal-request-id": "late"})
     line = served.find_line("late secret")
@@ -303,9 +279,7 @@ def test_error_after_the_first_byte(served):
 
 
 def test_output_of_a_wrong_type_is_the_services_fault(served):
-    """
-    An output of the wrong type is answered with 500, and logged.
-    """
+    """An output of the wrong type is answered with 500, and logged."""
     assert served.post("/wrong-type").status_code == 500
     assert "ResponseValidationError" in served.find_line("ResponseValidationError").message
 
@@ -327,9 +301,7 @@ def test_output_of_a_wrong_type_is_the_services_fault(served):
 )
 @pytest.mark.parametrize("path", ["/size", "/any"])
 def test_what_validation_echoes_is_safe(served, path: str, body: bytes):
-    """
-    An invalid request is answered with 422 whatever it contains, and is not billed.
-    """
+    """An invalid request is answered with 422 whatever it contains, and is not billed."""
     answer = served.client.post(
         path, content=body, headers={"content-type": "application/json"}
     )
@@ -341,9 +313,7 @@ def test_what_validation_echoes_is_safe(served, path: str, body: bytes):
 
 
 def test_bytes_are_not_echoed(served):
-    """
-    A body that is not JSON is described by its size, and not sent back.
-    """
+    """A body that is not JSON is described by its size, and not sent back."""
     answer = served.client.post(
         "/size", content=b"\xff\x00" * 8, headers={"content-type": "application/octet-stream"}
     )

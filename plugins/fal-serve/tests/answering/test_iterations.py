@@ -1,6 +1,4 @@
-"""
-Iterations over what handlers yield.
-"""
+"""Iterations over what handlers yield."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ PATIENCE = 60
 
 
 class Steps:
-    """
-    Generators of both kinds that note how they end.
-    """
+    """Generators of both kinds that note how they end."""
 
     def __init__(self) -> None:
         self.ended: list[str] = []
@@ -43,9 +39,7 @@ class Steps:
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 def test_generators_of_both_kinds_are_iterated_over(kind: str) -> None:
-    """
-    All items come in order, and the steps of a plain generator run on threads.
-    """
+    """All items come in order, and the steps of a plain generator run on threads."""
     steps = Steps()
 
     async def consume() -> list[int]:
@@ -58,9 +52,7 @@ def test_generators_of_both_kinds_are_iterated_over(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 def test_generator_is_closed_when_nobody_wants_its_items(kind: str) -> None:
-    """
-    Closing the iteration closes the generator, whose ``finally`` has run by then.
-    """
+    """Closing the iteration closes the generator, whose ``finally`` has run by then."""
     steps = Steps()
 
     async def consume() -> None:
@@ -76,9 +68,7 @@ def test_generator_is_closed_when_nobody_wants_its_items(kind: str) -> None:
 
 
 def test_iterator_without_a_close_is_enough() -> None:
-    """
-    A list is iterated over like a generator.
-    """
+    """A list is iterated over like a generator."""
 
     async def consume() -> list[str]:
         return [item async for item in iterate(["a", "b"])]
@@ -87,9 +77,7 @@ def test_iterator_without_a_close_is_enough() -> None:
 
 
 def test_value_that_cannot_be_iterated_over_is_named() -> None:
-    """
-    The error says what a handler has returned in place of an iterator.
-    """
+    """The error says what a handler has returned in place of an iterator."""
 
     async def consume() -> None:
         async for _ in iterate(3):
@@ -100,9 +88,7 @@ def test_value_that_cannot_be_iterated_over_is_named() -> None:
 
 
 class Gated:
-    """
-    An iterator whose step waits for a gate.
-    """
+    """An iterator whose step waits for a gate."""
 
     def __init__(self, closes: Any = None) -> None:
         self.entered, self.gate, self.closed = (threading.Event() for _ in range(3))
@@ -124,9 +110,7 @@ class Gated:
 
 
 def close_during_a_step(steps: ThreadIterator, gated: Gated) -> list[int]:
-    """
-    Close *steps* while a step runs; return what the step gave.
-    """
+    """Close *steps* while a step runs; return what the step gave."""
     given: list[int] = []
     thread = threading.Thread(target=lambda: given.append(steps.next()))
     thread.start()
@@ -139,9 +123,7 @@ def close_during_a_step(steps: ThreadIterator, gated: Gated) -> list[int]:
 
 
 def test_iterator_is_closed_after_its_running_step() -> None:
-    """
-    A step is never closed from another thread, and no step follows.
-    """
+    """A step is never closed from another thread, and no step follows."""
     gated = Gated()
     steps = ThreadIterator(iter(gated))
     assert close_during_a_step(steps, gated) == [1]
@@ -150,9 +132,7 @@ def test_iterator_is_closed_after_its_running_step() -> None:
 
 
 def test_error_of_a_late_close_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    """
-    Nobody is left to be told of an error in the ``finally`` of an abandoned generator.
-    """
+    """Nobody is left to be told of an error in the ``finally`` of an abandoned generator."""
     gated = Gated(LookupError("in the end"))
     assert close_during_a_step(ThreadIterator(iter(gated)), gated) == [1]
     printed = capsys.readouterr()

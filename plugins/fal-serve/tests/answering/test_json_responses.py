@@ -1,6 +1,4 @@
-"""
-Responses that hold arbitrary data of a client.
-"""
+"""Responses that hold arbitrary data of a client."""
 
 from __future__ import annotations
 
@@ -95,9 +93,7 @@ def send(served: Any, path: str, body: bytes) -> Any:
     "path", ["/model", "/dict", "/untyped", "/together", "/stream", "/text"]
 )
 def test_text_that_is_half_of_a_pair_comes_back(served, path: str):
-    """
-    A lone surrogate, which JSON can escape, comes back.
-    """
+    """A lone surrogate, which JSON can escape, comes back."""
     answer = send(served, path, b'{"text": "a\\ud83d"}')
     assert answer.status_code == 200
     assert b"a\\ud83d" in answer.content
@@ -105,9 +101,7 @@ def test_text_that_is_half_of_a_pair_comes_back(served, path: str):
 
 @pytest.mark.parametrize("how", ["app", "field", "http", "missing"])
 def test_error_of_a_handler_may_hold_any_text(served, how: str):
-    """
-    An error with arbitrary text keeps its status.
-    """
+    """An error with arbitrary text keeps its status."""
     answer = send(served, f"/refuse/{how}", b'{"text": "a\\ud83d"}')
     assert answer.status_code in (404, 409, 422)
     assert b"a\\ud83d" in answer.content
@@ -140,9 +134,7 @@ JSON = st.recursive(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_value_comes_back_as_json(served, value: Any, path: str):
-    """
-    Any JSON that a client sends comes back as JSON.
-    """
+    """Any JSON that a client sends comes back as JSON."""
     sent: Any = {"/dict": {"value": value}, "/held": {"value": value}, "/list": [value]}
     sent = sent.get(path, value)
     body = json.dumps(sent)
@@ -167,27 +159,21 @@ def finite(value: Any) -> Any:
 
 @pytest.mark.parametrize("path", ["/list", "/untyped"])
 def test_deep_lists_come_back(served, path: str):
-    """
-    Data that is not too deep to be read is not too deep to be sent back.
-    """
+    """Data that is not too deep to be read is not too deep to be sent back."""
     body = b"[" * 400 + b"]" * 400
     answer = send(served, path, body)
     assert (answer.status_code, answer.content) == (200, body)
 
 
 def test_realtime_message_may_hold_any_text(served):
-    """
-    A lone surrogate made by a codec is sent as its escape in msgpack.
-    """
+    """A lone surrogate made by a codec is sent as its escape in msgpack."""
     with connect(f"ws{served.url[4:]}/realtime") as connection:
         connection.send('{"te\\ud83dxt": "a\\ud83d"}')
         assert msgpack.unpackb(connection.recv(60)) == {"te\\ud83dxt": "a\\ud83d"}
 
 
 def test_websocket_is_closed_with_any_reason(served):
-    """
-    The reason of a close may contain a lone surrogate, which is escaped.
-    """
+    """The reason of a close may contain a lone surrogate, which is escaped."""
     with connect(f"ws{served.url[4:]}/socket") as connection:
         connection.send('"a\\ud83d"')
         with pytest.raises(ConnectionClosed) as caught:

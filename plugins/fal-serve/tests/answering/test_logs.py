@@ -1,6 +1,4 @@
-"""
-Logs: the lines of requests.
-"""
+"""Logs: the lines of requests."""
 
 import json
 
@@ -13,9 +11,7 @@ from fal_serve.answering.logs import AccessLog, is_access_line
 
 @given(st.text(), st.text(), st.text(), st.binary())
 def test_line_of_the_log_is_json_whatever_is_asked_for(request_id, path, client, endpoint):
-    """
-    The line, which is formatted by hand, is JSON with the original values.
-    """
+    """The line, which is formatted by hand, is JSON with the original values."""
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -34,7 +30,5 @@ def test_line_of_the_log_is_json_whatever_is_asked_for(request_id, path, client,
     ["", "printed", '{"time":"2000","request_id":"r"}', '{"request_id":"r","method":"GET"}'],
 )
 def test_line_of_a_handler_is_not_of_the_access_log(line):
-    """
-    What a handler prints is told from the access log, though it is JSON too.
-    """
+    """What a handler prints is told from the access log, though it is JSON too."""
     assert not is_access_line(line)

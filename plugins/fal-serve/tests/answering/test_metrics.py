@@ -1,6 +1,4 @@
-"""
-Metrics: the labels and buckets of requests.
-"""
+"""Metrics: the labels and buckets of requests."""
 
 import pytest
 
@@ -9,9 +7,7 @@ from fal_serve.answering.metrics import BOUNDS, UNMATCHED, RouteLabels, ServiceM
 
 @pytest.mark.parametrize("seconds", [0, *BOUNDS, 1e6])
 def test_time_is_counted_under_its_bound(seconds):
-    """
-    A bucket includes its upper bound, as Prometheus defines it.
-    """
+    """A bucket includes its upper bound, as Prometheus defines it."""
     metrics = ServiceMetrics("1")
     metrics.count("/", "POST", 200, seconds)
     families = {family.name: family for family in metrics.collect()}
@@ -21,9 +17,7 @@ def test_time_is_counted_under_its_bound(seconds):
 
 
 def test_labels_know_routes_with_parameters():
-    """
-    The label of a path is its route, whatever the parameters are.
-    """
+    """The label of a path is its route, whatever the parameters are."""
     label = RouteLabels(["/", "/items/{name}", "/files/{path:path}"])
     assert label("/") == "/"
     assert label("/items/x") == "/items/{name}"

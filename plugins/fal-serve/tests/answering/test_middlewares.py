@@ -1,6 +1,4 @@
-"""
-Middlewares set ids, context and headers for each request, and log one line for it.
-"""
+"""Middlewares set ids, context and headers for each request, and log one line for it."""
 
 import asyncio
 import re
@@ -22,9 +20,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class Everything(BaseServable):
-    """
-    Routes for what a middleware can get wrong.
-    """
+    """Routes for what a middleware can get wrong."""
 
     def __init__(self, func: Any) -> None:
         self._asked = 0
@@ -113,18 +109,14 @@ def service(serve_with: Any) -> Any:
 
 
 def find_printed(service: Any, text: str) -> Any:
-    """
-    Return the first line that is *text*; warnings about a busy machine may precede it.
-    """
+    """Return the first line that is *text*; warnings about a busy machine may precede it."""
     while (line := service.logs.get(timeout=30)).message != text:
         pass
     return line
 
 
 def test_id_of_the_caller_is_kept(service, wait_for_line):
-    """
-    The caller's id is sent back, is in the context, and marks the lines of the handler.
-    """
+    """The caller's id is sent back, is in the context, and marks the lines of the handler."""
     headers = {
         "x-fal-request-id": "my id",
         "x-fal-endpoint": "someone/app",
@@ -150,9 +142,7 @@ def test_id_of_the_caller_is_kept(service, wait_for_line):
 
 
 def test_line_that_a_handler_does_not_end_ends_with_its_request(service):
-    """
-    An unfinished line that a handler has printed arrives when its request ends.
-    """
+    """An unfinished line that a handler has printed arrives when its request ends."""
     for number in range(3):
         httpx.post(f"{service.url}/unended", headers={"x-fal-request-id": f"r{number}"})
     lines = []
@@ -165,9 +155,7 @@ def test_line_that_a_handler_does_not_end_ends_with_its_request(service):
 
 
 def test_request_without_an_id_is_given_one(service):
-    """
-    A request without an id, or with an unusable one, gets its own.
-    """
+    """A request without an id, or with an unusable one, gets its own."""
     url = service.url + "/context"
     answers = [httpx.post(url) for _ in range(3)]
     answers.append(httpx.post(url, headers={"x-fal-request-id": "x" * 300}))
@@ -178,9 +166,7 @@ def test_request_without_an_id_is_given_one(service):
 
 
 def test_hints_are_given_with_each_answer(service, wait_for_line):
-    """
-    Hints are sent unless they cannot be; a failure of the hook is only logged.
-    """
+    """Hints are sent unless they cannot be; a failure of the hook is only logged."""
     first = httpx.post(service.url + "/context")
     hints = dict(first.headers.raw)[b"x-fal-runner-hints"]
     assert hints == "warm,größe".encode("latin-1")
@@ -196,17 +182,13 @@ def test_hints_are_given_with_each_answer(service, wait_for_line):
 
 
 def test_headers_of_the_handler_pass(service):
-    """
-    Headers that the handler sets for the gateway are in the response.
-    """
+    """Headers that the handler sets for the gateway are in the response."""
     answer = httpx.post(service.url + "/billed")
     assert answer.headers["x-fal-billable-units"] == "7"
 
 
 def test_token_is_given_back_where_it_is_another(service):
-    """
-    A CDN token that the handler has replaced is sent back; an unchanged one is not.
-    """
+    """A CDN token that the handler has replaced is sent back; an unchanged one is not."""
     url, headers = service.url + "/token", {"x-fal-cdn-token": "old"}
     same = httpx.post(url, params={"value": "old"}, headers=headers)
     assert "x-fal-cdn-token" not in same.headers
@@ -223,9 +205,7 @@ def test_token_is_given_back_where_it_is_another(service):
     ],
 )
 def test_whatever_a_handler_raises_is_logged_and_answered(service, wait_for_line, path, kind):
-    """
-    The traceback is logged once, the client sees none of it, and the service goes on.
-    """
+    """The traceback is logged once, the client sees none of it, and the service goes on."""
     answer = httpx.post(f"{service.url}/{path}", headers={"x-fal-request-id": "r1"})
     assert answer.status_code == 500
     assert kind not in answer.text
@@ -238,17 +218,13 @@ def test_whatever_a_handler_raises_is_logged_and_answered(service, wait_for_line
 
 
 def test_handler_that_cancels_itself_is_answered(service):
-    """
-    A handler that raises CancelledError does not end the service.
-    """
+    """A handler that raises CancelledError does not end the service."""
     assert httpx.post(service.url + "/cancels").status_code == 503
     assert httpx.post(service.url + "/context").status_code == 200
 
 
 def test_proxy_on_this_machine_tells_the_client(service):
-    """
-    A proxy on this machine is trusted about the client.
-    """
+    """A proxy on this machine is trusted about the client."""
     headers = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
     answer = httpx.post(service.url + "/client", headers=headers)
     assert answer.json() == {"host": "203.0.113.9", "scheme": "https"}
@@ -262,9 +238,7 @@ def test_proxy_on_this_machine_tells_the_client(service):
     ],
 )
 def test_proxies_that_are_trusted_are_named(monkeypatch, serve_with, proxies, client):
-    """
-    A variable names the addresses of the proxies that are trusted about the client.
-    """
+    """A variable names the addresses of the proxies that are trusted about the client."""
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", proxies)
     service = serve_with(nothing, Everything)
     headers = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
@@ -272,9 +246,7 @@ def test_proxies_that_are_trusted_are_named(monkeypatch, serve_with, proxies, cl
 
 
 def test_websocket_has_an_id(service, wait_for_line):
-    """
-    A websocket's id is in the response, the context, the printed lines, and the log.
-    """
+    """A websocket's id is in the response, the context, the printed lines, and the log."""
 
     async def talk() -> None:
         url = service.url.replace("http", "ws") + "/socket"
@@ -291,9 +263,7 @@ def test_websocket_has_an_id(service, wait_for_line):
 
 
 def test_websocket_whose_handler_fails_is_closed(service, wait_for_line):
-    """
-    The connection is closed with 1011, and the traceback is logged.
-    """
+    """The connection is closed with 1011, and the traceback is logged."""
 
     async def talk() -> None:
         async with websockets.connect(service.url.replace("http", "ws") + "/broken") as client:
@@ -308,9 +278,7 @@ def test_websocket_whose_handler_fails_is_closed(service, wait_for_line):
 
 
 def test_websocket_that_is_refused_is_told(service, wait_for_line):
-    """
-    The log has the status with which a websocket was refused.
-    """
+    """The log has the status with which a websocket was refused."""
 
     async def talk() -> None:
         with pytest.raises(websockets.InvalidStatus):
@@ -322,9 +290,7 @@ def test_websocket_that_is_refused_is_told(service, wait_for_line):
 
 @given(st.binary(max_size=400))
 def test_id_that_is_sent_back_is_a_good_header(raw):
-    """
-    Only an id that is valid in a header is kept, and kept unchanged.
-    """
+    """Only an id that is valid in a header is kept, and kept unchanged."""
     kept = readable_id(raw)
     if kept is not None:
         assert kept.encode("latin-1") == raw

@@ -1,6 +1,4 @@
-"""
-Requests: headers that are parsed when they are used.
-"""
+"""Requests: headers that are parsed when they are used."""
 
 import pytest
 
@@ -9,9 +7,7 @@ from fal_serve.answering import requests
 
 @pytest.mark.parametrize("text", ["{", "[1]", '"x"', "[" * 100_000])
 def test_preference_that_is_no_object_is_none(text, caplog):
-    """
-    A malformed preference counts as None, with a warning.
-    """
+    """A malformed preference counts as None, with a warning."""
     raw = [(b"x-fal-object-lifecycle-preference", text.encode())]
     assert requests.IncomingRequest("id", raw).lifecycle_preference is None
     assert "x-fal-object-lifecycle-preference" in caplog.text

@@ -1,6 +1,4 @@
-"""
-Stacks of threads, as text for people.
-"""
+"""Stacks of threads, as text for people."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ from fal_serve.answering.stacks import (
 
 
 class Waiting:
-    """
-    A thread that waits in the user's code.
-    """
+    """A thread that waits in the user's code."""
 
     def __init__(self) -> None:
         self.begun, self.over = threading.Event(), threading.Event()
@@ -43,9 +39,7 @@ class Waiting:
 
 @contextmanager
 def waiting() -> Iterator[threading.Thread]:
-    """
-    Have a thread wait in :meth:`Waiting.inner`.
-    """
+    """Have a thread wait in :meth:`Waiting.inner`."""
     waits = Waiting()
     thread = threading.Thread(target=waits.outer, name="busy")
     thread.start()
@@ -58,16 +52,12 @@ def waiting() -> Iterator[threading.Thread]:
 
 
 def names(frames: list[FrameType]) -> list[str]:
-    """
-    Return the names of the functions of *frames*.
-    """
+    """Return the names of the functions of *frames*."""
     return [frame.f_code.co_name for frame in frames]
 
 
 def test_stack_of_a_thread_begins_at_its_outermost_frame():
-    """
-    A thread is named after the user's outermost function, though it waits in the library.
-    """
+    """A thread is named after the user's outermost function, though it waits in the library."""
     with waiting() as thread:
         frames = frames_of(thread.ident or 0)
         assert [name for name in names(frames) if name in ("outer", "inner")] == [
@@ -81,16 +71,12 @@ def test_stack_of_a_thread_begins_at_its_outermost_frame():
 
 
 def test_thread_that_has_ended_has_no_frames():
-    """
-    An unknown thread is no error.
-    """
+    """An unknown thread is no error."""
     assert frames_of(-1) == []
 
 
 def test_threads_of_the_user_are_found():
-    """
-    Threads that are left out, and those without any of the user's code, are not among them.
-    """
+    """Threads that are left out, and those without any of the user's code, are not among them."""
     idle = threading.Event()
     with waiting() as thread:
         library = threading.Thread(target=idle.wait, name="library")
@@ -106,9 +92,7 @@ def test_threads_of_the_user_are_found():
 
 
 def test_traceback_begins_in_the_users_code():
-    """
-    Frames of fal_serve and of libraries before the user's are left out.
-    """
+    """Frames of fal_serve and of libraries before the user's are left out."""
 
     @catch_gpu_exceptions()
     def fail() -> None:
@@ -126,9 +110,7 @@ def test_traceback_begins_in_the_users_code():
 
 
 def test_traceback_without_the_users_code_is_whole():
-    """
-    An error in a library alone shows all of its frames.
-    """
+    """An error in a library alone shows all of its frames."""
     with pytest.raises(ValueError, match="Expecting") as caught:
         json.loads("{")
     assert caught.value.__traceback__ is not None
@@ -138,9 +120,7 @@ def test_traceback_without_the_users_code_is_whole():
 
 
 def test_class_is_located_where_it_is_written():
-    """
-    The place of a class is the line of its statement, whatever runs in its definition.
-    """
+    """The place of a class is the line of its statement, whatever runs in its definition."""
 
     class Located:
         place = ""

@@ -1,6 +1,4 @@
-"""
-The threads of plain handlers.
-"""
+"""The threads of plain handlers."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ variable: ContextVar[str] = ContextVar("variable", default="")
 
 
 def test_calls_that_wait_run_beside_each_other():
-    """
-    As many calls as the limit run at once, and the others in order.
-    """
+    """As many calls as the limit run at once, and the others in order."""
     barrier = threading.Barrier(8)
 
     async def main() -> list[int]:
@@ -34,9 +30,7 @@ def test_calls_that_wait_run_beside_each_other():
 
 
 def test_no_more_calls_run_than_the_limit():
-    """
-    A call beyond the limit waits until another has ended.
-    """
+    """A call beyond the limit waits until another has ended."""
     running, most = [], []
     together = threading.Barrier(3)
 
@@ -57,9 +51,7 @@ def test_no_more_calls_run_than_the_limit():
 
 
 def test_short_calls_take_few_threads():
-    """
-    Calls that come one after the other need few threads.
-    """
+    """Calls that come one after the other need few threads."""
 
     async def main() -> set[int]:
         return {await run_on_thread(threading.get_ident) for _ in range(200)}
@@ -69,9 +61,7 @@ def test_short_calls_take_few_threads():
 
 
 def test_context_is_that_of_the_caller():
-    """
-    A call sees the caller's context variables, and its own changes stay its own.
-    """
+    """A call sees the caller's context variables, and its own changes stay its own."""
 
     def call() -> str:
         seen = variable.get()
@@ -92,9 +82,7 @@ def test_context_is_that_of_the_caller():
 
 @pytest.mark.parametrize("error", [LookupError("gone"), SystemExit(3)])
 def test_error_reaches_the_caller(error):
-    """
-    An exception reaches the caller, even if it is not an Exception.
-    """
+    """An exception reaches the caller, even if it is not an Exception."""
 
     def call() -> None:
         raise error
@@ -110,9 +98,7 @@ def test_error_reaches_the_caller(error):
 
 
 def test_stop_iteration_becomes_an_error():
-    """
-    StopIteration does not end the generator in which the call is awaited.
-    """
+    """StopIteration does not end the generator in which the call is awaited."""
 
     async def main() -> None:
         await run_on_thread(next, iter(()))
@@ -122,9 +108,7 @@ def test_stop_iteration_becomes_an_error():
 
 
 def test_call_may_use_the_loop():
-    """
-    A call can run code in the event loop through anyio, as on FastAPI's own threads.
-    """
+    """A call can run code in the event loop through anyio, as on FastAPI's own threads."""
 
     async def double(number: int) -> int:
         # Has the loop run it; it takes no time.
@@ -138,9 +122,7 @@ def test_call_may_use_the_loop():
 
 
 def test_cancelled_calls_take_no_turn():
-    """
-    An abandoned call goes on, and another call takes its place.
-    """
+    """An abandoned call goes on, and another call takes its place."""
     release = threading.Event()
     begun = threading.Barrier(3)
     ended: list[bool] = []
@@ -209,9 +191,7 @@ def test_calls_that_are_left_behind_tell_of_their_end():
 
 
 def test_no_thread_outlives_its_loop():
-    """
-    Threads end with their loop; calls after ``close`` get other threads.
-    """
+    """Threads end with their loop; calls after ``close`` get other threads."""
     before = set(threading.enumerate())
 
     async def main() -> set[threading.Thread]:

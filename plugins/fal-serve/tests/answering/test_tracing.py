@@ -1,6 +1,4 @@
-"""
-Trace context: taken from the caller, passed on, and a span if the process makes them.
-"""
+"""Trace context: taken from the caller, passed on, and a span if the process makes them."""
 
 import asyncio
 import contextlib
@@ -31,9 +29,7 @@ HEADERS = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}
 
 
 class Passing(BaseServable):
-    """
-    Returns the headers that another service would get.
-    """
+    """Returns the headers that another service would get."""
 
     def __init__(self, func: Any) -> None:
         pass
@@ -62,9 +58,7 @@ class Passing(BaseServable):
 
 
 class Traced(Passing):
-    """
-    The same in a process that uses OpenTelemetry.
-    """
+    """The same in a process that uses OpenTelemetry."""
 
     @asynccontextmanager
     async def lifespan(self, app: Any) -> AsyncIterator[None]:
@@ -95,25 +89,19 @@ def nothing() -> None: ...
 
 
 def test_context_of_the_caller_is_passed_on(serve_with):
-    """
-    In a process without tracing, the caller's context is passed on unchanged.
-    """
+    """In a process without tracing, the caller's context is passed on unchanged."""
     service = serve_with(nothing, Passing)
     assert httpx.post(service.url + "/items/x", headers=HEADERS).json() == HEADERS
     assert httpx.post(service.url + "/items/x").json() == {}
 
 
 def test_nothing_is_passed_on_outside_a_request():
-    """
-    Outside a request there is no trace context.
-    """
+    """Outside a request there is no trace context."""
     assert tracing.outgoing_headers() == {}
 
 
 def test_requests_are_spans_where_the_process_uses_opentelemetry(serve_with):
-    """
-    A request's span is a child of the caller's and the parent of the handler's.
-    """
+    """A request's span is a child of the caller's and the parent of the handler's."""
     service = serve_with(nothing, Traced)
     passed = httpx.post(service.url + "/items/x", headers=HEADERS).json()
     httpx.post(service.url + "/unavailable")
@@ -150,9 +138,7 @@ def test_requests_are_spans_where_the_process_uses_opentelemetry(serve_with):
 
 
 class Spans:
-    """
-    A tracer provider that records its spans.
-    """
+    """A tracer provider that records its spans."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
@@ -161,9 +147,7 @@ class Spans:
         self.tracer = provider.get_tracer("test")
 
     def of(self, application: Any, **scope: Any) -> Any:
-        """
-        Send one request to *application*, and return its span.
-        """
+        """Send one request to *application*, and return its span."""
 
         async def send(message: Any) -> None: ...
 
@@ -179,9 +163,7 @@ class Spans:
 
 
 def test_span_that_is_made_here_tells_of_the_request():
-    """
-    Without FastAPI's own spans, a span has the facts of the request and response.
-    """
+    """Without FastAPI's own spans, a span has the facts of the request and response."""
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 503})
@@ -203,9 +185,7 @@ def test_span_that_is_made_here_tells_of_the_request():
 
 
 def test_span_that_is_made_here_tells_what_was_raised():
-    """
-    An exception that passes is an event of the span.
-    """
+    """An exception that passes is an event of the span."""
 
     async def fail(scope: Any, receive: Any, send: Any) -> None:
         raise LookupError("gone")
@@ -226,16 +206,12 @@ def test_span_that_is_made_here_tells_what_was_raised():
     ],
 )
 def test_malformed_context_is_none(header):
-    """
-    A malformed trace context is ignored.
-    """
+    """A malformed trace context is ignored."""
     assert tracing.trace_id(header) is None
 
 
 @given(st.binary())
 def test_whatever_is_sent_as_context_is_safe(header):
-    """
-    The trace id is hexadecimal or None, whatever is sent.
-    """
+    """The trace id is hexadecimal or None, whatever is sent."""
     trace = tracing.trace_id(header)
     assert trace is None or int(trace, 16) >= 0

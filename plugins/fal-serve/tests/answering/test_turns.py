@@ -1,6 +1,4 @@
-"""
-Turns: the limit on how many requests are worked on at once.
-"""
+"""Turns: the limit on how many requests are worked on at once."""
 
 import asyncio
 from typing import Any
@@ -11,9 +9,7 @@ PATIENCE = 60
 
 
 def test_turn_of_a_handler_that_never_ends_is_given_to_another(monkeypatch, caplog):
-    """
-    An abandoned call keeps its turn only for a while; then it is passed on, with a warning.
-    """
+    """An abandoned call keeps its turn only for a while; then it is passed on, with a warning."""
     monkeypatch.setattr("fal_serve.answering.turns.PATIENCE", 0.05)
 
     async def play() -> None:
@@ -41,9 +37,7 @@ def test_turn_of_a_handler_that_never_ends_is_given_to_another(monkeypatch, capl
 
 
 def test_turn_is_not_lost_with_who_was_to_have_it():
-    """
-    A request that is cancelled at the moment it gets its turn passes the turn on.
-    """
+    """A request that is cancelled at the moment it gets its turn passes the turn on."""
 
     async def play() -> None:
         turns = RequestTurns(1)

@@ -1,6 +1,4 @@
-"""
-An application with endpoints of every kind.
-"""
+"""An application with endpoints of every kind."""
 
 from __future__ import annotations
 

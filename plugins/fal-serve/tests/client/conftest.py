@@ -1,6 +1,4 @@
-"""
-The tests of clients share the module ``client_examples``, and a client of its service.
-"""
+"""The tests of clients share the module ``client_examples``, and a client of its service."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[AppClient]:
-    """
-    A client of a running service.
-    """
+    """A client of a running service."""
     from client_examples import Everything
 
     with AppClient.connect(Everything) as client:

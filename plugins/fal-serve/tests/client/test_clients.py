@@ -1,6 +1,4 @@
-"""
-Clients of applications.
-"""
+"""Clients of applications."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_serve.client.clients import credentials
 
 
 def test_methods_have_the_signature_of_their_handlers(client):
-    """
-    ``inspect.signature`` and ``dir`` work on methods and clients.
-    """
+    """``inspect.signature`` and ``dir`` work on methods and clients."""
     assert str(inspect.signature(client.mixed)).startswith("(prompt: ")
     assert {"model", "talk", "count"} <= set(dir(client))
     with pytest.raises(AttributeError, match=r"'modle'.*It has: .*model"):
@@ -28,9 +24,7 @@ def test_methods_have_the_signature_of_their_handlers(client):
 
 
 def test_endpoints_may_have_names_of_the_clients_own(client):
-    """
-    Endpoints named like attributes of the client are called by their name in brackets.
-    """
+    """Endpoints named like attributes of the client are called by their name in brackets."""
     assert client["close"]() == "closed by its endpoint"
     assert client["model"](Prompt(text="a")) == client.model(Prompt(text="a"))
     with client["connect"]() as session:
@@ -40,9 +34,7 @@ def test_endpoints_may_have_names_of_the_clients_own(client):
 
 
 def test_a_service_that_is_not_there_is_one_error():
-    """
-    If the service cannot be reached, every call raises the client's error with the URL.
-    """
+    """If the service cannot be reached, every call raises the client's error with the URL."""
     with socket.socket() as unused:
         # It is had, and nobody listens.
         unused.bind(("127.0.0.1", 0))
@@ -70,24 +62,18 @@ def test_a_service_that_is_not_there_is_one_error():
 
 
 def test_a_client_is_of_an_application():
-    """
-    Anything but a class of application is refused in one sentence.
-    """
+    """Anything but a class of application is refused in one sentence."""
     with pytest.raises(TypeError, match=r"a subclass of App, and was given <class 'int'>\."):
         AppClient(int, "http://127.0.0.1:1")
 
 
 def test_health_is_asked_for(client):
-    """
-    ``health`` returns the body of the health endpoint.
-    """
+    """``health`` returns the body of the health endpoint."""
     assert client.health() == {"version": "7"}
 
 
 def test_the_same_without_waiting(client):
-    """
-    The async client does the same in an event loop.
-    """
+    """The async client does the same in an event loop."""
 
     async def use() -> list[object]:
         async with AsyncAppClient(Everything, client.url) as asynchronous:
@@ -107,9 +93,7 @@ def test_the_same_without_waiting(client):
 
 
 def test_an_asynchronous_client_spawns_too():
-    """
-    ``connect`` of the async client spawns the application and ends it.
-    """
+    """``connect`` of the async client spawns the application and ends it."""
 
     async def use() -> Answer:
         async with AsyncAppClient.connect(Everything) as asynchronous:
@@ -127,9 +111,7 @@ class Printing(App, kind="current"):
 
 
 def test_output_of_the_application_is_printed_without_its_access_log(capsys):
-    """
-    A program that connects has the lines of handlers in its output, and no other lines.
-    """
+    """A program that connects has the lines of handlers in its output, and no other lines."""
 
     async def use() -> None:
         async with AsyncAppClient.connect(Printing) as client:
@@ -143,9 +125,7 @@ def test_output_of_the_application_is_printed_without_its_access_log(capsys):
 
 
 def test_a_key_is_sent_over_encrypted_connections_alone(monkeypatch):
-    """
-    The key in the environment is never sent over unencrypted connections.
-    """
+    """The key in the environment is never sent over unencrypted connections."""
     monkeypatch.setenv("FAL_KEY", "id:secret")
 
     assert credentials("https://example.org/app") == {"authorization": "Key id:secret"}

@@ -1,6 +1,4 @@
-"""
-Clients of applications in their own process, and the fixture that gives one.
-"""
+"""Clients of applications in their own process, and the fixture that gives one."""
 
 from __future__ import annotations
 
@@ -70,9 +68,7 @@ def test_application_is_called_without_a_port(app_client):
 
 
 def test_application_is_set_up_once_and_torn_down():
-    """
-    The setup ends before the first request, and the teardown with the context.
-    """
+    """The setup ends before the first request, and the teardown with the context."""
     Reader.events.clear()
     with open_in_process(Reader) as client:
         assert Reader.events == ["set up"]
@@ -83,9 +79,7 @@ def test_application_is_set_up_once_and_torn_down():
 
 
 def test_tasks_of_an_application_end_with_it():
-    """
-    What a handler has left running in the event loop is cancelled, as where it is served.
-    """
+    """What a handler has left running in the event loop is cancelled, as where it is served."""
     ended: list[str] = []
 
     class Leaving(App, kind="current"):
@@ -135,9 +129,7 @@ def test_task_that_goes_on_when_cancelled_is_left():
 
 
 def test_errors_are_those_that_a_client_sees(app_client):
-    """
-    An error response is an error of the client; what nothing handles arrives as itself.
-    """
+    """An error response is an error of the client; what nothing handles arrives as itself."""
     client = app_client(Reader)
     with pytest.raises(AppClientError, match="There is nothing to count") as caught:
         client.count(Text(text=""))
@@ -147,17 +139,13 @@ def test_errors_are_those_that_a_client_sees(app_client):
 
 
 def test_endpoint_that_needs_a_port_says_so(app_client):
-    """
-    A realtime endpoint is an error that names the client that has a port.
-    """
+    """A realtime endpoint is an error that names the client that has a port."""
     with pytest.raises(TypeError, match=r"AppClient\.connect\(Reader\)"):
         app_client(Reader).echo()
 
 
 def test_setup_that_fails_is_raised_as_itself():
-    """
-    What the setup raises ends the context before it has begun.
-    """
+    """What the setup raises ends the context before it has begun."""
 
     class Broken(App, kind="current"):
         def setup(self):

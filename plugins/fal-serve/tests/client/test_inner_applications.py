@@ -1,6 +1,4 @@
-"""
-Applications that others, and functions, connect to.
-"""
+"""Applications that others, and functions, connect to."""
 
 from __future__ import annotations
 
@@ -73,18 +71,14 @@ def ask() -> list[int]:
 
 
 def test_application_that_a_function_uses():
-    """
-    A function in a worker connects to an application, which ends with the context.
-    """
+    """A function in a worker connects to an application, which ends with the context."""
     worker, inner = ask()
     assert len({os.getpid(), worker, inner}) == 3
     assert wait_until(lambda: not is_alive(inner), PATIENCE)
 
 
 def test_runner_without_its_server(monkeypatch: pytest.MonkeyPatch):
-    """
-    In a runner, a server that cannot be reached is named.
-    """
+    """In a runner, a server that cannot be reached is named."""
     monkeypatch.setattr(current, "runtime", object())
     monkeypatch.setenv("IS_ISOLATE_AGENT", "1")
     monkeypatch.setenv("FAL_REST_HOST", "127.0.0.1:1")

@@ -1,6 +1,4 @@
-"""
-The client's end of realtime endpoints.
-"""
+"""The client's end of realtime endpoints."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_serve import AppClientError
 
 
 def test_a_session_sends_and_receives(client):
-    """
-    A realtime endpoint opens a session, whose outputs have their type.
-    """
+    """A realtime endpoint opens a session, whose outputs have their type."""
     with client.talk() as session:
         assert session(Prompt(text="abc")) == Answer(text="cba")
         session.send(Prompt(text="de"))
@@ -24,18 +20,14 @@ def test_a_session_sends_and_receives(client):
 
 
 def test_a_session_has_arrays(client):
-    """
-    A type that the service accepts is accepted by the client too.
-    """
+    """A type that the service accepts is accepted by the client too."""
     with client.turn() as session:
         answer = session(numpy.arange(6).reshape(2, 3))
     assert answer.tolist() == [[0, 3], [1, 4], [2, 5]]
 
 
 def test_a_session_may_be_json(client):
-    """
-    With the content type of JSON, both ends speak JSON.
-    """
+    """With the content type of JSON, both ends speak JSON."""
     with client.json() as session:
         assert session(Prompt(text="abc")) == Answer(text="cba")
     with connect(f"ws{client.url[4:]}/json") as socket:
@@ -46,9 +38,7 @@ def test_a_session_may_be_json(client):
 
 
 def test_a_session_may_be_text(client):
-    """
-    A codec that writes text is read like one that writes bytes, beside the session's errors.
-    """
+    """A codec that writes text is read like one that writes bytes, beside the session's errors."""
     with client.text() as session:
         for message in ({"a": [1]}, [], "word", {"type": "own"}):
             assert session(message, timeout=60) == message
@@ -57,9 +47,7 @@ def test_a_session_may_be_text(client):
 
 
 def test_a_session_that_has_ended_says_so(client):
-    """
-    A refused message raises its error, and later calls raise EOFError.
-    """
+    """A refused message raises its error, and later calls raise EOFError."""
     with client.talk() as session:
         with pytest.raises(AppClientError, match="VALIDATION_ERROR: text: "):
             session({"text": ""})

@@ -1,6 +1,4 @@
-"""
-The client's end of websocket endpoints.
-"""
+"""The client's end of websocket endpoints."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_serve import realtime as realtime_endpoint
 
 
 def test_a_websocket_has_text_and_bytes(client):
-    """
-    A websocket endpoint sends and receives plain text and bytes.
-    """
+    """A websocket endpoint sends and receives plain text and bytes."""
     with client.socket(name="a b", loud=True) as socket:
         assert socket.receive() == "A B"
         socket.send(b"\xff")
@@ -28,17 +24,13 @@ def test_a_websocket_has_text_and_bytes(client):
 
 
 def test_a_parameter_that_is_none_is_left_out(client):
-    """
-    A parameter of a websocket that is None has its default, as in other calls.
-    """
+    """A parameter of a websocket that is None has its default, as in other calls."""
     with client.socket(name="c?d", loud=None) as socket:
         assert socket.receive(60) == "c?d"
 
 
 def test_a_websocket_without_waiting(client):
-    """
-    The async client has websockets as well.
-    """
+    """The async client has websockets as well."""
 
     async def talk() -> list[str | bytes]:
         async with (
@@ -54,9 +46,7 @@ def test_a_websocket_without_waiting(client):
 
 
 def test_a_session_that_is_refused_has_its_status(client):
-    """
-    If a session is refused, the error has the status of the response.
-    """
+    """If a session is refused, the error has the status of the response."""
 
     class Other(App, kind="current"):
         @realtime_endpoint("/nowhere")

@@ -1,6 +1,4 @@
-"""
-Annotations of handlers, resolved so that they can travel.
-"""
+"""Annotations of handlers, resolved so that they can travel."""
 
 from __future__ import annotations
 
@@ -41,23 +39,17 @@ class Written(BaseServable):
 
 
 def found_in(served: Any) -> dict[str, dict[str, Any]]:
-    """
-    Return the resolved annotations by the names of their functions.
-    """
+    """Return the resolved annotations by the names of their functions."""
     return {function.__name__: types for function, types in textual_annotations(served)}
 
 
 def test_annotations_of_a_function_are_resolved_where_they_can():
-    """
-    Text that names no type is left out.
-    """
+    """Text that names no type is left out."""
     assert found_in(serve) == {"serve": {"item": Item, "return": Item}}
 
 
 def test_annotations_of_a_class_are_those_of_its_endpoints():
-    """
-    Endpoints of every kind count, with what their decorators wrap; other methods do not.
-    """
+    """Endpoints of every kind count, with what their decorators wrap; other methods do not."""
     find: Any = Application.find
     functions = [function for function, _ in textual_annotations(Application)]
     assert functions[:2] == [find, find.__wrapped__]
@@ -66,9 +58,7 @@ def test_annotations_of_a_class_are_those_of_its_endpoints():
 
 
 def test_any_method_may_be_a_handler_of_routes_that_are_written_by_hand():
-    """
-    Without marked endpoints, all methods of the user's classes are resolved.
-    """
+    """Without marked endpoints, all methods of the user's classes are resolved."""
     found = found_in(Written)
     assert found["find"] == {"item": Item, "return": Item}
     assert set(found) == {"find", "collect_routes"}
@@ -76,9 +66,7 @@ def test_any_method_may_be_a_handler_of_routes_that_are_written_by_hand():
 
 @pytest.mark.parametrize("served", [Application, serve])
 def test_restored_annotations_are_types(served: Any):
-    """
-    Restored annotations replace the text, and leave the others as they are.
-    """
+    """Restored annotations replace the text, and leave the others as they are."""
     found = textual_annotations(served)
     before = [dict(function.__annotations__) for function, _ in found]
     try:

@@ -1,6 +1,4 @@
-"""
-Endpoints: the routes of classes, and mistakes in them.
-"""
+"""Endpoints: the routes of classes, and mistakes in them."""
 
 from __future__ import annotations
 
@@ -86,9 +84,7 @@ def annotated(function: Any) -> Any:
     ],
 )
 def test_handlers_that_cannot_be_served_are_refused(handlers: list[Any], sentence: str):
-    """
-    Mistakes in the endpoints of a class are errors where it is defined.
-    """
+    """Mistakes in the endpoints of a class are errors where it is defined."""
     space = {
         f"handler{index}": endpoint(path, **options)(annotated(function))
         for index, (function, path, options) in enumerate(handlers)
@@ -108,25 +104,19 @@ def test_handlers_that_cannot_be_served_are_refused(handlers: list[Any], sentenc
     ],
 )
 def test_endpoint_that_cannot_be_is_refused(path: Any, options: Any, sentence: str):
-    """
-    The decorator refuses invalid arguments, and names them.
-    """
+    """The decorator refuses invalid arguments, and names them."""
     with pytest.raises(OptionError, match=sentence):
         endpoint(path, **options)(copy(nothing))
 
 
 def test_function_has_one_route():
-    """
-    A second decorator is refused, with both paths in the error.
-    """
+    """A second decorator is refused, with both paths in the error."""
     with pytest.raises(OptionError, match=r"'/a' already, and cannot answer at '/b'"):
         endpoint("/b")(endpoint("/a")(copy(nothing)))
 
 
 def test_endpoint_and_websocket_may_share_a_path():
-    """
-    A path may have one HTTP endpoint and one websocket.
-    """
+    """A path may have one HTTP endpoint and one websocket."""
 
     class Both(App):
         post = endpoint("/a")(copy(nothing))
@@ -137,9 +127,7 @@ def test_endpoint_and_websocket_may_share_a_path():
 
 @pytest.mark.parametrize("decorator", [endpoint, realtime])
 def test_decorators_are_called(decorator: Any):
-    """
-    A decorator without a path says how it is written.
-    """
+    """A decorator without a path says how it is written."""
     with pytest.raises(OptionError, match=r"Write @(endpoint|realtime)\('/nothing'\)"):
         decorator(nothing)
 
@@ -155,9 +143,7 @@ def only_inputs(*prompts: str): ...
 
 @pytest.mark.parametrize("function", [no_parameter, only_input, only_inputs])
 def test_endpoints_are_methods(function: Any):
-    """
-    A handler must take self, unless it is a static method.
-    """
+    """A handler must take self, unless it is a static method."""
     with pytest.raises(OptionError, match=r"Write 'def handler\(self, …\)'"):
         type("Wrong", (App,), {"handler": endpoint("/")(annotated(function))})
 
@@ -165,9 +151,7 @@ def test_endpoints_are_methods(function: Any):
 
 
 def test_realtime_endpoints_are_methods():
-    """
-    So must realtime handlers.
-    """
+    """So must realtime handlers."""
     with pytest.raises(OptionError, match=r"Write 'def talk\(self, …\)'"):
 
         class Wrong(App):
@@ -177,9 +161,7 @@ def test_realtime_endpoints_are_methods():
 
 
 def test_routes_are_those_of_all_bases_in_the_order_of_their_paths():
-    """
-    Endpoints are inherited, and may be overridden.
-    """
+    """Endpoints are inherited, and may be overridden."""
 
     class First(App, kind="current"):
         @endpoint("/base")

@@ -1,6 +1,4 @@
-"""
-Options that the classes of applications declare.
-"""
+"""Options that the classes of applications declare."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_serve.declaring.options import ATTRIBUTES
 def test_options_come_from_keywords_and_attributes_of_all_bases(
     base: type[App], derived: type[App]
 ):
-    """
-    The nearest class decides about an option, by keyword or attribute.
-    """
+    """The nearest class decides about an option, by keyword or attribute."""
     assert derived.host_kwargs == {
         "kind": "current",
         "max_multiplexing": 2,
@@ -38,9 +34,7 @@ def test_options_come_from_keywords_and_attributes_of_all_bases(
 
 
 def test_host_kwargs_take_options_that_are_no_attributes():
-    """
-    Options of plugins are keywords, or written in host_kwargs.
-    """
+    """Options of plugins are keywords, or written in host_kwargs."""
 
     class Scheduled(App, _scheduler="fair"):
         host_kwargs = {"private_logs": True, "kind": "current"}
@@ -68,16 +62,12 @@ def test_host_kwargs_take_options_that_are_no_attributes():
     ],
 )
 def test_name_is_made_of_the_class_name(name: str, expected: str):
-    """
-    The name of an application is that of its class, in words with hyphens.
-    """
+    """The name of an application is that of its class, in words with hyphens."""
     assert type(name, (App,), {}).app_name == expected
 
 
 def test_name_is_said_or_made_and_never_inherited():
-    """
-    A name may be a keyword or an attribute, and is not inherited.
-    """
+    """A name may be a keyword or an attribute, and is not inherited."""
 
     class First(App, name="said"):
         pass
@@ -92,9 +82,7 @@ def test_name_is_said_or_made_and_never_inherited():
 
 
 def test_option_is_not_said_twice():
-    """
-    An option cannot be both a keyword and an attribute of a class.
-    """
+    """An option cannot be both a keyword and an attribute of a class."""
     with pytest.raises(OptionError, match="'keep_alive' is written as a keyword"):
 
         class Twice(App, keep_alive=1):
@@ -102,9 +90,7 @@ def test_option_is_not_said_twice():
 
 
 def test_host_kwargs_are_a_dictionary():
-    """
-    host_kwargs must be a dictionary.
-    """
+    """host_kwargs must be a dictionary."""
     with pytest.raises(OptionError, match="host_kwargs must be a dictionary"):
 
         class Wrong(App):
@@ -120,25 +106,19 @@ def test_host_kwargs_are_a_dictionary():
     ],
 )
 def test_attribute_that_is_nearly_an_option_is_refused(name: str, meant: str):
-    """
-    A misspelt option is an error.
-    """
+    """A misspelt option is an error."""
     with pytest.raises(OptionError, match=f"'{name}' is no option. Did you mean '{meant}'"):
         type("Wrong", (App,), {name: 4})
 
 
 @pytest.mark.parametrize("name", ["images", "secret", "model_name", "startup_time", "port"])
 def test_other_attributes_are_the_users(name: str):
-    """
-    Attributes that merely resemble an option are accepted.
-    """
+    """Attributes that merely resemble an option are accepted."""
     assert getattr(type("Right", (App,), {name: 4}), name) == 4
 
 
 def test_attributes_of_applications_are_options() -> None:
-    """
-    Each documented attribute of an application is an option.
-    """
+    """Each documented attribute of an application is an option."""
     said = {name for name in inspect.get_annotations(App) if not name.startswith("_")}
     assert said - {"host_kwargs"} == {
         *ATTRIBUTES,

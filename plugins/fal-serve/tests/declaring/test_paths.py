@@ -1,6 +1,4 @@
-"""
-Paths of endpoints, with parameters.
-"""
+"""Paths of endpoints, with parameters."""
 
 from __future__ import annotations
 
@@ -31,17 +29,13 @@ def copy(function: Any) -> Any:
     ],
 )
 def test_path_that_cannot_be_is_refused(path: str, sentence: str):
-    """
-    The decorator refuses wrong parameters of a path, and says how they are written.
-    """
+    """The decorator refuses wrong parameters of a path, and says how they are written."""
     with pytest.raises(OptionError, match=sentence):
         endpoint(path)(copy(nothing))
 
 
 def test_paths_may_differ_in_the_kinds_of_their_parameters():
-    """
-    Paths with different converters do not clash.
-    """
+    """Paths with different converters do not clash."""
 
     class Fine(App):
         by_number = endpoint("/{x:int}")(copy(nothing))
@@ -53,17 +47,13 @@ def test_paths_may_differ_in_the_kinds_of_their_parameters():
 
 
 def test_paths_of_one_shape_match_the_same():
-    """
-    The name of a parameter is no part of the shape, and its kind is; text is the default.
-    """
+    """The name of a parameter is no part of the shape, and its kind is; text is the default."""
     assert path_shape("/{a}/{b:int}/c") == path_shape("/{x:str}/{y:int}/c")
     assert path_shape("/{a:int}") != path_shape("/{a:float}")
 
 
 def test_values_are_filled_into_a_path_and_taken_away():
-    """
-    Values are escaped, except for slashes; those without a parameter stay for the query.
-    """
+    """Values are escaped, except for slashes; those without a parameter stay for the query."""
     values = {"name": "a b?c", "rest": "d/e", "loud": "True"}
     assert fill_path("/{name}/{rest:path}", values) == "/a%20b%3Fc/d/e"
     assert values == {"loud": "True"}

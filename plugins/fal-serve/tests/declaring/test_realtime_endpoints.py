@@ -1,6 +1,4 @@
-"""
-Declarations of realtime endpoints: modes, types, and mistakes.
-"""
+"""Declarations of realtime endpoints: modes, types, and mistakes."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ class Out(BaseModel):
 
 
 class Handlers:
-    """
-    Handlers of each kind.
-    """
+    """Handlers of each kind."""
 
     def plain(self, input: In) -> Out: ...
     async def plain_async(self, input: In) -> Out: ...
@@ -94,9 +90,7 @@ class Handlers:
 def test_mode_and_types_are_found_in_the_annotations(
     name: str, mode: str, taken: Any, given: Any
 ) -> None:
-    """
-    Annotations tell the mode and the types of messages.
-    """
+    """Annotations tell the mode and the types of messages."""
     signature = realtime("/path")(getattr(Handlers, name)).route_signature
     assert signature.realtime_mode == mode
     assert signature.input_modal is taken
@@ -104,9 +98,7 @@ def test_mode_and_types_are_found_in_the_annotations(
 
 
 def test_all_that_is_said_is_in_the_route() -> None:
-    """
-    The route has the values given to the decorator.
-    """
+    """The route has the values given to the decorator."""
     handler = realtime(
         "/path",
         buffering=3,
@@ -125,9 +117,7 @@ def test_all_that_is_said_is_in_the_route() -> None:
 
 
 def test_route_has_the_defaults_that_are_documented() -> None:
-    """
-    By default messages are msgpack, none is dropped, and a session waits for ever.
-    """
+    """By default messages are msgpack, none is dropped, and a session waits for ever."""
     signature = realtime("/path")(Handlers.anything).route_signature
     assert signature == (
         *("/path", True, None, None, None, "unary", "application/msgpack"),
@@ -136,9 +126,7 @@ def test_route_has_the_defaults_that_are_documented() -> None:
 
 
 def test_method_is_still_the_method() -> None:
-    """
-    A realtime endpoint can be called like the method that it wraps.
-    """
+    """A realtime endpoint can be called like the method that it wraps."""
 
     class Own:
         @realtime("/double")
@@ -161,9 +149,7 @@ def test_method_is_still_the_method() -> None:
 
 
 def test_types_may_be_local() -> None:
-    """
-    Annotations are resolved where the class is defined.
-    """
+    """Annotations are resolved where the class is defined."""
 
     class Local(BaseModel):
         x: int
@@ -181,9 +167,7 @@ def test_types_may_be_local() -> None:
 
 
 def test_endpoint_travels() -> None:
-    """
-    An endpoint pickles with its handler and route, and none of fal_serve's code.
-    """
+    """An endpoint pickles with its handler and route, and none of fal_serve's code."""
 
     @realtime("/double")
     def double(x: int) -> int:
@@ -219,18 +203,14 @@ def test_endpoint_travels() -> None:
 def test_wrong_declaration_fails_where_it_is_written(
     handler: Callable[..., Any], options: dict[str, Any], said: str
 ) -> None:
-    """
-    The error names the handler and says how to write it.
-    """
+    """The error names the handler and says how to write it."""
     with pytest.raises(ValueError, match=said) as caught:
         realtime("/path", **options)(handler)
     assert repr(handler.__name__) in str(caught.value)
 
 
 def test_handler_that_cannot_stream_is_refused() -> None:
-    """
-    Only async functions iterate over inputs, and batches cannot stream.
-    """
+    """Only async functions iterate over inputs, and batches cannot stream."""
 
     def collect(self, inputs: AsyncIterator[In]) -> Out: ...
     def batch(self, *inputs: In) -> Iterator[Out]:
@@ -249,9 +229,7 @@ def test_handler_that_cannot_stream_is_refused() -> None:
 
 
 def test_annotation_that_means_nothing_is_refused() -> None:
-    """
-    An unresolvable annotation is an error, unless the type is given otherwise.
-    """
+    """An unresolvable annotation is an error, unless the type is given otherwise."""
 
     def handle(self, input: Missing) -> Out: ...  # noqa: F821  # missing on purpose
 
@@ -263,9 +241,7 @@ def test_annotation_that_means_nothing_is_refused() -> None:
 
 
 def test_function_has_one_route() -> None:
-    """
-    A second decorator is refused, whichever it is.
-    """
+    """A second decorator is refused, whichever it is."""
     with pytest.raises(ValueError, match="'anything'"):
         realtime("/two")(realtime("/one")(Handlers.anything))
     with pytest.raises(ValueError, match="'anything'"):
@@ -273,9 +249,7 @@ def test_function_has_one_route() -> None:
 
 
 def test_document_tells_of_realtime_endpoints() -> None:
-    """
-    The OpenAPI document has the types and the protocol of realtime endpoints.
-    """
+    """The OpenAPI document has the types and the protocol of realtime endpoints."""
 
     class Documented(App):
         @realtime("/model", buffering=2, session_timeout=5)

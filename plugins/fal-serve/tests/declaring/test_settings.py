@@ -1,6 +1,4 @@
-"""
-Settings from environment variables.
-"""
+"""Settings from environment variables."""
 
 from collections.abc import Iterator
 
@@ -24,9 +22,7 @@ def client() -> Iterator[httpx.Client]:
 
 
 class Large(App, kind="current"):
-    """
-    An application that accepts any size.
-    """
+    """An application that accepts any size."""
 
     @endpoint("/size")
     async def size(self, request: Request) -> int:

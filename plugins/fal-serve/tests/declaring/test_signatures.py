@@ -1,6 +1,4 @@
-"""
-Signatures of handlers.
-"""
+"""Signatures of handlers."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ wrapped = catch_gpu_exceptions()(handle)
 
 
 class Strange:
-    """
-    A callable whose signature nobody can read.
-    """
+    """A callable whose signature nobody can read."""
 
     __signature__ = 3
 
@@ -41,9 +37,7 @@ class Strange:
 
 @pytest.mark.parametrize("function", [handle, wrapped])
 def test_textual_annotations_are_resolved(function: Callable[..., Any]):
-    """
-    Text becomes the type that it names where the function is written; other text stays.
-    """
+    """Text becomes the type that it names where the function is written; other text stays."""
     signature = signature_of(function)
     assert signature.parameters["items"].annotation == list[Item]
     assert signature.parameters["other"].annotation == "Missing"
@@ -52,17 +46,13 @@ def test_textual_annotations_are_resolved(function: Callable[..., Any]):
 
 
 def test_annotation_that_is_a_type_is_left_alone():
-    """
-    Only text is resolved.
-    """
+    """Only text is resolved."""
     assert resolve_annotation(list[int], handle) == list[int]
     assert resolve_annotation(inspect.Signature.empty, handle) is inspect.Signature.empty
 
 
 def test_parameter_of_a_batch_is_the_one_with_a_star():
-    """
-    A handler takes batches if it has ``*inputs``; a callable without a signature takes none.
-    """
+    """A handler takes batches if it has ``*inputs``; a callable without a signature takes none."""
 
     def batch(first: int, *inputs: str, **rest: Any) -> None: ...
 

@@ -1,3 +1,1 @@
-"""
-FastAPI's own test suite, run with FalFastAPI in the place of FastAPI.
-"""
+"""FastAPI's own test suite, run with FalFastAPI in the place of FastAPI."""

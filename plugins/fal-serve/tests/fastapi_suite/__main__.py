@@ -30,9 +30,7 @@ OTHER_PROCESSES = (
 
 
 def main(arguments: list[str]) -> int:
-    """
-    Run the suite, name the tests that fail, and return how the process is to exit.
-    """
+    """Run the suite, name the tests that fail, and return how the process is to exit."""
     if not (SOURCES / "tests").exists():
         prepare()
     ignored = [f"--deselect=tests/{each}" for each in OTHER_PROCESSES]
@@ -54,9 +52,7 @@ def main(arguments: list[str]) -> int:
 
 
 def prepare() -> None:
-    """
-    Download the tests of the installed FastAPI, and install what they need.
-    """
+    """Download the tests of the installed FastAPI, and install what they need."""
     folder = SOURCES.parent
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     source = ["--no-binary=:all:", "--no-build-isolation", f"--dest={folder}"]
@@ -72,9 +68,7 @@ def prepare() -> None:
 
 
 def run(tested: str, *arguments: str) -> int:
-    """
-    Run tests with the class called *tested*, and return pytest's exit code.
-    """
+    """Run tests with the class called *tested*, and return pytest's exit code."""
     FAILED.unlink(missing_ok=True)
     variables = {
         **os.environ,
@@ -88,9 +82,7 @@ def run(tested: str, *arguments: str) -> int:
 
 
 def read_failed() -> set[str]:
-    """
-    Return the ids of the tests that failed in the last run.
-    """
+    """Return the ids of the tests that failed in the last run."""
     return set(FAILED.read_text().splitlines()) if FAILED.exists() else set()
 
 

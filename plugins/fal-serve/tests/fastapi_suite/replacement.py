@@ -20,9 +20,7 @@ failed: set[str] = set()
 
 
 class UnorderedFastAPI(FalFastAPI):
-    """
-    FalFastAPI without the order of keys in its document, which FastAPI's tests compare.
-    """
+    """FalFastAPI without the order of keys in its document, which FastAPI's tests compare."""
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -31,9 +29,7 @@ class UnorderedFastAPI(FalFastAPI):
 
 
 def remove_orders(node: Any) -> None:
-    """
-    Remove fal's extensions for the order of keys from *node* of a document.
-    """
+    """Remove fal's extensions for the order of keys from *node* of a document."""
     if isinstance(node, dict):
         for key in [key for key in node if str(key).startswith("x-fal-order-")]:
             del node[key]

@@ -1,6 +1,4 @@
-"""
-Applications as isolated functions.
-"""
+"""Applications as isolated functions."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ from fal_serve.declaring.settings import ServiceSettings
 def test_wrong_options_are_refused_where_the_class_is_defined(
     keywords: dict[str, Any], sentence: str
 ):
-    """
-    Options are checked by the class statement, with the messages of the core.
-    """
+    """Options are checked by the class statement, with the messages of the core."""
     with pytest.raises(OptionError) as caught:
 
         class Wrong(App, **keywords):
@@ -49,9 +45,7 @@ def test_wrong_options_are_refused_where_the_class_is_defined(
 
 
 def test_application_is_an_isolated_function(derived: type[App]):
-    """
-    to_function returns an isolated function, and takes options that override the class's.
-    """
+    """to_function returns an isolated function, and takes options that override the class's."""
     function = derived.to_function(machine_type="L")
     assert isinstance(function, ServedIsolatedFunction)
     assert function.app_name == "derived"
@@ -68,9 +62,7 @@ def test_application_is_an_isolated_function(derived: type[App]):
 
 
 def test_explanation_of_an_application(derived: type[App]):
-    """
-    An application can be explained like any function.
-    """
+    """An application can be explained like any function."""
     explanation = explain(derived.to_function(kind="virtualenv"))
     assert explanation.function == "Derived"
     assert explanation.runs, explanation.reasons
@@ -99,9 +91,7 @@ def test_an_unknown_machine_type_is_refused_for_the_host():
 
 
 class Catalogue:
-    """
-    A plugin that knows one machine type.
-    """
+    """A plugin that knows one machine type."""
 
     fal_core_api = 1
 
@@ -113,9 +103,7 @@ class Catalogue:
 def test_file_of_the_class_says_what_it_requires(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    SCRIPT stands for the block of the file that the class is written in.
-    """
+    """SCRIPT stands for the block of the file that the class is written in."""
     path = tmp_path / "scripted_application.py"
     path.write_text(
         '# /// script\n# dependencies = ["six"]\n# ///\n'

@@ -1,6 +1,4 @@
-"""
-Spawned applications: waiting for their health.
-"""
+"""Spawned applications: waiting for their health."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ class Refusing(Unwell):
 
 
 def test_wait_is_for_health():
-    """
-    wait goes on while the health endpoint fails, until its timeout.
-    """
+    """wait goes on while the health endpoint fails, until its timeout."""
     info = Unwell.spawn()
     try:
         # Its start is no part of the time.
@@ -44,9 +40,7 @@ def test_wait_is_for_health():
 
 
 def test_wait_ends_at_a_refusal():
-    """
-    A response that will not change ends the wait with its status.
-    """
+    """A response that will not change ends the wait with its status."""
     info = Refusing.spawn()
     try:
         with pytest.raises(AppClientError, match="unwell") as caught:

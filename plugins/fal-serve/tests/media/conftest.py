@@ -1,6 +1,4 @@
-"""
-Fixtures of the tests of media.
-"""
+"""Fixtures of the tests of media."""
 
 from __future__ import annotations
 
@@ -51,17 +49,13 @@ class FileServer:
         self.url = f"http://{self.host}"
 
     def give(self, path: str, body: bytes, status: int = 200, **headers: str) -> str:
-        """
-        Answer requests for *path*, and return its URL. An empty header is not sent.
-        """
+        """Answer requests for *path*, and return its URL. An empty header is not sent."""
         told = {name.replace("_", "-"): value for name, value in headers.items()}
         self.answers[path] = (status, told, body)
         return self.url + path
 
     def close(self) -> None:
-        """
-        End it.
-        """
+        """End it."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -69,9 +63,7 @@ class FileServer:
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    """
-    A server of files, from which this process may download.
-    """
+    """A server of files, from which this process may download."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -83,9 +75,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    The directory that ``/data`` stands for.
-    """
+    """The directory that ``/data`` stands for."""
     folder = tmp_path / "data"
     monkeypatch.setenv("FAL_CORE_DATA", str(folder))
     return folder

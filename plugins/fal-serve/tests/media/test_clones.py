@@ -1,6 +1,4 @@
-"""
-Clones of git repositories.
-"""
+"""Clones of git repositories."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not 
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """
-    Run git, and return what it prints.
-    """
+    """Run git, and return what it prints."""
     who = ("-c", "user.name=A", "-c", "user.email=a@example.com")
     command = ["git", *who, *arguments]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
@@ -29,9 +25,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """
-    A repository with two commits.
-    """
+    """A repository with two commits."""
     folder = tmp_path / "thing.git"
     folder.mkdir()
     git(folder, "init", "--quiet")
@@ -43,9 +37,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_clones(repository: Path, data: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    A commit is cloned once, into a folder of its own, which can be imported from.
-    """
+    """A commit is cloned once, into a folder of its own, which can be imported from."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     first = git(repository, "rev-parse", "HEAD~1")
     clone = clone_repository(str(repository), commit_hash=first, include_to_path=True)

@@ -1,6 +1,4 @@
-"""
-Compiled kernels that runners keep for each other.
-"""
+"""Compiled kernels that runners keep for each other."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ from fal_serve.media.compilation import (
 
 @pytest.fixture
 def local(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """
-    Where PyTorch of this machine keeps its kernels.
-    """
+    """Where PyTorch of this machine keeps its kernels."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -30,9 +26,7 @@ def local(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_gpu_type(local: Path, tmp_path: Path):
-    """
-    The type is the model of the GPU that the driver tells.
-    """
+    """The type is the model of the GPU that the driver tells."""
     assert get_gpu_type() == "UNKNOWN"
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3'\n")

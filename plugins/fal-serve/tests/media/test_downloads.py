@@ -1,6 +1,4 @@
-"""
-Downloads: whole files at their place, or a clear error and what was there before.
-"""
+"""Downloads: whole files at their place, or a clear error and what was there before."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_serve.media.files import CompressedFile, File
 
 
 def test_file_has_the_name_that_its_server_gives(files: Any, tmp_path: Path):
-    """
-    The header names the file, else the URL does; a name never leads out of the folder.
-    """
+    """The header names the file, else the URL does; a name never leads out of the folder."""
     named = files.give("/a", b"1", Content_Disposition='attachment; filename="../../b.bin"')
     assert download_file(named, tmp_path) == tmp_path / "b.bin"
     plain = files.give("/folder/c.bin", b"2")
@@ -35,9 +31,7 @@ def test_file_has_the_name_that_its_server_gives(files: Any, tmp_path: Path):
 
 
 def test_relative_folder_is_below_data(files: Any, data: Path):
-    """
-    A relative folder, and one below /data, is in the directory of the account.
-    """
+    """A relative folder, and one below /data, is in the directory of the account."""
     url = files.give("/a.bin", b"1")
     assert download_file(url, "here") == data / "here" / "a.bin"
     assert download_file(url, "/data/there") == data / "there" / "a.bin"
@@ -58,9 +52,7 @@ def test_file_of_the_same_size_is_kept(files: Any, tmp_path: Path):
 
 
 def refuse(url: str, folder: Path, **options: Any) -> str:
-    """
-    Return the error of a download, which leaves nothing.
-    """
+    """Return the error of a download, which leaves nothing."""
     (folder / "a.bin").write_bytes(b"what was there")
     with pytest.raises(DownloadError) as caught:
         download_file(url, folder, **options)
@@ -128,9 +120,7 @@ def test_limits_of_files_of_callers(
 
 @contextlib.contextmanager
 def sending(start: bytes, monkeypatch: pytest.MonkeyPatch, *, goes_on: bool) -> Iterator[str]:
-    """
-    Yield the URL of a sender who sends *start*, and then little by little or nothing more.
-    """
+    """Yield the URL of a sender who sends *start*, and then little by little or nothing more."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def send() -> None:
@@ -160,9 +150,7 @@ STARTS = pytest.mark.parametrize(
 
 @STARTS
 def test_sender_without_end(start: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    A download whose sender goes on slowly ends at the deadline, wherever it is then.
-    """
+    """A download whose sender goes on slowly ends at the deadline, wherever it is then."""
     monkeypatch.setenv("FAL_SERVE_DOWNLOAD_SECONDS", "1")
     with (
         sending(start, monkeypatch, goes_on=True) as url,
@@ -176,9 +164,7 @@ def test_sender_without_end(start: bytes, tmp_path: Path, monkeypatch: pytest.Mo
 def test_download_that_may_take_so_long(
     start: bytes, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    So does what a program downloads for itself, where it says how long that may take.
-    """
+    """So does what a program downloads for itself, where it says how long that may take."""
     for download in (
         lambda url: download_file(url, tmp_path, timeout=0.5),
         lambda url: download_model_weights(url, timeout=0.5),
@@ -195,9 +181,7 @@ def test_download_that_may_take_so_long(
 def test_sender_that_falls_silent(
     start: bytes, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Nobody waits for a sender of whom nothing comes for a while.
-    """
+    """Nobody waits for a sender of whom nothing comes for a while."""
     monkeypatch.setattr(fetching, "_SECONDS", 0.2)
     with (
         sending(start, monkeypatch, goes_on=False) as url,
@@ -207,9 +191,7 @@ def test_sender_that_falls_silent(
 
 
 def test_folder_that_cannot_be_made(files: Any, tmp_path: Path):
-    """
-    A folder that cannot be made is an error that names it.
-    """
+    """A folder that cannot be made is an error that names it."""
     (tmp_path / "file").write_text("")
     with pytest.raises(DownloadError, match=r"cannot be kept in .*/file/folder: Not a dir"):
         download_file(files.give("/a", b""), tmp_path / "file" / "folder")
@@ -243,9 +225,7 @@ def test_private_addresses(files: Any, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_redirections(files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Redirections are followed, without credentials to another host, and not for ever.
-    """
+    """Redirections are followed, without credentials to another host, and not for ever."""
     monkeypatch.setenv("FAL_SERVE_DOWNLOAD_HOSTS", "*")
     port = files.host.partition(":")[2]
     files.give("/a.bin", b"1")
@@ -266,9 +246,7 @@ def test_redirections(files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_proxy(files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    A proxy is asked where there is one, and not for an address of a private network.
-    """
+    """A proxy is asked where there is one, and not for an address of a private network."""
     monkeypatch.setenv("http_proxy", files.url)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -284,9 +262,7 @@ def test_proxy(files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_abandoned_downloads_are_removed(files: Any, tmp_path: Path):
-    """
-    What a killed process has left of a download is removed a day later.
-    """
+    """What a killed process has left of a download is removed a day later."""
     for name, age in (("old", 90_000), ("new", 0)):
         path = tmp_path / f".fal_download.{name}"
         path.write_bytes(b"1")
@@ -297,9 +273,7 @@ def test_abandoned_downloads_are_removed(files: Any, tmp_path: Path):
 
 
 def test_weights_are_downloaded_once(files: Any, data: Path):
-    """
-    Weights are downloaded once, and again if that is forced or their digest is another one.
-    """
+    """Weights are downloaded once, and again if that is forced or their digest is another one."""
     url = files.give("/model.bin", b"weights")
     path = download_model_weights(url)
     folder = data / ".fal" / "model_weights" / hashlib.sha256(url.encode()).hexdigest()
@@ -317,9 +291,7 @@ def test_weights_are_downloaded_once(files: Any, data: Path):
 
 
 def test_weights_that_are_too_large(files: Any, data: Path):
-    """
-    Weights may have so many megabytes, where that is said.
-    """
+    """Weights may have so many megabytes, where that is said."""
     url = files.give("/large.bin", b"x" * 3_000_000)
     with pytest.raises(DownloadError, match="has 3000000 bytes, and may have 1048576"):
         download_model_weights(url, filesize_limit=1)
@@ -327,9 +299,7 @@ def test_weights_that_are_too_large(files: Any, data: Path):
 
 
 def test_data_url(tmp_path: Path):
-    """
-    The content of a data URL is saved like that of any other.
-    """
+    """The content of a data URL is saved like that of any other."""
     fetch_to("data:text/plain;base64,aGVsbG8=", tmp_path / "a")
     fetch_to("data:,hello%20there", tmp_path / "b")
     assert (tmp_path / "a").read_bytes() + (tmp_path / "b").read_bytes() == b"hellohello there"

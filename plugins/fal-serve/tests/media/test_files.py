@@ -1,6 +1,4 @@
-"""
-Files in requests and responses.
-"""
+"""Files in requests and responses."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ from fal_serve.media.repositories import (
 
 
 class Memory(FileRepository):
-    """
-    A repository of a test.
-    """
+    """A repository of a test."""
 
     def __init__(self, broken: bool = False) -> None:
         self.saved: list[tuple[FileData, Any]] = []
@@ -65,9 +61,7 @@ def test_text_stands_for_a_file():
 
 
 def test_file_is_kept_in_a_repository(tmp_path: Path):
-    """
-    A repository of one's own gets the content, and the file has its URL and facts.
-    """
+    """A repository of one's own gets the content, and the file has its URL and facts."""
     memory = Memory()
     file = File.from_bytes(b"words", "text/plain", "a.txt", repository=memory)
     assert file.model_dump() == {
@@ -114,9 +108,7 @@ def test_repositories_in_turn(caplog: pytest.LogCaptureFixture):
 
 
 def test_file_outside_of_a_service(tmp_path: Path):
-    """
-    Outside of a service a small file is in its URL, and a large one is refused.
-    """
+    """Outside of a service a small file is in its URL, and a large one is refused."""
     file = File.from_bytes(b"words", "text/plain")
     assert file.url == "data:text/plain;base64,d29yZHM="
     assert file.save(tmp_path / "a").read_bytes() == b"words"
@@ -130,9 +122,7 @@ def test_file_outside_of_a_service(tmp_path: Path):
 
 
 def archive(*members: tuple[str, bytes]) -> str:
-    """
-    Return the URL of an archive.
-    """
+    """Return the URL of an archive."""
     with io.BytesIO() as file:
         with zipfile.ZipFile(file, "w") as written:
             for name, content in members:
@@ -163,9 +153,7 @@ def test_archives(tmp_path: Path):
 
 
 def test_file_of_a_service(tmp_path: Path):
-    """
-    In a service a file is kept by the service, from which it reads it without a request.
-    """
+    """In a service a file is kept by the service, from which it reads it without a request."""
     with keeping("http://127.0.0.1:1"):
         file = File.from_bytes(b"words", "text/plain", "a b.txt")
         assert file.url.startswith("http://127.0.0.1:1/fal-media/")

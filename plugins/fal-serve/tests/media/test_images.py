@@ -1,6 +1,4 @@
-"""
-Images, and what schemas say of media.
-"""
+"""Images, and what schemas say of media."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ pictures = pytest.importorskip("PIL.Image")
 
 
 def test_picture_there_and_back():
-    """
-    An image of Pillow becomes a file and an image of Pillow again, in each format.
-    """
+    """An image of Pillow becomes a file and an image of Pillow again, in each format."""
     picture = pictures.new("RGBA", (8, 4), (255, 0, 0, 128))
     for format, kind in (("png", "png"), ("jpeg", "jpeg"), ("jpg", "jpg"), (None, "png")):
         image = Image.from_pil(picture, format=format)
@@ -57,9 +53,7 @@ def test_picture_there_and_back():
 
 
 def test_picture_is_turned_upright():
-    """
-    The orientation that a camera has written is applied.
-    """
+    """The orientation that a camera has written is applied."""
     exif = pictures.Exif()
     exif[0x0112] = 6
     picture = pictures.new("RGB", (8, 4))
@@ -73,9 +67,7 @@ def test_picture_is_turned_upright():
 
 
 def test_what_is_no_picture():
-    """
-    What is no image, or too large, is an error of the request.
-    """
+    """What is no image, or too large, is an error of the request."""
     with pytest.raises(MediaInputError, match="The image cannot be read") as caught:
         Image(url=File.from_bytes(b"words", "image/png").url).to_pil()
     assert caught.value.status_code == 422
@@ -85,9 +77,7 @@ def test_what_is_no_picture():
 
 
 def test_sizes():
-    """
-    A size is one, or the name of one.
-    """
+    """A size is one, or the name of one."""
     assert get_image_size("landscape_16_9") == ImageSize(width=1024, height=576)
     assert get_image_size(ImageSize(width=1)).height == 512
     with pytest.raises(TypeError, match="'huge' is no size"):
@@ -95,9 +85,7 @@ def test_sizes():
 
 
 class Request(FalBaseModel):
-    """
-    A request with every kind of field.
-    """
+    """A request with every kind of field."""
 
     FIELD_ORDERS = ["prompt", "image"]
 
@@ -121,9 +109,7 @@ class Request(FalBaseModel):
 
 
 def test_schemas():
-    """
-    A schema tells a form which medium a field takes, its limits, its order, and what to hide.
-    """
+    """A schema tells a form which medium a field takes, its limits, its order, and what to hide."""
     schema = Request.model_json_schema()
     properties: dict[str, Any] = schema["properties"]
     assert [*properties][:3] == ["prompt", "image", "size"]

@@ -1,6 +1,4 @@
-"""
-Kept files: what a service serves itself.
-"""
+"""Kept files: what a service serves itself."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_serve.media.kept_files import KeptFile, KeptFiles, find_own, keeping
 def keep(
     kept: KeptFiles, content: bytes | Path, name: str = "a", seconds: float | None = None
 ) -> KeptFile:
-    """
-    Keep a file.
-    """
+    """Keep a file."""
     return kept.add(content, name=name, content_type="text/plain", seconds=seconds)
 
 
@@ -48,9 +44,7 @@ def test_content_is_kept_once(tmp_path: Path):
 def test_files_are_found_while_another_is_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A file that takes long to be copied holds up nobody who reads another one.
-    """
+    """A file that takes long to be copied holds up nobody who reads another one."""
     kept, source = KeptFiles(tmp_path), tmp_path.with_name("source")
     source.write_bytes(b"large")
     one, found, copy = keep(kept, b"1"), list[KeptFile | None](), shutil.copyfile
@@ -113,9 +107,7 @@ def test_room_is_bounded(tmp_path: Path):
 
 
 def test_folders_of_processes_that_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    A service removes its folder as it ends, and those of services that were killed.
-    """
+    """A service removes its folder as it ends, and those of services that were killed."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     code = """
         from fal_serve.media.kept_files import keeping

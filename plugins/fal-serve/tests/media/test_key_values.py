@@ -1,6 +1,4 @@
-"""
-Key-value stores of processes that no server runs.
-"""
+"""Key-value stores of processes that no server runs."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def test_values(data: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_store_that_cannot_be_written(data: Path):
-    """
-    A file that cannot be made is an error of the store.
-    """
+    """A file that cannot be made is an error of the store."""
     data.write_text("no directory")
     with pytest.raises(KVStoreException, match="failed"):
         KVStore("one").get("a")

@@ -1,6 +1,4 @@
-"""
-A service and a browser for the tests of the playground.
-"""
+"""A service and a browser for the tests of the playground."""
 
 from __future__ import annotations
 
@@ -136,9 +134,7 @@ class Shop(App, kind="current", name="shop<img src=x onerror=alert(1)>"):
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """
-    A browser, which ends with the module.
-    """
+    """A browser, which ends with the module."""
     if CHROMIUM is None:
         pytest.skip("There is no chromium here.")
     with sync_playwright() as playwright:
@@ -149,9 +145,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def shop(serve: Callable[[Any], Any]) -> Any:
-    """
-    The service on the playground.
-    """
+    """The service on the playground."""
     return serve(Shop)
 
 
@@ -189,17 +183,13 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture
 def page(open_page: Callable[..., Page], shop: Any) -> Callable[..., Page]:
-    """
-    Open the playground of the shop.
-    """
+    """Open the playground of the shop."""
     return lambda place="POST /echo", **options: open_page(shop.url, place, **options)
 
 
 @pytest.fixture
 def run() -> Callable[..., Any]:
-    """
-    Press Run, and wait until the state of the response is *badge*.
-    """
+    """Press Run, and wait until the state of the response is *badge*."""
 
     def run(page: Page, badge: str) -> None:
         page.get_by_role("button", name="Run", exact=True).click()
@@ -210,9 +200,7 @@ def run() -> Callable[..., Any]:
 
 @pytest.fixture
 def answer_of() -> Callable[..., Any]:
-    """
-    Return the JSON of the response, as its copy button gives it.
-    """
+    """Return the JSON of the response, as its copy button gives it."""
 
     def answer_of(page: Page) -> Any:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -225,9 +213,7 @@ def answer_of() -> Callable[..., Any]:
 
 @pytest.fixture
 def field() -> Callable[..., Any]:
-    """
-    Return the control of the field *name*.
-    """
+    """Return the control of the field *name*."""
 
     def field(page: Page, name: str) -> Any:
         return page.get_by_label(name, exact=True)
@@ -237,9 +223,7 @@ def field() -> Callable[..., Any]:
 
 @pytest.fixture
 def copied() -> Callable[..., Any]:
-    """
-    Return the text that is copied for a *language*.
-    """
+    """Return the text that is copied for a *language*."""
 
     def copied(page: Page, language: str) -> str:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -252,9 +236,7 @@ def copied() -> Callable[..., Any]:
 
 @pytest.fixture
 def is_loaded() -> Callable[..., Any]:
-    """
-    Tell whether an image has been loaded.
-    """
+    """Tell whether an image has been loaded."""
 
     def is_loaded(image: Any) -> bool:
         image.scroll_into_view_if_needed()
@@ -267,15 +249,11 @@ def is_loaded() -> Callable[..., Any]:
 
 @pytest.fixture
 def png() -> bytes:
-    """
-    An image of one pixel.
-    """
+    """An image of one pixel."""
     return PNG
 
 
 @pytest.fixture
 def image() -> str:
-    """
-    The same image as a data URL.
-    """
+    """The same image as a data URL."""
     return IMAGE

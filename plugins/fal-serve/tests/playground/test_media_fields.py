@@ -1,6 +1,4 @@
-"""
-Fields for files and images on the playground.
-"""
+"""Fields for files and images on the playground."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ class Gallery(App, kind="current"):
 
 @pytest.fixture(scope="module")
 def gallery(serve):
-    """
-    A service that takes and gives images.
-    """
+    """A service that takes and gives images."""
     return serve(Gallery)
 
 

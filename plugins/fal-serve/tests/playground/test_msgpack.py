@@ -1,6 +1,4 @@
-"""
-MessagePack as the playground reads and writes it.
-"""
+"""MessagePack as the playground reads and writes it."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ PROGRAM = """(texts) => {
 
 @pytest.fixture(scope="module")
 def read_and_write() -> Iterator[Callable[[list[bytes]], list[Any]]]:
-    """
-    Have the browser decode messages and encode them again.
-    """
+    """Have the browser decode messages and encode them again."""
     source = pkgutil.get_data("fal_serve.playground", "msgpack.js")
     assert source is not None
     with sync_playwright() as playwright:
@@ -80,9 +76,7 @@ VALUES = st.recursive(
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(values=st.lists(VALUES, min_size=1, max_size=20))
 def test_what_is_read_is_written_again(read_and_write, values):
-    """
-    A decoded and encoded message has the same value for another library.
-    """
+    """A decoded and encoded message has the same value for another library."""
     written = read_and_write([msgpack.packb(value) for value in values])
 
     for value, (text, _) in zip(values, written, strict=True):
@@ -91,9 +85,7 @@ def test_what_is_read_is_written_again(read_and_write, values):
 
 @pytest.mark.parametrize("length", [0, 15, 16, 31, 32, 255, 256, 65535, 65536])
 def test_lengths_of_all_sizes(read_and_write, length):
-    """
-    Each encoding of a length is read and written as by the other library.
-    """
+    """Each encoding of a length is read and written as by the other library."""
     values = ["x" * length, b"x" * length, [1] * length, {str(i): i for i in range(length)}]
     packed = [msgpack.packb(value) for value in values]
 
@@ -108,9 +100,7 @@ def test_lengths_of_all_sizes(read_and_write, length):
     ],
 )
 def test_integers_take_as_few_bytes_as_can_be(read_and_write, value):
-    """
-    An integer is written as by the other library, without losing digits.
-    """
+    """An integer is written as by the other library, without losing digits."""
     ((text, shown),) = read_and_write([msgpack.packb(value)])
 
     assert text == msgpack.packb(value).hex()
@@ -118,9 +108,7 @@ def test_integers_take_as_few_bytes_as_can_be(read_and_write, value):
 
 
 def test_times_are_read(read_and_write):
-    """
-    Timestamps of each length are the same instant.
-    """
+    """Timestamps of each length are the same instant."""
     times = [
         msgpack.Timestamp(1),
         msgpack.Timestamp(1, 5_000_000),
@@ -143,9 +131,7 @@ def test_times_are_read(read_and_write):
     ],
 )
 def test_what_is_no_message_is_an_error(read_and_write, message):
-    """
-    Truncated, overlong and invalid bytes are errors.
-    """
+    """Truncated, overlong and invalid bytes are errors."""
     ((text, reason),) = read_and_write([message])
 
     assert text is None

@@ -1,6 +1,4 @@
-"""
-The page of the playground, and how it is served.
-"""
+"""The page of the playground, and how it is served."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_core_worker.serving.ports import free_port
 
 
 def test_all_can_be_done_by_keyboard(page, answer_of):
-    """
-    An endpoint can be found, filled in and run by keyboard, with a visible focus.
-    """
+    """An endpoint can be found, filled in and run by keyboard, with a visible focus."""
     tab = page("POST /images")
     tab.keyboard.press("/")
     expect(tab.get_by_label("Search endpoints")).to_be_focused()
@@ -43,9 +39,7 @@ def test_all_can_be_done_by_keyboard(page, answer_of):
 
 
 def test_tabs_are_changed_by_arrow_keys(page):
-    """
-    One tab of a row takes the focus, and arrow keys move to the others.
-    """
+    """One tab of a row takes the focus, and arrow keys move to the others."""
     tab = page()
     tab.get_by_role("tab", name="Form").focus()
     tab.keyboard.press("ArrowRight")
@@ -56,9 +50,7 @@ def test_tabs_are_changed_by_arrow_keys(page):
 
 @pytest.mark.parametrize("place", ["POST /echo", "POST /images", "POST /stream", "WS /live"])
 def test_a_phone_needs_no_sideways_scrolling(page, place):
-    """
-    At a width of 360 px nothing is wider than the page, before and after a response.
-    """
+    """At a width of 360 px nothing is wider than the page, before and after a response."""
     tab = page(place, viewport={"width": 360, "height": 740})
     wide = "document.documentElement.scrollWidth"
     assert tab.evaluate(wide) == 360
@@ -74,9 +66,7 @@ def test_a_phone_needs_no_sideways_scrolling(page, place):
 
 
 def test_long_example_is_cut_at_its_end_alone(page):
-    """
-    A long example is truncated at its end.
-    """
+    """A long example is truncated at its end."""
     tab = page("POST /echo", viewport={"width": 280, "height": 740})
     chip = tab.get_by_role("button", name="a giraffe that looks")
     start, end = chip.evaluate(
@@ -101,9 +91,7 @@ def brightness(page: Page) -> float:
 
 
 def test_light_and_dark_follow_the_system_or_the_user(page):
-    """
-    The colour scheme is the system's until the user chooses another, which is kept.
-    """
+    """The colour scheme is the system's until the user chooses another, which is kept."""
     assert brightness(page(color_scheme="light")) > 200
     dark = page(color_scheme="dark")
     assert brightness(dark) < 60
@@ -117,9 +105,7 @@ def test_light_and_dark_follow_the_system_or_the_user(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast(page, scheme, run, field):
-    """
-    Text has a contrast of at least 4.5 to 1, in light and dark.
-    """
+    """Text has a contrast of at least 4.5 to 1, in light and dark."""
     tab = page(color_scheme=scheme)
     field(tab, "words").fill("x")
     run(tab, "422")
@@ -168,9 +154,7 @@ NAMELESS = """() => [...document.querySelectorAll("button, input, select, textar
 
 
 def test_everything_has_a_name(page):
-    """
-    Each control has an accessible name.
-    """
+    """Each control has an accessible name."""
     tab = page()
     tab.get_by_role("button", name="Add an item to corners").click()
     nameless = tab.evaluate(NAMELESS)
@@ -179,9 +163,7 @@ def test_everything_has_a_name(page):
 
 
 def test_words_of_the_document_are_only_text(page):
-    """
-    Texts of the document are shown as text, and never parsed as HTML.
-    """
+    """Texts of the document are shown as text, and never parsed as HTML."""
     tab = page()
 
     expect(tab.locator("#name")).to_have_text("shop<img src=x onerror=alert(1)>")
@@ -191,9 +173,7 @@ def test_words_of_the_document_are_only_text(page):
 
 
 def test_a_page_that_is_loaded_again_keeps_what_was_typed(page, field):
-    """
-    Reloading the page keeps all input.
-    """
+    """Reloading the page keeps all input."""
     tab = page()
     field(tab, "words").fill("still here")
     tab.reload()
@@ -264,9 +244,7 @@ def test_a_service_that_starts_again_is_read_anew(open_page, tmp_path, run, answ
 
 
 def test_the_page_may_do_little(shop):
-    """
-    The page's headers allow only its own script and style.
-    """
+    """The page's headers allow only its own script and style."""
     answer = httpx.get(f"{shop.url}/playground")
     policy = answer.headers["content-security-policy"]
 
@@ -279,9 +257,7 @@ def test_the_page_may_do_little(shop):
 
 
 def test_the_page_is_sent_once(shop):
-    """
-    A browser that has the page gets a 304.
-    """
+    """A browser that has the page gets a 304."""
     first = httpx.get(f"{shop.url}/playground")
     again = httpx.get(
         f"{shop.url}/playground", headers={"if-none-match": first.headers["etag"]}
@@ -291,9 +267,7 @@ def test_the_page_is_sent_once(shop):
 
 
 def test_a_service_tells_where_its_playground_is(serve_with):
-    """
-    The playground's URL is among those of the service, and not in the document.
-    """
+    """The playground's URL is among those of the service, and not in the document."""
 
     def nothing() -> None: ...
 
@@ -304,9 +278,7 @@ def test_a_service_tells_where_its_playground_is(serve_with):
 
 
 def test_pages_that_stay_open_do_not_fill_the_log(serve_with, wait_for_line):
-    """
-    The requests of open pages are left out of the access log.
-    """
+    """The requests of open pages are left out of the access log."""
 
     def nothing() -> None: ...
 
@@ -320,9 +292,7 @@ def test_pages_that_stay_open_do_not_fill_the_log(serve_with, wait_for_line):
 
 @pytest.mark.parametrize("value", ["0", "off", "False"])
 def test_the_playground_can_be_left_out(serve_with, monkeypatch, value):
-    """
-    A variable disables the page and its URL.
-    """
+    """A variable disables the page and its URL."""
     from fal_core import function
 
     @function("current", serve=True)
@@ -340,9 +310,7 @@ def test_the_playground_can_be_left_out(serve_with, monkeypatch, value):
 
 
 def test_the_page_travels_to_environments(serve):
-    """
-    The files of the page are shipped with the service.
-    """
+    """The files of the page are shipped with the service."""
     from fal_core import function
 
     @function("virtualenv", serve=True)

@@ -1,6 +1,4 @@
-"""
-Forms, responses and conversations on the playground.
-"""
+"""Forms, responses and conversations on the playground."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from playwright.sync_api import expect
 
 
 def test_a_form_becomes_a_request_and_its_answer_is_shown(page, run, answer_of, field):
-    """
-    Each kind of field sends its input, and untouched fields their defaults.
-    """
+    """Each kind of field sends its input, and untouched fields their defaults."""
     tab = page()
 
     assert field(tab, "words").input_value() == "zebra"
@@ -56,9 +52,7 @@ def test_a_form_becomes_a_request_and_its_answer_is_shown(page, run, answer_of, 
 
 
 def test_fields_stand_in_the_order_in_which_they_were_written(page):
-    """
-    The fields of a form have the order of the model.
-    """
+    """The fields of a form have the order of the model."""
     labels = page().locator(".heading").all_inner_texts()
 
     assert [text.split("\n")[0] for text in labels if text and "other fields" not in text] == [
@@ -68,9 +62,7 @@ def test_fields_stand_in_the_order_in_which_they_were_written(page):
 
 
 def test_form_and_json_show_the_same_input(page, field):
-    """
-    Input in the form or the JSON appears in the other.
-    """
+    """Input in the form or the JSON appears in the other."""
     tab = page()
     field(tab, "amount").fill("8")
     tab.get_by_role("tab", name="JSON").click()
@@ -88,9 +80,7 @@ def test_form_and_json_show_the_same_input(page, field):
 
 
 def test_what_is_no_json_is_not_sent(page):
-    """
-    Invalid JSON is reported beside it, and prevents the request.
-    """
+    """Invalid JSON is reported beside it, and prevents the request."""
     tab = page()
     tab.get_by_role("tab", name="JSON").click()
     tab.get_by_label("Input as JSON").fill('{"words": ')
@@ -101,9 +91,7 @@ def test_what_is_no_json_is_not_sent(page):
 
 
 def test_errors_stand_beside_the_fields_that_they_name(page, run, field):
-    """
-    A 422 is shown at each invalid field, until that field is changed.
-    """
+    """A 422 is shown at each invalid field, until that field is changed."""
     tab = page()
     field(tab, "words").fill("x")
     tab.get_by_role("button", name="Add an item to corners").click()
@@ -123,9 +111,7 @@ def test_errors_stand_beside_the_fields_that_they_name(page, run, field):
 
 
 def test_a_file_becomes_a_data_url(page, tmp_path, run, answer_of, png, image):
-    """
-    A field for an image takes a file, shows it, and sends it as a data URL.
-    """
+    """A field for an image takes a file, shows it, and sends it as a data URL."""
     (tmp_path / "pixel.png").write_bytes(png)
     tab = page()
     with tab.expect_file_chooser() as chosen:
@@ -138,9 +124,7 @@ def test_a_file_becomes_a_data_url(page, tmp_path, run, answer_of, png, image):
 
 
 def test_parameters_of_path_query_and_header_are_fields(page, run, answer_of, field):
-    """
-    Parameters outside the body are fields too, and are sent where they belong.
-    """
+    """Parameters outside the body are fields too, and are sent where they belong."""
     tab = page("POST /find/{place}")
     tab.get_by_role("button", name="Run", exact=True).click()
     expect(tab.locator(".actions .error")).to_contain_text("place")
@@ -154,9 +138,7 @@ def test_parameters_of_path_query_and_header_are_fields(page, run, answer_of, fi
 
 
 def test_a_stream_is_seen_before_its_end(page, shop, run):
-    """
-    Text of an incomplete response is shown, and the rest follows.
-    """
+    """Text of an incomplete response is shown, and the rest follows."""
     tab = page("POST /stream")
     run(tab, "event")
     expect(tab.locator(".streamed")).to_have_text("hello, ")
@@ -169,9 +151,7 @@ def test_a_stream_is_seen_before_its_end(page, shop, run):
 
 
 def test_cancel_ends_the_request_at_the_service(page, shop, run):
-    """
-    Cancel keeps the partial response, and the handler notices the disconnect.
-    """
+    """Cancel keeps the partial response, and the handler notices the disconnect."""
     tab = page("POST /stream")
     run(tab, "event")
     tab.get_by_role("button", name="Cancel").click()
@@ -183,9 +163,7 @@ def test_cancel_ends_the_request_at_the_service(page, shop, run):
 
 
 def test_events_that_are_no_text_are_rows(page, run, field):
-    """
-    Each event is a row, and the newest image among them is shown.
-    """
+    """Each event is a row, and the newest image among them is shown."""
     tab = page("POST /steps")
     field(tab, "count").fill("4")
     run(tab, "200")
@@ -195,9 +173,7 @@ def test_events_that_are_no_text_are_rows(page, run, field):
 
 
 def test_a_stream_that_breaks_is_told_from_one_that_ends(page, shop, run):
-    """
-    A broken stream keeps its rows, with a note that it is incomplete.
-    """
+    """A broken stream keeps its rows, with a note that it is incomplete."""
     tab = page("POST /breaks")
     run(tab, "event")
     expect(tab.locator(".streamed")).to_have_text("begun")
@@ -209,9 +185,7 @@ def test_a_stream_that_breaks_is_told_from_one_that_ends(page, shop, run):
 
 
 def test_images_of_an_answer_are_shown(page, run, is_loaded, image):
-    """
-    A data URL is shown, as is an object with a URL and the type of an image.
-    """
+    """A data URL is shown, as is an object with a URL and the type of an image."""
     tab = page("POST /images")
     run(tab, "200")
 
@@ -221,9 +195,7 @@ def test_images_of_an_answer_are_shown(page, run, is_loaded, image):
 
 
 def test_an_answer_that_is_an_image_is_shown(page, run, is_loaded):
-    """
-    A response with the bytes of an image is shown as an image.
-    """
+    """A response with the bytes of an image is shown as an image."""
     tab = page("POST /raw")
     run(tab, "200")
 
@@ -231,9 +203,7 @@ def test_an_answer_that_is_an_image_is_shown(page, run, is_loaded):
 
 
 def test_bytes_are_a_download(page, run):
-    """
-    A response that cannot be shown can be downloaded unchanged.
-    """
+    """A response that cannot be shown can be downloaded unchanged."""
     tab = page("POST /bytes")
     run(tab, "200")
     with tab.expect_download() as saved:
@@ -243,9 +213,7 @@ def test_bytes_are_a_download(page, run):
 
 
 def test_request_id_and_headers_are_shown(page, run):
-    """
-    The request id can be copied, and the headers can be unfolded.
-    """
+    """The request id can be copied, and the headers can be unfolded."""
     tab = page("POST /images")
     run(tab, "200")
     tab.locator("summary", has_text="headers").click()
@@ -256,9 +224,7 @@ def test_request_id_and_headers_are_shown(page, run):
 
 
 def test_realtime_speaks_msgpack(page, field, is_loaded):
-    """
-    A message is entered in the form, sent as msgpack, and the decoded output is shown.
-    """
+    """A message is entered in the form, sent as msgpack, and the decoded output is shown."""
     tab = page("WS /live")
     field(tab, "words").fill("loud")
     tab.get_by_role("button", name="Send").click()
@@ -272,9 +238,7 @@ def test_realtime_speaks_msgpack(page, field, is_loaded):
 
 
 def test_a_message_that_is_refused_says_why(page, field):
-    """
-    The reason of a refusal is shown among the messages.
-    """
+    """The reason of a refusal is shown among the messages."""
     tab = page("WS /live")
     field(tab, "words").fill("x")
     tab.get_by_role("button", name="Send").click()
@@ -284,9 +248,7 @@ def test_a_message_that_is_refused_says_why(page, field):
 
 
 def test_a_plain_websocket_is_spoken_to_in_text(page, field):
-    """
-    A websocket endpoint is sent the text that was typed, JSON or not.
-    """
+    """A websocket endpoint is sent the text that was typed, JSON or not."""
     tab = page("WS /chat")
     field(tab, "input").fill('"hi"')
     tab.get_by_role("button", name="Send").click()
@@ -298,9 +260,7 @@ def test_a_plain_websocket_is_spoken_to_in_text(page, field):
 
 
 def test_a_copied_call_does_the_same_elsewhere(page, tmp_path, run, field, copied):
-    """
-    The copied program runs as it is, whatever the input.
-    """
+    """The copied program runs as it is, whatever the input."""
     words = 'it\'s "two"\n\\lines é 😀 $HOME `x`'
     tab = page()
     field(tab, "words").fill(words)
@@ -326,9 +286,7 @@ def test_a_copied_call_does_the_same_elsewhere(page, tmp_path, run, field, copie
 
 
 def test_a_copied_conversation_does_the_same_elsewhere(page, run, field, copied):
-    """
-    The copied program of a realtime endpoint sends the input.
-    """
+    """The copied program of a realtime endpoint sends the input."""
     tab = page("WS /live")
     field(tab, "words").fill("quiet")
     program = copied(tab, "Python") + "        break\n"

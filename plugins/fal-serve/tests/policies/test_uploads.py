@@ -1,6 +1,4 @@
-"""
-Upload policies: which of them are followed.
-"""
+"""Upload policies: which of them are followed."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ KEY = "out/${filename}"
 
 
 def parse(url: Any, fields: Any = None) -> str:
-    """
-    Return the URL of a policy.
-    """
+    """Return the URL of a policy."""
     given = {"key": KEY} if fields is None else fields
     return parse_upload_policy(json.dumps({"url": url, "fields": given})).url
 
@@ -40,9 +36,7 @@ def parse(url: Any, fields: Any = None) -> str:
     ],
 )
 def test_bucket_of_s3(url: str):
-    """
-    A bucket of S3 is named in the host, or behind it.
-    """
+    """A bucket of S3 is named in the host, or behind it."""
     assert parse(url) == url.rstrip("/")
 
 
@@ -82,9 +76,7 @@ def test_bucket_of_s3(url: str):
     ],
 )
 def test_another_place(url: Any):
-    """
-    No other URL is one that files are sent to.
-    """
+    """No other URL is one that files are sent to."""
     with pytest.raises(
         UploadPolicyInputError, match="x-app-fal-upload-policy is wrong"
     ) as told:
@@ -93,9 +85,7 @@ def test_another_place(url: Any):
 
 
 def test_hosts_of_the_operator(monkeypatch: pytest.MonkeyPatch):
-    """
-    The operator of an application names other hosts, with or without their ports.
-    """
+    """The operator of an application names other hosts, with or without their ports."""
     monkeypatch.setenv(HOSTS_VARIABLE, "minio.example:9000, Localhost")
     assert parse("http://minio.example:9000/mine/") == "http://minio.example:9000/mine"
     assert parse("https://localhost:1/mine")
@@ -132,26 +122,20 @@ def test_hosts_of_the_operator(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_fields_that_are_wrong(fields: Any):
-    """
-    A form with such fields is not sent.
-    """
+    """A form with such fields is not sent."""
     with pytest.raises(UploadPolicyInputError, match="is wrong"):
         parse("https://mine.s3.amazonaws.com/", fields)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "[" * 100_000, " " * 40_000 + "{}"])
 def test_text_that_is_wrong(text: str):
-    """
-    What is no object of JSON, or is too long, is no policy.
-    """
+    """What is no object of JSON, or is too long, is no policy."""
     with pytest.raises(UploadPolicyInputError, match="JSON object of at most 32768"):
         parse_upload_policy(text)
 
 
 def test_signature_is_not_shown():
-    """
-    A policy does not show its fields: whoever has them can send files.
-    """
+    """A policy does not show its fields: whoever has them can send files."""
     policy = parse_upload_policy(
         json.dumps({"url": "https://mine.s3.amazonaws.com/", "fields": {"key": KEY, "a": "b1"}})
     )

@@ -1,6 +1,4 @@
-"""
-The tests of sessions share the module ``realtime_examples``, and its service.
-"""
+"""The tests of sessions share the module ``realtime_examples``, and its service."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(scope="module")
 def served(serve: Callable[[Any], Any]) -> Any:
-    """
-    The service of the example.
-    """
+    """The service of the example."""
     from realtime_examples import Realtime
 
     return serve(Realtime)
@@ -28,8 +24,6 @@ def served(serve: Callable[[Any], Any]) -> Any:
 
 @pytest.fixture
 def dial(served: Any) -> Callable[[str], AbstractContextManager[ClientConnection]]:
-    """
-    Connect to a path of the service.
-    """
+    """Connect to a path of the service."""
     url = served.url.replace("http://", "ws://")
     return lambda path: connect(url + path, max_size=None)

@@ -1,6 +1,4 @@
-"""
-An application with realtime endpoints of every kind, and how tests talk to it.
-"""
+"""An application with realtime endpoints of every kind, and how tests talk to it."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def to_json(message: Any) -> bytes:
 
 
 class Gated(App, kind="current"):
-    """
-    An application whose handlers wait at a gate, and note what they have seen.
-    """
+    """An application whose handlers wait at a gate, and note what they have seen."""
 
     def setup(self) -> None:
         self.gate = asyncio.Event()
@@ -181,25 +177,19 @@ class Realtime(Gated):
 
 
 def send(socket: ClientConnection, *messages: Any) -> None:
-    """
-    Send messages as msgpack.
-    """
+    """Send messages as msgpack."""
     for each in messages:
         socket.send(msgpack.packb(each))
 
 
 def take(socket: ClientConnection, count: int, timeout: float = 60) -> list[Any]:
-    """
-    Return the next messages; those about the session are text.
-    """
+    """Return the next messages; those about the session are text."""
     frames = [socket.recv(timeout=timeout) for _ in range(count)]
     return [json.loads(e) if isinstance(e, str) else msgpack.unpackb(e) for e in frames]
 
 
 def take_all(socket: ClientConnection, code: int = 1000) -> list[Any]:
-    """
-    Return the messages until the service closes the connection, with *code*.
-    """
+    """Return the messages until the service closes the connection, with *code*."""
     found = []
     with contextlib.suppress(ConnectionClosed):
         while True:
@@ -209,15 +199,11 @@ def take_all(socket: ClientConnection, code: int = 1000) -> list[Any]:
 
 
 def error(name: str, reason: str) -> dict[str, str]:
-    """
-    Return the last message of a session that failed.
-    """
+    """Return the last message of a session that failed."""
     return {"type": "x-fal-error", "error": name, "reason": reason}
 
 
 def ask(socket: ClientConnection, message: Any) -> Any:
-    """
-    Send a message and return its output.
-    """
+    """Send a message and return its output."""
     send(socket, message)
     return take(socket, 1)[0]

@@ -1,6 +1,4 @@
-"""
-Realtime routes that are written by hand.
-"""
+"""Realtime routes that are written by hand."""
 
 from __future__ import annotations
 
@@ -36,8 +34,6 @@ def plain(message: int) -> int:
 def test_field_that_does_nothing_is_refused(
     build_route: Callable[..., Any], route: RouteSignature, handler: Any, said: str
 ):
-    """
-    A field of a route that would be ignored is an error with the name of the route.
-    """
+    """A field of a route that would be ignored is an error with the name of the route."""
     with pytest.raises(OptionError, match=said):
         build_route(route, handler)

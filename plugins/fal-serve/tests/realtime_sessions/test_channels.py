@@ -1,6 +1,4 @@
-"""
-Realtime endpoints whose clients disconnect, do not read, or send garbage.
-"""
+"""Realtime endpoints whose clients disconnect, do not read, or send garbage."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ FOR_EVER = 3600
 
 
 def own_memory() -> int:
-    """
-    Return the bytes of memory of this process.
-    """
+    """Return the bytes of memory of this process."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -159,16 +155,12 @@ def shared(serve: Callable[[Any], Any]) -> Any:
 
 
 def dial(served: Any, path: str) -> AbstractContextManager[ClientConnection]:
-    """
-    Connect to a path of the service.
-    """
+    """Connect to a path of the service."""
     return connect(served.url.replace("http", "ws") + path)
 
 
 class Rude:
-    """
-    A client that does what no library does.
-    """
+    """A client that does what no library does."""
 
     def __init__(self, served: Any, path: str) -> None:
         host, port = urlsplit(served.url).netloc.split(":")
@@ -184,31 +176,23 @@ class Rude:
         assert answer.startswith(b"HTTP/1.1 101"), answer
 
     def send(self, data: bytes, kind: int = 2) -> None:
-        """
-        Send a frame; its mask is all zeros.
-        """
+        """Send a frame; its mask is all zeros."""
         self.socket.sendall(frame_of(data, kind))
 
     def reset(self) -> None:
-        """
-        Drop the connection, like a client that is killed.
-        """
+        """Drop the connection, like a client that is killed."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
     def close(self) -> None:
-        """
-        Close the connection as the protocol requires.
-        """
+        """Close the connection as the protocol requires."""
         with contextlib.suppress(OSError):
             self.send(struct.pack("!H", 1000), kind=8)
             self.read_all()
         self.socket.close()
 
     def read_all(self) -> bytes:
-        """
-        Return the bytes received until the service closes the connection.
-        """
+        """Return the bytes received until the service closes the connection."""
         found = b""
         while part := self.socket.recv(1 << 16):
             found += part
@@ -216,9 +200,7 @@ class Rude:
 
 
 def frame_of(data: bytes, kind: int = 2) -> bytes:
-    """
-    Return a client's frame, whose mask is all zeros.
-    """
+    """Return a client's frame, whose mask is all zeros."""
     if len(data) > 125:
         head = struct.pack("!BBQ", 0x80 | kind, 0x80 | 127, len(data))
     else:
@@ -227,17 +209,13 @@ def frame_of(data: bytes, kind: int = 2) -> bytes:
 
 
 def state_of(served: Any) -> dict[str, Any]:
-    """
-    Return what the service has open and in memory.
-    """
+    """Return what the service has open and in memory."""
     found: dict[str, Any] = served.post("/state").json()
     return found
 
 
 def wait_until(served: Any, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """
-    Wait until the state of the service fulfils a condition.
-    """
+    """Wait until the state of the service fulfils a condition."""
     until = time.monotonic() + 60
     while not holds(state := state_of(served)):
         assert time.monotonic() < until, state
@@ -263,9 +241,7 @@ def wait_until(served: Any, holds: Callable[[dict[str, Any]], bool]) -> dict[str
     ],
 )
 def test_handler_learns_that_its_client_has_gone(served, path, ends, goes) -> None:
-    """
-    The handler is cancelled, its generator is closed, or its inputs end; nothing leaks.
-    """
+    """The handler is cancelled, its generator is closed, or its inputs end; nothing leaks."""
     before = state_of(served)
     client = Rude(served, path)
     client.send(b"\x01")
@@ -286,9 +262,7 @@ def test_handler_learns_that_its_client_has_gone(served, path, ends, goes) -> No
 
 
 def test_handler_of_a_client_that_stays_is_left_alone(served) -> None:
-    """
-    It is not cancelled, whatever other clients do and however much its own sends.
-    """
+    """It is not cancelled, whatever other clients do and however much its own sends."""
     with dial(served, "/unary") as connection:
         for _ in range(10):
             connection.send(b"\x01")
@@ -300,9 +274,7 @@ def test_handler_of_a_client_that_stays_is_left_alone(served) -> None:
 
 
 def test_thousand_connections_that_are_lost_leave_nothing(served) -> None:
-    """
-    They leak no task, no file and hardly any memory.
-    """
+    """They leak no task, no file and hardly any memory."""
     paths = ("/unary", "/buffered", "/batch", "/stream", "/collect", "/echo")
 
     def lose(count: int) -> None:
@@ -334,9 +306,7 @@ def test_thousand_connections_that_are_lost_leave_nothing(served) -> None:
 
 
 def test_client_that_does_not_read_stops_a_stream(served) -> None:
-    """
-    The handler waits, and unsent outputs are not buffered without bound.
-    """
+    """The handler waits, and unsent outputs are not buffered without bound."""
     client = Rude(served, "/flood")
     client.send(b"\x01")
     taken = -1
@@ -352,9 +322,7 @@ def test_client_that_does_not_read_stops_a_stream(served) -> None:
 
 @pytest.mark.parametrize("path", ["/echo", "/slow", "/batch"])
 def test_client_that_only_sends_is_held_back(served, path: str) -> None:
-    """
-    Waiting inputs and unread outputs are not buffered without bound.
-    """
+    """Waiting inputs and unread outputs are not buffered without bound."""
     before = state_of(served)
     client = Rude(served, path)
     client.socket.setblocking(False)
@@ -378,9 +346,7 @@ def test_client_that_only_sends_is_held_back(served, path: str) -> None:
 
 
 def test_thousands_of_frames_of_rubbish_end_one_session(served) -> None:
-    """
-    The first invalid frame is reported, and the rest are dropped.
-    """
+    """The first invalid frame is reported, and the rest are dropped."""
     before = state_of(served)
     for path in ("/echo", "/buffered", "/batch", "/stream", "/collect"):
         client = Rude(served, path)
@@ -408,9 +374,7 @@ def test_thousands_of_frames_of_rubbish_end_one_session(served) -> None:
     ],
 )
 def test_broken_protocol_ends_one_connection(shared, raw: bytes) -> None:
-    """
-    Too large, unmasked, unknown or undecodable frames only end their own connection.
-    """
+    """Too large, unmasked, unknown or undecodable frames only end their own connection."""
     before = state_of(shared)
     client = Rude(shared, "/echo")
     client.socket.sendall(raw)
@@ -436,9 +400,7 @@ FRAMES = st.lists(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_frames_are_answered_or_refused(shared, frames: list[Any], path: str) -> None:
-    """
-    A session answers the messages before the first invalid frame, reports it, and ends.
-    """
+    """A session answers the messages before the first invalid frame, reports it, and ends."""
     good = []
     for frame in frames:
         try:
@@ -463,9 +425,7 @@ def test_any_frames_are_answered_or_refused(shared, frames: list[Any], path: str
 
 
 def test_nothing_is_left_of_all_that(shared, served) -> None:
-    """
-    After the fuzzer, the service has only the tasks that a new one has.
-    """
+    """After the fuzzer, the service has only the tasks that a new one has."""
     fresh = state_of(served)["tasks"]
     wait_until(shared, lambda state: state["tasks"] == fresh)
     with dial(shared, "/echo") as connection:
@@ -474,9 +434,7 @@ def test_nothing_is_left_of_all_that(shared, served) -> None:
 
 
 def test_cancelled_service_ends_its_sessions(serve) -> None:
-    """
-    Handlers are cancelled, and clients see their connections close.
-    """
+    """Handlers are cancelled, and clients see their connections close."""
     served = serve(Faults)
     with dial(served, "/unary") as connection:
         connection.send(b"\x01")

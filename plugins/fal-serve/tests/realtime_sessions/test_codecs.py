@@ -1,6 +1,4 @@
-"""
-Codecs: messages come back as they were, and no bytes break the decoder.
-"""
+"""Codecs: messages come back as they were, and no bytes break the decoder."""
 
 from __future__ import annotations
 
@@ -53,17 +51,13 @@ class Color(enum.Enum):
 
 @given(MESSAGES)
 def test_message_comes_back_as_it_was(message: Any) -> None:
-    """
-    Bytes stay bytes, text stays text, and numbers keep their value.
-    """
+    """Bytes stay bytes, text stays text, and numbers keep their value."""
     assert decode(encode(message)) == message
 
 
 @given(MESSAGES)
 def test_message_is_plain_msgpack(message: Any) -> None:
-    """
-    Any msgpack library can read and write the messages.
-    """
+    """Any msgpack library can read and write the messages."""
     assert msgpack.unpackb(encode(message), raw=False, strict_map_key=False) == message
     assert decode(msgpack.packb(message, use_bin_type=True)) == message
 
@@ -74,9 +68,7 @@ def test_message_is_plain_msgpack(message: Any) -> None:
     st.binary(min_size=8 * 4**4, max_size=8 * 4**4),
 )
 def test_array_comes_back_as_it_was(name: str, shape: list[int], data: bytes) -> None:
-    """
-    An array keeps its type, its shape and every bit, and is writable.
-    """
+    """An array keeps its type, its shape and every bit, and is writable."""
     dtype = numpy.dtype(name)
     size = math.prod(shape) * dtype.itemsize
     array = numpy.frombuffer(data[:size], dtype).reshape(shape)
@@ -87,9 +79,7 @@ def test_array_comes_back_as_it_was(name: str, shape: list[int], data: bytes) ->
 
 
 def test_array_need_not_lie_in_order() -> None:
-    """
-    A view is sent as its own elements.
-    """
+    """A view is sent as its own elements."""
     array = numpy.arange(12, dtype="int16").reshape(3, 4).T[::2]
     assert (decode(encode(array)) == array).all()
 
@@ -111,16 +101,12 @@ def test_array_need_not_lie_in_order() -> None:
     ],
 )
 def test_what_msgpack_has_no_form_for_is_made_plain(value: Any, expected: Any) -> None:
-    """
-    Models and dataclasses become maps, and other types what JSON would make of them.
-    """
+    """Models and dataclasses become maps, and other types what JSON would make of them."""
     assert decode(encode({"value": value}))["value"] == expected
 
 
 def test_what_has_no_form_at_all_is_named() -> None:
-    """
-    The error names the type and says what to do.
-    """
+    """The error names the type and says what to do."""
     with pytest.raises(TypeError, match=r"type 'object'.*encode_message"):
         encode({"value": object()})
     with pytest.raises(TypeError, match="array of object"):
@@ -128,9 +114,7 @@ def test_what_has_no_form_at_all_is_named() -> None:
 
 
 def test_model_is_dumped_for_encoders() -> None:
-    """
-    A custom encoder gets a model as a dictionary, and anything else unchanged.
-    """
+    """A custom encoder gets a model as a dictionary, and anything else unchanged."""
     assert dump(Point(x=1)) == {"x": 1, "data": b""}
     assert dump([1]) == [1]
 
@@ -144,9 +128,7 @@ def test_model_is_dumped_for_encoders() -> None:
 @example(b"\x81\x90\x01")
 @example(b"\xc7\x0c\xff" + b"\xff" * 12)
 def test_no_bytes_break_the_decoder(data: bytes) -> None:
-    """
-    Arbitrary bytes are a message or a MessageError.
-    """
+    """Arbitrary bytes are a message or a MessageError."""
     with contextlib.suppress(MessageError):
         decode(data)
 
@@ -169,9 +151,7 @@ def test_no_bytes_break_the_decoder(data: bytes) -> None:
 @example({"__ndarray__": "<f4", "shape": [0] * 33, "data": b""})
 @example({"__ndarray__": "<f4", "shape": [0, 2**62], "data": b""})
 def test_array_that_is_none_is_refused(fields: dict[str, Any]) -> None:
-    """
-    A map of objects, or with the wrong number of bytes, is not turned into an array.
-    """
+    """A map of objects, or with the wrong number of bytes, is not turned into an array."""
     with contextlib.suppress(MessageError):
         found = decode(msgpack.packb(fields))
         assert isinstance(found, numpy.ndarray)

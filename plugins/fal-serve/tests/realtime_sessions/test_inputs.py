@@ -1,6 +1,4 @@
-"""
-Realtime handlers that iterate over their inputs.
-"""
+"""Realtime handlers that iterate over their inputs."""
 
 from __future__ import annotations
 
@@ -80,9 +78,7 @@ def take(socket: ClientConnection) -> Any:
 
 
 def wait_for(served: Any, path: str, expected: list[Any]) -> None:
-    """
-    Wait until the answer at *path* is *expected*.
-    """
+    """Wait until the answer at *path* is *expected*."""
     assert wait_until(lambda: served.post(path).json() == expected, 60), served.post(
         path
     ).json()
@@ -90,9 +86,7 @@ def wait_for(served: Any, path: str, expected: list[Any]) -> None:
 
 @pytest.mark.parametrize(("path", "answers"), [("/newest", [0, 8, 9]), ("/total", [17])])
 def test_oldest_of_too_many_inputs_is_dropped(serve, path: str, answers: list[int]) -> None:
-    """
-    A handler that iterates continues with the newest inputs, even if no more arrive.
-    """
+    """A handler that iterates continues with the newest inputs, even if no more arrive."""
     served = serve(Streams)
     with dial(served, path) as socket:
         socket.send(msgpack.packb(0))
@@ -110,9 +104,7 @@ def test_oldest_of_too_many_inputs_is_dropped(serve, path: str, answers: list[in
 
 
 def test_handler_of_a_client_that_has_gone_is_cancelled(served) -> None:
-    """
-    A handler is cancelled on disconnect even while inputs are buffered for it.
-    """
+    """A handler is cancelled on disconnect even while inputs are buffered for it."""
     with dial(served, "/newest") as socket:
         socket.send(msgpack.packb(-1))
         wait_for(served, "/seen", [-1])
@@ -120,27 +112,21 @@ def test_handler_of_a_client_that_has_gone_is_cancelled(served) -> None:
 
 
 def test_idle_session_with_a_buffer_ends(served) -> None:
-    """
-    It ends like one without a buffer, after the handler's last output is sent.
-    """
+    """It ends like one without a buffer, after the handler's last output is sent."""
     with dial(served, "/total") as socket:
         assert take(socket) == 0
         assert take(socket)["error"] == "TIMEOUT"
 
 
 def test_wrong_message_ends_a_session_with_a_buffer(served) -> None:
-    """
-    An invalid message is reported, as without a buffer.
-    """
+    """An invalid message is reported, as without a buffer."""
     with dial(served, "/newest") as socket:
         socket.send("no msgpack")
         assert take(socket)["error"] == "INVALID_MESSAGE"
 
 
 def test_each_output_of_a_stream_has_its_timing(served) -> None:
-    """
-    The timing is what the handler took for that output, without waiting for inputs.
-    """
+    """The timing is what the handler took for that output, without waiting for inputs."""
     with dial(served, "/timed") as socket:
         # The handler waits for its input, which must not count.
         time.sleep(0.3)
@@ -158,9 +144,7 @@ def test_each_output_of_a_stream_has_its_timing(served) -> None:
 
 
 def test_answer_to_a_stream_has_its_timing(served) -> None:
-    """
-    The output for many inputs has the time that the handler took for all of them.
-    """
+    """The output for many inputs has the time that the handler took for all of them."""
     with dial(served, "/timed-once") as socket:
         began = time.monotonic()
         for _ in range(2):

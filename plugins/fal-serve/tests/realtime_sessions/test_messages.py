@@ -1,6 +1,4 @@
-"""
-Messages: from frames to inputs, and from outputs to frames.
-"""
+"""Messages: from frames to inputs, and from outputs to frames."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ def test_codec_of_the_users_is_used(dial) -> None:
 
 
 def test_arrays_are_messages(dial) -> None:
-    """
-    An array is a map that any client can read and write.
-    """
+    """An array is a map that any client can read and write."""
     sent = {"__ndarray__": "<i2", "shape": [2, 3], "data": bytes(range(12))}
     with dial("/array") as socket:
         found = ask(socket, sent)
@@ -51,9 +47,7 @@ def test_arrays_are_messages(dial) -> None:
     ],
 )
 def test_wrong_field_is_named(dial, message: Any, reason: str) -> None:
-    """
-    An invalid message ends the session, after the messages before it are answered.
-    """
+    """An invalid message ends the session, after the messages before it are answered."""
     with dial("/model") as socket:
         send(socket, {"x": 1}, message)
         # The session may have ended by now, and the last message finds it so.
@@ -68,9 +62,7 @@ def test_wrong_field_is_named(dial, message: Any, reason: str) -> None:
 @pytest.mark.parametrize("path", ["/model", "/newest", "/batch", "/count", "/total"])
 @pytest.mark.parametrize("frame", [b"\xc1", "text", b"", b"\x81"])
 def test_frame_that_is_no_message_is_refused(dial, path: str, frame: bytes | str) -> None:
-    """
-    In every mode, an invalid frame is reported, and ends the session.
-    """
+    """In every mode, an invalid frame is reported, and ends the session."""
     with dial(path) as socket:
         socket.send(frame)
         (last,) = take_all(socket, 1007)

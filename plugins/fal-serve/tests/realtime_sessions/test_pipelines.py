@@ -1,6 +1,4 @@
-"""
-Sessions that read on while their handler works: buffers and batches.
-"""
+"""Sessions that read on while their handler works: buffers and batches."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_core.testing.harness.processes import wait_until
 
 
 def wait_for(served: Any, *expected: Any) -> None:
-    """
-    Wait until the handlers have recorded *expected*.
-    """
+    """Wait until the handlers have recorded *expected*."""
     assert wait_until(lambda: served.post("/seen").json() == list(expected), 60), served.post(
         "/seen"
     ).json()
@@ -28,9 +24,7 @@ def wait_for(served: Any, *expected: Any) -> None:
 
 @pytest.mark.parametrize("path", ["/newest", "/dropping"])
 def test_oldest_of_too_many_inputs_is_dropped(serve, path: str) -> None:
-    """
-    The handler continues with the newest inputs, after the one it has begun.
-    """
+    """The handler continues with the newest inputs, after the one it has begun."""
     kept = {"/newest": [8, 9], "/dropping": [9]}[path]
     served = serve(Realtime)
     with connect(served.url.replace("http", "ws") + path) as socket:
@@ -48,9 +42,7 @@ def test_oldest_of_too_many_inputs_is_dropped(serve, path: str) -> None:
 
 
 def take_opening(served: Any, socket: ClientConnection, count: int) -> list[Any]:
-    """
-    Return the next messages, opening the gate for the handlers until they have come.
-    """
+    """Return the next messages, opening the gate for the handlers until they have come."""
     found: list[Any] = []
     until = time.monotonic() + 60
     while len(found) < count:
@@ -65,9 +57,7 @@ def take_opening(served: Any, socket: ClientConnection, count: int) -> list[Any]
 
 
 def test_batches_are_across_sessions_and_answers_in_order(served, dial) -> None:
-    """
-    A batch has inputs of several sessions; each session gets its own outputs in order.
-    """
+    """A batch has inputs of several sessions; each session gets its own outputs in order."""
     with dial("/batch") as one, dial("/batch") as other:
         send(one, {"x": 1})
         send(one, {"x": 2}, {"x": 3})
@@ -87,9 +77,7 @@ def test_batches_are_across_sessions_and_answers_in_order(served, dial) -> None:
 
 
 def test_error_of_an_item_ends_its_session_alone(served, dial) -> None:
-    """
-    The other sessions of the batch get their outputs.
-    """
+    """The other sessions of the batch get their outputs."""
     with dial("/batch") as one, dial("/batch") as other:
         send(one, {"x": 13})
         send(other, {"x": 1}, {"x": 2})
@@ -104,9 +92,7 @@ def test_error_of_an_item_ends_its_session_alone(served, dial) -> None:
 
 
 def test_many_batches_of_many_sessions_are_answered_in_order(dial) -> None:
-    """
-    Outputs keep their order while every session sends as fast as it can.
-    """
+    """Outputs keep their order while every session sends as fast as it can."""
     numbers = [{"x": each} for each in range(300)]
     with dial("/threads") as one, dial("/threads") as other:
         for socket in (one, other):
@@ -116,18 +102,14 @@ def test_many_batches_of_many_sessions_are_answered_in_order(dial) -> None:
 
 
 def test_inputs_say_what_they_go_with(dial) -> None:
-    """
-    ``can_batch`` of the first input of a batch decides.
-    """
+    """``can_batch`` of the first input of a batch decides."""
     with dial("/pairs") as socket:
         send(socket, *({"number": each} for each in (1, 3, 4, 6)))
         assert [each["y"] for each in take(socket, 4)] == [[1, 3], [1, 3], [4, 6], [4, 6]]
 
 
 def test_inputs_of_one_session_are_a_batch_with_one_output(serve) -> None:
-    """
-    A handler with ``input, *inputs`` takes what waits, and gives one output for it.
-    """
+    """A handler with ``input, *inputs`` takes what waits, and gives one output for it."""
     served = serve(Realtime)
     with connect(served.url.replace("http", "ws") + "/leading") as socket:
         send(socket, {"x": 0})
@@ -143,9 +125,7 @@ def test_inputs_of_one_session_are_a_batch_with_one_output(serve) -> None:
 
 
 def test_first_input_of_a_batch_says_which_may_follow(serve) -> None:
-    """
-    Nothing is lost without a buffer, and ``can_batch`` of the first input is asked.
-    """
+    """Nothing is lost without a buffer, and ``can_batch`` of the first input is asked."""
     numbers = [0, 2, 1, 3, 5, 7, 4] * 20
     served = serve(Realtime)
     with connect(served.url.replace("http", "ws") + "/leading-all") as socket:

@@ -1,6 +1,4 @@
-"""
-Refusals: what the client is told of the error that ends its session.
-"""
+"""Refusals: what the client is told of the error that ends its session."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def test_error_of_the_handler_is_told_and_ends_the_session(
 def test_where_the_traceback_stands_is_told_while_the_service_is_developed(
     serve, monkeypatch
 ) -> None:
-    """
-    Under ``fal-core run`` the reason names the request, whose traceback is in the output.
-    """
+    """Under ``fal-core run`` the reason names the request, whose traceback is in the output."""
     monkeypatch.setenv("FAL_SERVE_DEVELOPING", "1")
     url = serve(Realtime).url.replace("http://", "ws://")
     with connect(f"{url}/fail") as socket:
@@ -55,9 +51,7 @@ def test_where_the_traceback_stands_is_told_while_the_service_is_developed(
 
 
 def test_reason_names_the_first_of_many_invalid_fields() -> None:
-    """
-    A reason names eight invalid fields, each with its place, and counts the others.
-    """
+    """A reason names eight invalid fields, each with its place, and counts the others."""
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(dict[str, list[int]]).validate_python({"of": ["no"] * 10})
     refusal = invalid(caught.value)
@@ -69,9 +63,7 @@ def test_reason_names_the_first_of_many_invalid_fields() -> None:
 
 
 def test_long_reason_is_cut() -> None:
-    """
-    A reason has at most 2000 characters, and says that it was longer.
-    """
+    """A reason has at most 2000 characters, and says that it was longer."""
     assert Refused("NOT_FOUND", "x" * 2000, 1008).reason == "x" * 2000
     assert Refused("NOT_FOUND", "x" * 2001, 1008).reason == "x" * 2000 + "…"
 
@@ -89,16 +81,12 @@ def test_long_reason_is_cut() -> None:
 def test_exception_for_the_client_has_the_name_of_its_status(
     raised: Exception, name: str, code: int
 ) -> None:
-    """
-    The close code tells whether the client or the service is at fault.
-    """
+    """The close code tells whether the client or the service is at fault."""
     refusal = refusal_of(raised)
     assert refusal is not None
     assert (refusal.error, refusal.code) == (name, code)
 
 
 def test_exception_that_is_not_for_the_client_is_no_refusal() -> None:
-    """
-    Other exceptions are the service's own.
-    """
+    """Other exceptions are the service's own."""
     assert refusal_of(LookupError("the secret")) is None

@@ -1,6 +1,4 @@
-"""
-The address that a service listens on where none is given.
-"""
+"""The address that a service listens on where none is given."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ print(has_own_network(), default_address())
 
 
 def ask_in(*wrapper: str, **variables: str) -> list[str]:
-    """
-    Return what a process behind *wrapper* finds, or skip where it cannot be started.
-    """
+    """Return what a process behind *wrapper* finds, or skip where it cannot be started."""
     kept = {
         name: value for name, value in os.environ.items() if name != "KUBERNETES_SERVICE_HOST"
     }
@@ -43,9 +39,7 @@ def ask_in(*wrapper: str, **variables: str) -> list[str]:
     is_contained() or has_own_network(), reason="The tests run in a container themselves."
 )
 def test_machine_has_its_loopback_address():
-    """
-    On a machine nothing is open to others unless it is asked for.
-    """
+    """On a machine nothing is open to others unless it is asked for."""
     assert default_address() == "127.0.0.1"
 
 
@@ -53,9 +47,7 @@ def test_machine_has_its_loopback_address():
     "variables", [{"container": "podman"}, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}]
 )
 def test_container_has_all_its_addresses(variables: dict[str, str]):
-    """
-    A container is reached through the addresses that its maker has given it.
-    """
+    """A container is reached through the addresses that its maker has given it."""
     assert ask_in(**variables)[1] == "0.0.0.0"
 
 
@@ -64,9 +56,7 @@ def test_container_has_all_its_addresses(variables: dict[str, str]):
     "kinds", [["--net"], ["--user", "--net"], ["--user", "--map-root-user", "--net"]]
 )
 def test_network_of_its_own_has_all_its_addresses(kinds: list[str]):
-    """
-    A network namespace is told from that of the machine, also in a user namespace.
-    """
+    """A network namespace is told from that of the machine, also in a user namespace."""
     assert ask_in("unshare", *kinds) == ["True", "0.0.0.0"]
 
 
@@ -76,7 +66,5 @@ def test_network_of_its_own_has_all_its_addresses(kinds: list[str]):
 )
 @pytest.mark.parametrize("kinds", [["--user"], ["--uts", "--ipc"], ["--pid", "--fork"]])
 def test_other_namespaces_have_the_network_of_the_machine(kinds: list[str]):
-    """
-    A process that shares the machine's network does not open it to others.
-    """
+    """A process that shares the machine's network does not open it to others."""
     assert ask_in("unshare", *kinds) == ["False", "127.0.0.1"]

@@ -1,6 +1,4 @@
-"""
-ASGI applications: the routes that they find, and routes that they refuse.
-"""
+"""ASGI applications: the routes that they find, and routes that they refuse."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ class Catalog(BaseServable):
 
 
 def ask(method: str, path: str) -> httpx.Response:
-    """
-    Return the response of the application of a catalog.
-    """
+    """Return the response of the application of a catalog."""
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(Catalog().build_application())
@@ -47,25 +43,19 @@ def ask(method: str, path: str) -> httpx.Response:
 
 
 def test_documents_are_not_hidden_by_paths_with_parameters():
-    """
-    A path with parameters that matches that of a document comes after it.
-    """
+    """A path with parameters that matches that of a document comes after it."""
     assert "/{name}" in ask("GET", "/openapi.json").json()["paths"]
     assert ask("GET", "/anything").json() == "found anything"
 
 
 def test_the_first_endpoint_that_matches_answers():
-    """
-    Endpoints are found in the order of their routes.
-    """
+    """Endpoints are found in the order of their routes."""
     assert ask("POST", "/fixed").json() == "an endpoint"
     assert ask("POST", "/late").json() == "found late"
 
 
 def test_document_has_the_path_of_the_proxy(monkeypatch: pytest.MonkeyPatch):
-    """
-    Behind a proxy that strips a prefix, the document says under which path the service is.
-    """
+    """Behind a proxy that strips a prefix, the document says under which path the service is."""
     monkeypatch.setenv("FAL_APP_ROOT_PATH", "/me/app")
     assert ask("GET", "/openapi.json").json()["servers"] == [{"url": "/me/app"}]
 
@@ -90,17 +80,13 @@ def plain(message: int) -> int:
 def test_field_that_does_nothing_is_refused(
     build_route: Callable[..., Any], route: RouteSignature, handler: Any, said: str
 ):
-    """
-    A field of a route that would be ignored is an error with the name of the route.
-    """
+    """A field of a route that would be ignored is an error with the name of the route."""
     with pytest.raises(OptionError, match=said):
         build_route(route, handler)
 
 
 def test_class_without_endpoints_is_a_base():
-    """
-    A class without endpoints is only refused when it is served.
-    """
+    """A class without endpoints is only refused when it is served."""
     line = sys._getframe().f_lineno + 2
 
     class Empty(App, kind="current"):
@@ -134,9 +120,7 @@ def test_application_of_its_own_answers_as_fastapi_does():
 
 
 def test_handlers_that_an_application_is_made_with_are_used():
-    """
-    Exception handlers among the arguments have priority, those of fal's exceptions too.
-    """
+    """Exception handlers among the arguments have priority, those of fal's exceptions too."""
 
     async def handle(request: Request, error: Exception) -> Response:
         return Response(type(error).__name__, 400)
@@ -152,9 +136,7 @@ def test_handlers_that_an_application_is_made_with_are_used():
 
 
 def test_document_of_an_application_has_routes_that_are_added_later():
-    """
-    A route that is added after the document was made is in the next one, with its order.
-    """
+    """A route that is added after the document was made is in the next one, with its order."""
     application = FalFastAPI()
     application.get("/early")(lambda: None)
     assert application.openapi()["x-fal-order-paths"] == ["/early"]

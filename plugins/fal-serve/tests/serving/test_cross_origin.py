@@ -25,9 +25,7 @@ PREFLIGHT = {
 
 
 class Open(App, kind="current", max_multiplexing=1):
-    """
-    An application that says nothing of other origins, except at one endpoint.
-    """
+    """An application that says nothing of other origins, except at one endpoint."""
 
     @endpoint("/")
     def greet(self) -> str:
@@ -43,15 +41,11 @@ class Open(App, kind="current", max_multiplexing=1):
 
 
 class Closed(Open, cors=False):
-    """
-    The same, for pages of its own origin alone.
-    """
+    """The same, for pages of its own origin alone."""
 
 
 class Ruled(App, kind="current"):
-    """
-    An application that has a rule of its own.
-    """
+    """An application that has a rule of its own."""
 
     @endpoint("/")
     def greet(self) -> str:
@@ -95,9 +89,7 @@ def test_page_of_another_origin_may_send_requests(serve):
 
 
 def test_request_of_no_page_gets_no_such_headers(serve):
-    """
-    Without an origin, and for a request with OPTIONS that is no preflight, nothing changes.
-    """
+    """Without an origin, and for a request with OPTIONS that is no preflight, nothing changes."""
     client = serve(Open).client
     assert allowed(client.post("/")) == []
     plain = client.options("/", headers={"Origin": PAGE})
@@ -123,9 +115,7 @@ def test_application_has_the_last_word(serve):
 
 
 def test_preflight_waits_for_no_turn(serve_with, wait_for_line, tmp_path: Path):
-    """
-    A preflight is answered while the service is busy.
-    """
+    """A preflight is answered while the service is busy."""
     gate = tmp_path / "gate"
 
     def hold() -> str:
@@ -153,9 +143,7 @@ def test_preflight_waits_for_no_turn(serve_with, wait_for_line, tmp_path: Path):
 def test_cross_origin_requests_are_switched_off(
     serve, monkeypatch: pytest.MonkeyPatch, way: str
 ):
-    """
-    A class, or a variable where a service is launched, switches them off.
-    """
+    """A class, or a variable where a service is launched, switches them off."""
     if way == "variable":
         monkeypatch.setenv("FAL_SERVE_CORS", "0")
     client = serve(Closed if way == "class" else Open).client
@@ -164,8 +152,6 @@ def test_cross_origin_requests_are_switched_off(
 
 
 def test_option_that_is_no_truth_value():
-    """
-    Anything but True and False is refused where the class is written.
-    """
+    """Anything but True and False is refused where the class is written."""
     with pytest.raises(ValueError, match="cors must be True or False, not 'no'"):
         type(App)("Wrong", (App,), {"cors": "no"})

@@ -1,6 +1,4 @@
-"""
-The OpenAPI documents of applications.
-"""
+"""The OpenAPI documents of applications."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ RECORDED = Path(__file__).parent / "recorded"
 
 @pytest.fixture(scope="module")
 def described() -> ModuleType:
-    """
-    The application whose document was recorded from the SDK.
-    """
+    """The application whose document was recorded from the SDK."""
     spec = importlib.util.spec_from_file_location("described", RECORDED / "described.py")
     assert spec is not None
     assert spec.loader is not None
@@ -50,9 +46,7 @@ def of_sdk() -> dict[str, Any]:
 
 
 def test_document_is_the_sdks(described: ModuleType):
-    """
-    The document equals the SDK's, key by key and in the same order, but for the title.
-    """
+    """The document equals the SDK's, key by key and in the same order, but for the title."""
     ours, theirs = described.Described().openapi(), of_sdk()
     assert ours.pop("info") == {"title": "described", "version": "7"}
     theirs.pop("info")
@@ -64,9 +58,7 @@ def test_document_is_the_sdks(described: ModuleType):
 
 
 def test_document_is_complete_however_often_it_is_asked_for(described: ModuleType):
-    """
-    Requesting the document again changes nothing.
-    """
+    """Requesting the document again changes nothing."""
     application = described.Described().build_application()
     once = json.dumps(application.openapi())
     assert json.dumps(application.openapi()) == once
@@ -95,9 +87,7 @@ class Streaming(App):
 
 
 def test_streams_are_event_streams_of_their_items():
-    """
-    The response of a generator is described as events of its item type.
-    """
+    """The response of a generator is described as events of its item type."""
     document = Streaming().openapi()
 
     def answer(path: str) -> dict[str, Any]:
@@ -114,14 +104,10 @@ def test_streams_are_event_streams_of_their_items():
 
 
 def test_websockets_with_models_are_mirrored_as_post():
-    """
-    A websocket route has its protocol, and an operation that describes its messages.
-    """
+    """A websocket route has its protocol, and an operation that describes its messages."""
 
     async def talk(websocket: Any) -> None:
-        """
-        Talk.
-        """
+        """Talk."""
 
     application = FalFastAPI()
     application.add_websocket_route_with_metadata(

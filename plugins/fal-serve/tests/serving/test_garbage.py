@@ -1,6 +1,4 @@
-"""
-Garbage collection: the objects of a service are frozen, and freed once they are dropped.
-"""
+"""Garbage collection: the objects of a service are frozen, and freed once they are dropped."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ gc.collect()
 
 
 def run(body: str) -> None:
-    """
-    Run a program in a process of its own, as the collector belongs to the whole process.
-    """
+    """Run a program in a process of its own, as the collector belongs to the whole process."""
     done = subprocess.run(
         [sys.executable, "-c", PREFACE + body], capture_output=True, text=True, timeout=60
     )
@@ -40,16 +36,12 @@ class Counted(App, kind="current"):
 
 
 def test_what_a_service_is_made_of_is_frozen(serve):
-    """
-    The objects of a service are frozen after its setup.
-    """
+    """The objects of a service are frozen after its setup."""
     assert serve(Counted).post("/").json() > 10_000
 
 
 def test_what_was_replaced_is_freed():
-    """
-    A frozen cycle that was dropped is freed when Python would free it.
-    """
+    """A frozen cycle that was dropped is freed when Python would free it."""
     run("""
 async def main():
     node = Node()
@@ -69,9 +61,7 @@ asyncio.run(main())
 
 
 def test_nothing_is_looked_at_where_nothing_was_collected():
-    """
-    In an idle service, nothing is collected.
-    """
+    """In an idle service, nothing is collected."""
     run("""
 async def main():
     gc.set_threshold(0)
@@ -86,9 +76,7 @@ asyncio.run(main())
 
 
 def test_collectors_of_others_are_left_alone():
-    """
-    An application's own settings of the collector are kept.
-    """
+    """An application's own settings of the collector are kept."""
     run("""
 async def off():
     gc.disable()

@@ -1,6 +1,4 @@
-"""
-Connections that another process has accepted for a service.
-"""
+"""Connections that another process has accepted for a service."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ PATIENCE = 60
 
 
 class Answering(BaseServable):
-    """
-    A servable that tells where its requests come from.
-    """
+    """A servable that tells where its requests come from."""
 
     def collect_routes(self) -> dict[RouteSignature, Any]:
         return {
@@ -51,9 +47,7 @@ class Answering(BaseServable):
 
 
 class Front:
-    """
-    Accepts connections, as the process does that others connect to, and gives them away.
-    """
+    """Accepts connections, as the process does that others connect to, and gives them away."""
 
     def __init__(self, name: str, port: int) -> None:
         self._listener = socket.create_server(("127.0.0.2", 0))
@@ -61,9 +55,7 @@ class Front:
         self._service.connect(f"\0{name}-{port}")
 
     def give(self) -> socket.socket:
-        """
-        Return a connection of which the service has the other end.
-        """
+        """Return a connection of which the service has the other end."""
         client = socket.create_connection(
             self._listener.getsockname(), PATIENCE, source_address=("127.0.0.3", 0)
         )
@@ -81,9 +73,7 @@ class Front:
 
 
 async def ask(connection: socket.socket) -> bytes:
-    """
-    Send a request, and return the response up to its end.
-    """
+    """Send a request, and return the response up to its end."""
     connection.setblocking(False)
     reader, writer = await asyncio.open_connection(sock=connection)
     lines = ("POST / HTTP/1.1", "Host: a", "Content-Length: 0", "Connection: close", "", "")

@@ -1,6 +1,4 @@
-"""
-The protocol of HTTP connections.
-"""
+"""The protocol of HTTP connections."""
 
 import asyncio
 import socket
@@ -18,9 +16,7 @@ PATIENCE = 30.0
 
 
 class Streaming(BaseServable):
-    """
-    A stream whose first part waits for a second request, and that request.
-    """
+    """A stream whose first part waits for a second request, and that request."""
 
     def __init__(self, func: Any) -> None:
         self.may_go_on = asyncio.Event()
@@ -45,9 +41,7 @@ def nothing() -> None: ...
 
 @contextmanager
 def asked(url: str, path: str) -> Iterator[socket.socket]:
-    """
-    Send a POST request to *path*, and yield the connection.
-    """
+    """Send a POST request to *path*, and yield the connection."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     with socket.create_connection((parts.hostname, parts.port), PATIENCE) as connection:
@@ -58,9 +52,7 @@ def asked(url: str, path: str) -> Iterator[socket.socket]:
 
 
 def read_until(connection: socket.socket, end: bytes) -> bytes:
-    """
-    Return the bytes received up to *end*.
-    """
+    """Return the bytes received up to *end*."""
     data = b""
     while not data.endswith(end):
         part = connection.recv(65536)
@@ -70,9 +62,7 @@ def read_until(connection: socket.socket, end: bytes) -> bytes:
 
 
 def test_a_client_reads_the_head_of_a_stream_before_its_parts(serve_with):
-    """
-    The head of a stream arrives at once, while its first part is still awaited.
-    """
+    """The head of a stream arrives at once, while its first part is still awaited."""
     service = serve_with(nothing, Streaming)
     with asked(service.url, "/late") as late:
         assert late.recv(65536).endswith(b"\r\n\r\n")
@@ -82,9 +72,7 @@ def test_a_client_reads_the_head_of_a_stream_before_its_parts(serve_with):
 
 
 def test_a_client_that_waits_to_be_told_to_go_on(serve_with):
-    """
-    ``Expect: 100-continue`` is answered before the body is sent.
-    """
+    """``Expect: 100-continue`` is answered before the body is sent."""
     service = serve_with(nothing, Taking)
     parts = urlsplit(service.url)
     with socket.create_connection((parts.hostname, parts.port), PATIENCE) as connection:
@@ -96,9 +84,7 @@ def test_a_client_that_waits_to_be_told_to_go_on(serve_with):
 
 
 class Taking(BaseServable):
-    """
-    A handler that returns its input.
-    """
+    """A handler that returns its input."""
 
     def __init__(self, func: Any) -> None:
         pass

@@ -1,6 +1,4 @@
-"""
-Listeners: the sockets of services.
-"""
+"""Listeners: the sockets of services."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_serve.serving.listeners import CannotListen, bind, url_of
 
 
 def test_bound_port_refuses_connections_until_it_listens():
-    """
-    An open port means that the service is ready.
-    """
+    """An open port means that the service is ready."""
     with bind("127.0.0.1", 0) as listener:
         url = url_of(listener)
         assert url == f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -31,9 +27,7 @@ def test_bound_port_refuses_connections_until_it_listens():
 
 
 def test_taken_port_is_told_with_its_holder():
-    """
-    The error names the address, its purpose, the process that has it, and what to do.
-    """
+    """The error names the address, its purpose, the process that has it, and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(CannotListen) as caught:
@@ -61,17 +55,13 @@ def test_address_of_another_machine_is_told():
 
 @pytest.mark.parametrize("port", [99999, -1, "8000", None])
 def test_what_is_no_port_is_told(port: Any):
-    """
-    A number that is no port, and a port as text, are errors of the same kind.
-    """
+    """A number that is no port, and a port as text, are errors of the same kind."""
     with pytest.raises(CannotListen, match=f"on port {port!r}: a port is a number from 0,"):
         bind("127.0.0.1", port)
 
 
 def test_port_of_a_service_that_has_ended_is_free_at_once():
-    """
-    Connections that the previous service had closed do not keep the port.
-    """
+    """Connections that the previous service had closed do not keep the port."""
     with bind("127.0.0.1", 0) as first:
         first.listen()
         address = first.getsockname()
@@ -84,9 +74,7 @@ def test_port_of_a_service_that_has_ended_is_free_at_once():
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="there is no IPv6")
 def test_ipv6_address_has_brackets():
-    """
-    The port can be told from the address.
-    """
+    """The port can be told from the address."""
     try:
         listener = bind("::1", 0)
     except CannotListen:
@@ -100,9 +88,7 @@ def test_ipv6_address_has_brackets():
 
 
 def test_directory_of_sockets_is_an_address(tmp_path: Path):
-    """
-    Where the address names a directory, the sockets are in it, by their names.
-    """
+    """Where the address names a directory, the sockets are in it, by their names."""
     address = f"unix:{tmp_path}"
     with bind(address, 0) as run, bind(address, 0, name="metrics") as metrics:
         assert url_of(run) == f"unix:{tmp_path}/run"

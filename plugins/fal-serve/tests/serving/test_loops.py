@@ -1,6 +1,4 @@
-"""
-The event loop of a service, and its signal handlers.
-"""
+"""The event loop of a service, and its signal handlers."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ def handle(number: int, frame: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def own_handlers() -> Iterator[None]:
-    """
-    Handlers of the process that serves.
-    """
+    """Handlers of the process that serves."""
     before = {number: signal.signal(number, handle) for number in NUMBERS}
     yield
     for number, handler in before.items():
@@ -35,9 +31,7 @@ def own_handlers() -> Iterator[None]:
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_signals_drain_for_as_long_as_a_service_runs(number: signal.Signals):
-    """
-    Each signal calls the function in the loop; afterwards the handlers are as before.
-    """
+    """Each signal calls the function in the loop; afterwards the handlers are as before."""
 
     async def serve() -> None:
         called = asyncio.Event()
@@ -56,9 +50,7 @@ def test_signals_drain_for_as_long_as_a_service_runs(number: signal.Signals):
 
 
 def test_handlers_are_restored_after_an_error():
-    """
-    A service that fails leaves no handlers behind.
-    """
+    """A service that fails leaves no handlers behind."""
 
     async def fail() -> None:
         with drain_on_signals(lambda: None):
@@ -70,9 +62,7 @@ def test_handlers_are_restored_after_an_error():
 
 
 def test_thread_that_cannot_handle_signals_serves_without():
-    """
-    Beside the main thread, signals stay those of the process.
-    """
+    """Beside the main thread, signals stay those of the process."""
     seen = []
 
     async def serve() -> None:

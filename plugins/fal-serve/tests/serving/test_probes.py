@@ -1,6 +1,4 @@
-"""
-Metrics and probes on a port of their own, whatever the service does.
-"""
+"""Metrics and probes on a port of their own, whatever the service does."""
 
 import os
 import threading
@@ -22,9 +20,7 @@ PATIENCE = 60
 
 
 class Probed(BaseServable):
-    """
-    A servable that can block its event loop, or its drain.
-    """
+    """A servable that can block its event loop, or its drain."""
 
     version = "4.5.6"
 
@@ -65,9 +61,7 @@ def nothing() -> None: ...
 
 
 def sample(url: str, name: str, **labels: str) -> float | None:
-    """
-    Return the value of a sample, or None if it does not exist.
-    """
+    """Return the value of a sample, or None if it does not exist."""
     for family in text_string_to_metric_families(httpx.get(url + "/metrics").text):
         for each in family.samples:
             if each.name == name and each.labels == labels:
@@ -76,9 +70,7 @@ def sample(url: str, name: str, **labels: str) -> float | None:
 
 
 def is_closed(url: str) -> bool:
-    """
-    Tell whether connections to the service at *url* are refused.
-    """
+    """Tell whether connections to the service at *url* are refused."""
     try:
         httpx.post(url + "/nowhere", timeout=PATIENCE)
     except httpx.TransportError as error:
@@ -91,9 +83,7 @@ def wait_for(tell: Any, value: Any) -> None:
 
 
 def test_requests_are_counted_by_route_and_status(serve_with):
-    """
-    Requests are labelled with their route, those of unknown paths with one label.
-    """
+    """Requests are labelled with their route, those of unknown paths with one label."""
     service = serve_with(nothing, Probed)
     for name in "abc":
         httpx.post(f"{service.url}/items/{name}")
@@ -121,18 +111,14 @@ def test_requests_are_counted_by_route_and_status(serve_with):
 
 
 def test_metrics_of_the_user_are_told_too(serve_with):
-    """
-    Metrics that a handler defines with the client library are included.
-    """
+    """Metrics that a handler defines with the client library are included."""
     service = serve_with(nothing, Probed)
     httpx.post(service.url + "/count")
     assert sample(service.urls["metrics"], "my_own_total") == 3
 
 
 def test_probes_are_answered_while_a_handler_blocks(serve_with, tmp_path):
-    """
-    A service with a blocked event loop is alive until it has been blocked for long.
-    """
+    """A service with a blocked event loop is alive until it has been blocked for long."""
     service = serve_with(nothing, Probed, blocked_after=0.1, dead_after=0.5)
     assert service.url
     metrics = service.urls["metrics"]
@@ -154,9 +140,7 @@ def test_probes_are_answered_while_a_handler_blocks(serve_with, tmp_path):
 
 
 def test_draining_service_is_not_ready(serve_with, tmp_path):
-    """
-    A draining service finishes its requests, and is alive but not ready.
-    """
+    """A draining service finishes its requests, and is alive but not ready."""
     service = serve_with(nothing, Probed)
     answers: list[Any] = []
     end = tmp_path / "end"
@@ -182,9 +166,7 @@ def test_draining_service_is_not_ready(serve_with, tmp_path):
 
 
 def test_service_is_not_ready_before_its_setup_has_ended(serve_with):
-    """
-    During setup it is alive, but neither started nor ready, with a reason.
-    """
+    """During setup it is alive, but neither started nor ready, with a reason."""
     phase = Phase()
     listener = bind("127.0.0.1", 0)
     url = url_of(listener)
@@ -203,9 +185,7 @@ def test_service_is_not_ready_before_its_setup_has_ended(serve_with):
 
 
 def test_two_services_can_follow_each_other_in_a_process():
-    """
-    The metrics of a service end with it.
-    """
+    """The metrics of a service end with it."""
     for _ in range(2):
         metrics = ServiceMetrics("1")
         metrics.count("/", "POST", 200, 0.1)

@@ -1,6 +1,4 @@
-"""
-The picklable callable that serves a function or a class.
-"""
+"""The picklable callable that serves a function or a class."""
 
 from __future__ import annotations
 
@@ -33,26 +31,20 @@ def server_of(served: Any) -> ServableServer:
 
 
 def test_a_function_is_described_by_its_document():
-    """
-    The metadata of a function is its OpenAPI document.
-    """
+    """The metadata of a function is its OpenAPI document."""
     document = server_of(double).build_metadata()["openapi"]
     assert list(document["paths"]) == ["/"]
 
 
 def test_a_class_describes_itself():
-    """
-    A class may add to the metadata of its application.
-    """
+    """A class may add to the metadata of its application."""
     metadata = server_of(Described).build_metadata()
     assert "/size" in metadata["openapi"]["paths"]
     assert metadata["mine"] is True
 
 
 def test_a_server_stands_in_for_its_function():
-    """
-    The server has the name and module of its function, and pickles.
-    """
+    """The server has the name and module of its function, and pickles."""
     server = server_of(len)
     assert (server.__name__, server.__module__) == ("len", "builtins")  # type: ignore[attr-defined]
     again = pickle.loads(pickle.dumps(server))

@@ -1,6 +1,4 @@
-"""
-The life of a service: setup, requests, drain, teardown.
-"""
+"""The life of a service: setup, requests, drain, teardown."""
 
 import asyncio
 import os
@@ -27,9 +25,7 @@ PATIENCE = 30
 
 
 class Living(BaseServable):
-    """
-    A servable that prints the events of its life; *func* is its setup.
-    """
+    """A servable that prints the events of its life; *func* is its setup."""
 
     def __init__(self, func: Any) -> None:
         self._setup = func
@@ -75,9 +71,7 @@ def wait_for_print(info: Any, text: str) -> None:
 
 
 def printed(info: Any) -> list[str]:
-    """
-    Return the printed lines, once the service has ended.
-    """
+    """Return the printed lines, once the service has ended."""
     lines = []
     while not info.logs.empty():
         lines.append(info.logs.get().message)
@@ -85,9 +79,7 @@ def printed(info: Any) -> list[str]:
 
 
 def post_beside(url: str) -> tuple[threading.Thread, list[Any]]:
-    """
-    Send a POST request on a thread; return both the thread and a list for the response.
-    """
+    """Send a POST request on a thread; return both the thread and a list for the response."""
     answers: list[Any] = []
 
     def post() -> None:
@@ -105,9 +97,7 @@ def post_beside(url: str) -> tuple[threading.Thread, list[Any]]:
 def test_setup_that_raises_ends_the_call_with_its_error(
     serve_with, wait_for_line, asynchronous
 ):
-    """
-    The caller gets the user's exception, and the log its traceback.
-    """
+    """The caller gets the user's exception, and the log its traceback."""
 
     def fail() -> None:
         raise LookupError("no weights")
@@ -124,9 +114,7 @@ def test_setup_that_raises_ends_the_call_with_its_error(
 
 
 def test_drained_service_finishes_its_requests(serve_with, tmp_path):
-    """
-    Running requests are answered, idle connections closed, and the teardown runs.
-    """
+    """Running requests are answered, idle connections closed, and the teardown runs."""
     service = serve_with(set_up, Living)
     with httpx.Client(timeout=PATIENCE) as idle:
         idle.post(service.url + "/nowhere")
@@ -144,9 +132,7 @@ def test_drained_service_finishes_its_requests(serve_with, tmp_path):
 
 
 def test_requests_that_outlast_the_grace_are_cancelled(serve_with, wait_for_line):
-    """
-    After the grace, running requests are cancelled with 503, and the service ends.
-    """
+    """After the grace, running requests are cancelled with 503, and the service ends."""
     service = serve_with(set_up, Living, termination_grace=0.3)
     thread, answers = post_beside(service.url + "/forever")
     wait_for_print(service, "for ever")
@@ -158,9 +144,7 @@ def test_requests_that_outlast_the_grace_are_cancelled(serve_with, wait_for_line
 
 
 def test_second_request_to_drain_hastens(serve_with):
-    """
-    A second drain does not wait, and handle_exit is called only once.
-    """
+    """A second drain does not wait, and handle_exit is called only once."""
     service = serve_with(set_up, Living)
     thread, answers = post_beside(service.url + "/forever")
     wait_for_print(service, "for ever")
@@ -174,9 +158,7 @@ def test_second_request_to_drain_hastens(serve_with):
 
 
 def test_cancelled_service_tears_down(serve_with):
-    """
-    Cancelling the call cancels running requests, and the teardown still runs.
-    """
+    """Cancelling the call cancels running requests, and the teardown still runs."""
     service = serve_with(set_up, Living)
     thread, _ = post_beside(service.url + "/forever")
     wait_for_print(service, "for ever")
@@ -187,9 +169,7 @@ def test_cancelled_service_tears_down(serve_with):
 
 
 def test_service_that_drains_in_its_setup_ends(serve_with):
-    """
-    A drain cancels a setup that awaits something.
-    """
+    """A drain cancels a setup that awaits something."""
 
     async def wait() -> None:
         print("waits")
@@ -203,9 +183,7 @@ def test_service_that_drains_in_its_setup_ends(serve_with):
 
 
 def test_service_lives_the_same_in_an_environment_of_its_own(serve_with, wait_for_line):
-    """
-    The requirements of serving are installed in an environment, where everything works.
-    """
+    """The requirements of serving are installed in an environment, where everything works."""
     service = serve_with(set_up, Living, kind="virtualenv")
     answer = httpx.post(service.url + "/sleep", headers={"x-fal-request-id": "mine"})
     assert (answer.json(), answer.headers["x-fal-request-id"]) == ("slept", "mine")
@@ -223,9 +201,7 @@ def test_service_lives_the_same_in_an_environment_of_its_own(serve_with, wait_fo
 
 @pytest.fixture
 def run_script(tmp_path: Path) -> Any:
-    """
-    Run a script in a process of its own, which ends with the test.
-    """
+    """Run a script in a process of its own, which ends with the test."""
     with python_programs() as start_python:
 
         def run(source: str) -> subprocess.Popen[str]:
@@ -276,9 +252,7 @@ def wait_for_service(url: str, process: subprocess.Popen[str]) -> None:
 
 
 def test_serve_ends_after_so_many_requests(run_script):
-    """
-    A servable that is served in the user's own event loop ends after limit_max_requests.
-    """
+    """A servable that is served in the user's own event loop ends after limit_max_requests."""
     ports = free_ports()
     process = run_script(
         f"GIVEN = {ports}\n{SERVED}\n"
@@ -300,9 +274,7 @@ def test_serve_ends_after_so_many_requests(run_script):
 
 
 def test_serve_listens_where_it_is_told(run_script):
-    """
-    The address and both ports may be given; 0 is a free port, which is told.
-    """
+    """The address and both ports may be given; 0 is a free port, which is told."""
     process = run_script(
         f"GIVEN = (0, 0)\n{SERVED}\nasyncio.run(Mine().serve(host='127.0.0.2', **PORTS))"
     )
@@ -314,9 +286,7 @@ def test_serve_listens_where_it_is_told(run_script):
 
 
 def test_application_that_serves_itself_has_its_options(run_script):
-    """
-    ``serve`` of an application keeps the limits that its class declares.
-    """
+    """``serve`` of an application keeps the limits that its class declares."""
     ports = free_ports()
     process = run_script(
         f"""
@@ -338,9 +308,7 @@ def test_application_that_serves_itself_has_its_options(run_script):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_drain_a_service_outside_a_worker(run_script, number):
-    """
-    Signals drain a service in a process of the user's own.
-    """
+    """Signals drain a service in a process of the user's own."""
     ports = free_ports()
     process = run_script(
         f"GIVEN = {ports}\n{SERVED}\nasyncio.run(Mine().serve(**PORTS))\nprint('after')"
@@ -354,9 +322,7 @@ def test_signals_drain_a_service_outside_a_worker(run_script, number):
 
 
 def test_port_that_is_taken_is_one_sentence(run_script):
-    """
-    The error names the address, its purpose, and the process that has it.
-    """
+    """The error names the address, its purpose, and the process that has it."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()

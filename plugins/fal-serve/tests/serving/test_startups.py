@@ -1,6 +1,4 @@
-"""
-Setups that take longer than their startup_timeout.
-"""
+"""Setups that take longer than their startup_timeout."""
 
 import asyncio
 import socket
@@ -23,9 +21,7 @@ FOR_EVER = 3600
 
 
 class Living(BaseServable):
-    """
-    A servable whose setup is *func*.
-    """
+    """A servable whose setup is *func*."""
 
     def __init__(self, func: Any) -> None:
         self._setup = func
@@ -70,9 +66,7 @@ async def hang_on_thread() -> None:
 
 
 class OpensSlowly:
-    """
-    A value that the worker takes long to unpickle, as on a busy machine.
-    """
+    """A value that the worker takes long to unpickle, as on a busy machine."""
 
     def __reduce__(self) -> Any:
         return time.sleep, (2.0,)
@@ -103,9 +97,7 @@ def hang_for_a_port() -> None:
     ],
 )
 def test_setup_that_never_ends_is_named(serve_with, hang):
-    """
-    After startup_timeout the call ends with an error that says where the setup hangs.
-    """
+    """After startup_timeout the call ends with an error that says where the setup hangs."""
     service = serve_with(hang, Living, startup_timeout=1.5)
     with pytest.raises(SetupTimeout, match=r"startup_timeout of 1.5 s") as caught:
         _ = service.url
@@ -115,8 +107,6 @@ def test_setup_that_never_ends_is_named(serve_with, hang):
 
 
 def test_setup_in_time_is_not_interrupted(serve_with):
-    """
-    A timeout that was not exceeded does not affect the service later.
-    """
+    """A timeout that was not exceeded does not affect the service later."""
     service = serve_with(set_up, Living, startup_timeout=5)
     assert httpx.post(service.url + "/sleep?seconds=5.5", timeout=PATIENCE).json() == "slept"

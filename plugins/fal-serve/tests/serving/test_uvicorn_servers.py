@@ -1,6 +1,4 @@
-"""
-FalServer calls a function when it is asked to shut down.
-"""
+"""FalServer calls a function when it is asked to shut down."""
 
 import asyncio
 import signal
@@ -12,9 +10,7 @@ from fal_serve import FalServer
 
 
 def test_fal_server_tells_that_it_is_asked_to_end():
-    """
-    The function of ``set_handle_exit`` is called once, before requests finish.
-    """
+    """The function of ``set_handle_exit`` is called once, before requests finish."""
     called: list[str] = []
     server = FalServer(uvicorn.Config(lambda scope: None))
     server.handle_exit(signal.SIGTERM, None)
@@ -28,9 +24,7 @@ def test_fal_server_tells_that_it_is_asked_to_end():
 
 @pytest.mark.parametrize("error", [LookupError("gone"), SystemExit("gone")])
 def test_handle_exit_that_fails_keeps_no_service_from_ending(caplog, error: BaseException):
-    """
-    An error of the function is logged, and the server shuts down.
-    """
+    """An error of the function is logged, and the server shuts down."""
 
     def fail() -> None:
         raise error
@@ -43,9 +37,7 @@ def test_handle_exit_that_fails_keeps_no_service_from_ending(caplog, error: Base
 
 
 def test_handle_exit_that_fails_later_is_logged(caplog):
-    """
-    The same is true of a coroutine function, which runs on beside the last requests.
-    """
+    """The same is true of a coroutine function, which runs on beside the last requests."""
 
     async def fail() -> None:
         raise SystemExit("gone")

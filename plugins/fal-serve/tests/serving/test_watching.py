@@ -1,6 +1,4 @@
-"""
-The log names what blocks the event loop.
-"""
+"""The log names what blocks the event loop."""
 
 import json
 import os
@@ -26,9 +24,7 @@ def compute_badly(until: str) -> None:
 
 
 class Blocking(BaseServable):
-    """
-    Handlers that block, and one that does not.
-    """
+    """Handlers that block, and one that does not."""
 
     def __init__(self, func: Any) -> None:
         pass
@@ -47,9 +43,7 @@ def nothing() -> None: ...
 
 
 def test_handler_that_blocks_is_named(serve_with, wait_for_line, tmp_path):
-    """
-    The log gets its request, function and stack, once and while it still blocks.
-    """
+    """The log gets its request, function and stack, once and while it still blocks."""
     # A busy machine may stand still for less before the handler has begun.
     service = serve_with(nothing, Blocking, blocked_after=1.5)
     end = tmp_path / "end"
@@ -80,9 +74,7 @@ def test_handler_that_blocks_is_named(serve_with, wait_for_line, tmp_path):
 
 
 class Unkind(App, kind="current"):
-    """
-    Handlers that block the event loop in different ways.
-    """
+    """Handlers that block the event loop in different ways."""
 
     @endpoint("/stream")
     async def stream(self, until: str) -> AsyncIterator[int]:
@@ -119,9 +111,7 @@ class Unkind(App, kind="current"):
     ],
 )
 def test_request_is_named_whose_handler_has_a_task_of_its_own(serve, tmp_path, path, ids):
-    """
-    The request is named for streams too, and all requests of a batch.
-    """
+    """The request is named for streams too, and all requests of a batch."""
     served = serve(Unkind)
     end = tmp_path / "end"
     given = {"json": str(end)} if path == "/batch" else {"params": {"until": str(end)}}
@@ -140,9 +130,7 @@ def test_request_is_named_whose_handler_has_a_task_of_its_own(serve, tmp_path, p
 
 
 def test_service_that_rests_says_nothing(serve_with, wait_for_line):
-    """
-    An event loop that is idle or runs short tasks is not blocked.
-    """
+    """An event loop that is idle or runs short tasks is not blocked."""
     service = serve_with(nothing, Blocking, blocked_after=0.5)
 
     def rest() -> list[str]:

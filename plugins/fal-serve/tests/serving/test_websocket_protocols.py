@@ -1,6 +1,4 @@
-"""
-Realtime sessions and websockets of a draining service.
-"""
+"""Realtime sessions and websockets of a draining service."""
 
 from __future__ import annotations
 
@@ -97,9 +95,7 @@ def dialled(served: Any, path: str) -> Iterator[ClientConnection]:
 
 
 def close_code(connection: ClientConnection) -> int:
-    """
-    Return the close code of *connection*.
-    """
+    """Return the close code of *connection*."""
     with pytest.raises(ConnectionClosed) as caught:
         connection.recv(60)
     assert caught.value.rcvd is not None
@@ -111,9 +107,7 @@ PATHS = ["/unary", "/thread", "/batch", "/buffered", "/total", "/both", "/raw"]
 
 @pytest.mark.parametrize("path", PATHS)
 def test_message_in_hand_is_answered_before_the_end(serve, path: str) -> None:
-    """
-    Messages that have arrived are answered, later ones are not; the code says to reconnect.
-    """
+    """Messages that have arrived are answered, later ones are not; the code says to reconnect."""
     served = serve(Working)
     with dialled(served, path) as connection:
         connection.send(msgpack.packb(7))
@@ -125,9 +119,7 @@ def test_message_in_hand_is_answered_before_the_end(serve, path: str) -> None:
 
 
 def test_messages_that_had_come_are_answered(serve) -> None:
-    """
-    Messages that wait behind the current one are answered too, in order.
-    """
+    """Messages that wait behind the current one are answered too, in order."""
     served = serve(Working)
     with dialled(served, "/unary") as connection:
         for number in range(3):
@@ -142,9 +134,7 @@ def test_messages_that_had_come_are_answered(serve) -> None:
 
 @pytest.mark.parametrize("path", [*PATHS, "/timed"])
 def test_idle_session_is_closed_at_once(serve, path: str) -> None:
-    """
-    An idle session is closed at once.
-    """
+    """An idle session is closed at once."""
     served = serve(Working)
     with dialled(served, path) as connection:
         if path == "/timed":
@@ -158,9 +148,7 @@ def test_idle_session_is_closed_at_once(serve, path: str) -> None:
 
 
 def test_session_that_outlasts_the_grace_is_cut_off(serve) -> None:
-    """
-    After the grace the handler is cancelled, with the same close code.
-    """
+    """After the grace the handler is cancelled, with the same close code."""
     served = serve(Lasting)
     with dialled(served, "/forever") as connection:
         connection.send(b"\x01")

@@ -1,6 +1,4 @@
-"""
-The life of an application: from its setup to its teardown.
-"""
+"""The life of an application: from its setup to its teardown."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ class Meeting(App, kind="current", max_multiplexing=50):
 
 
 def lines_of(info: AppSpawnInfo) -> list[str]:
-    """
-    Return the lines that the application printed, without its access log.
-    """
+    """Return the lines that the application printed, without its access log."""
     lines = []
     while not info.logs.empty():
         lines.append(info.logs.get().message)
@@ -82,9 +78,7 @@ def test_application_ends_in_order():
 
 
 def test_setup_comes_first():
-    """
-    setup runs before the application can be reached.
-    """
+    """setup runs before the application can be reached."""
     info = Living.spawn()
     try:
         assert info.url is not None
@@ -96,9 +90,7 @@ def test_setup_comes_first():
 
 
 def test_plain_handlers_run_at_once(serve):
-    """
-    As many plain handlers run at once as max_multiplexing allows.
-    """
+    """As many plain handlers run at once as max_multiplexing allows."""
     served = serve(Meeting)
 
     async def run() -> list[int]:

@@ -1,6 +1,4 @@
-"""
-Applications travel to where they are served, wherever they are defined.
-"""
+"""Applications travel to where they are served, wherever they are defined."""
 
 from __future__ import annotations
 
@@ -102,9 +100,7 @@ MAIN = """
 
 
 def run(folder: Path, *arguments: str) -> list[str]:
-    """
-    Run a program in a process of its own, and return its printed lines.
-    """
+    """Run a program in a process of its own, and return its printed lines."""
     ended = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -117,9 +113,7 @@ def run(folder: Path, *arguments: str) -> list[str]:
 
 
 def write(folder: Path, *, kind: str = "current", package: str = "", options: str = "") -> None:
-    """
-    Write the modules of an application into *folder*.
-    """
+    """Write the modules of an application into *folder*."""
     folder.mkdir(exist_ok=True)
     prefix = f"{package}." if package else ""
     (folder / "models.py").write_text(textwrap.dedent(MODELS))
@@ -137,9 +131,7 @@ EXPECTED = [
 
 
 def check(lines: list[str], *, current: bool = True) -> None:
-    """
-    Check what the program printed about the application.
-    """
+    """Check what the program printed about the application."""
     assert lines[:4] == EXPECTED
     # Options have been used, and stay behind.
     assert lines[4].startswith('["asking","{}"'), lines[4]
@@ -149,9 +141,7 @@ def check(lines: list[str], *, current: bool = True) -> None:
 
 
 def test_application_of_a_program(tmp_path: Path):
-    """
-    A class in the program itself travels, with its base classes and models.
-    """
+    """A class in the program itself travels, with its base classes and models."""
     write(tmp_path)
     source = (tmp_path / "app.py").read_text() + textwrap.dedent(MAIN).format(import_="")
     (tmp_path / "program.py").write_text(source)
@@ -159,9 +149,7 @@ def test_application_of_a_program(tmp_path: Path):
 
 
 def test_application_of_a_module(tmp_path: Path):
-    """
-    So does a class in a module beside the program.
-    """
+    """So does a class in a module beside the program."""
     write(tmp_path)
     main = textwrap.dedent(MAIN).format(import_="from app import Asking")
     (tmp_path / "program.py").write_text(main)
@@ -169,9 +157,7 @@ def test_application_of_a_module(tmp_path: Path):
 
 
 def test_application_of_a_package(tmp_path: Path):
-    """
-    So does a class in a package, with the other modules it imports.
-    """
+    """So does a class in a package, with the other modules it imports."""
     write(tmp_path / "asked", package="asked")
     (tmp_path / "asked" / "__init__.py").write_text("")
     main = textwrap.dedent(MAIN).format(import_="from asked.app import Asking")
@@ -181,9 +167,7 @@ def test_application_of_a_package(tmp_path: Path):
 
 @pytest.mark.timeout(300)
 def test_application_in_an_environment_of_its_own(tmp_path: Path):
-    """
-    An environment gets the requirements of serving, without fal_core.
-    """
+    """An environment gets the requirements of serving, without fal_core."""
     write(tmp_path, kind="virtualenv", options='image=None, requirements=["idna"]')
     app = tmp_path / "app.py"
     app.write_text(
@@ -195,9 +179,7 @@ def test_application_in_an_environment_of_its_own(tmp_path: Path):
 
 
 def test_options_stay_where_the_application_is_launched():
-    """
-    A value that exists only at the launching side does not travel with the class.
-    """
+    """A value that exists only at the launching side does not travel with the class."""
 
     lock = threading.Lock()
 
@@ -227,9 +209,7 @@ def test_options_stay_where_the_application_is_launched():
 
 
 def test_run_local_serves_in_this_process(tmp_path: Path):
-    """
-    run_local serves without an environment, prints the URL, and ends when interrupted.
-    """
+    """run_local serves without an environment, prints the URL, and ends when interrupted."""
     write(tmp_path)
     source = """
         import signal

@@ -1,6 +1,4 @@
-"""
-Endpoints that handle many requests at once.
-"""
+"""Endpoints that handle many requests at once."""
 
 from __future__ import annotations
 
@@ -71,9 +69,7 @@ def served(serve):
 
 
 def ask(served: Any, path: str, bodies: list[Any]) -> list[httpx.Response]:
-    """
-    Send requests with all *bodies* to *path* at once.
-    """
+    """Send requests with all *bodies* to *path* at once."""
 
     async def run() -> list[httpx.Response]:
         async with httpx.AsyncClient(base_url=served.url, timeout=30) as client:
@@ -118,32 +114,24 @@ def test_error_is_of_one_request(served):
 
 
 def test_handler_is_always_given_a_tuple(served):
-    """
-    A handler with *inputs receives a tuple whatever its batch size.
-    """
+    """A handler with *inputs receives a tuple whatever its batch size."""
     assert served.post("/one", {"any": "thing"}).json() == {"any": "thing"}
 
 
 def test_batch_waits_to_fill(served):
-    """
-    With batch_wait, a batch waits until it is full.
-    """
+    """With batch_wait, a batch waits until it is full."""
     answers = ask(served, "/fill", [1, 2, 3])
     assert [answer.json() for answer in answers] == [3, 3, 3]
 
 
 def test_outputs_that_are_missing_are_told(served):
-    """
-    Too few outputs fail all requests of the batch.
-    """
+    """Too few outputs fail all requests of the batch."""
     assert served.post("/short", 1).status_code == 500
     assert "inputs, and must return" in served.find_line("'short'").message
 
 
 def test_document_shows_one_item():
-    """
-    The document of a batch endpoint describes a single item.
-    """
+    """The document of a batch endpoint describes a single item."""
     document = Batching().openapi()
 
     def models(path: str) -> tuple[Any, Any]:

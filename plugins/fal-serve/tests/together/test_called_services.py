@@ -1,6 +1,4 @@
-"""
-Services that are called instead of spawned, in programs of their own.
-"""
+"""Services that are called instead of spawned, in programs of their own."""
 
 from __future__ import annotations
 
@@ -51,9 +49,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[object]:
-    """
-    Run the program with a call in it, and end it with the test.
-    """
+    """Run the program with a call in it, and end it with the test."""
     with python_programs() as start_python:
 
         def run(call: str) -> subprocess.Popen[str]:
@@ -69,9 +65,7 @@ def start(tmp_path: Path) -> Iterator[object]:
     ["plain()", "later()", "items()", "application()", "plain.run_local(exposed_port=0)"],
 )
 def test_service_that_is_called_says_where_it_serves(start, call: str):
-    """
-    Its URL is the first line on the standard error, and it serves until it is interrupted.
-    """
+    """Its URL is the first line on the standard error, and it serves until it is interrupted."""
     process = start(call)
     name, _, url = process.stderr.readline().strip().partition(": ")
     assert name == "run"
@@ -105,9 +99,7 @@ async def later(served: Any) -> Any:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_service_that_is_called_like_a_function_says_what_to_do(way: str):
-    """
-    A served function takes its arguments from requests: a call with some is an error.
-    """
+    """A served function takes its arguments from requests: a call with some is an error."""
     with pytest.raises(OptionError, match=r"'double' is served: .* double\.spawn\(\)"):
         WAYS[way]()
 
@@ -116,9 +108,7 @@ def test_service_that_is_called_like_a_function_says_what_to_do(way: str):
     ("call", "kept"), [("plain", "plain"), ("application", r"Application.to_function()")]
 )
 def test_service_that_ends_with_its_program_is_named(start, call: str, kept: str):
-    """
-    It is said that a spawned service ends with the program, and how to keep it, as written.
-    """
+    """It is said that a spawned service ends with the program, and how to keep it, as written."""
     _, err = start(f"{call}.spawn().await_url({PATIENCE})").communicate(timeout=PATIENCE)
     name = kept.partition(".")[0]
     assert err == (

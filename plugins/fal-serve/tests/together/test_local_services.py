@@ -1,6 +1,4 @@
-"""
-Services on the local host, from launch to end.
-"""
+"""Services on the local host, from launch to end."""
 
 from __future__ import annotations
 
@@ -30,18 +28,14 @@ PATIENCE = 60.0
 
 @pytest.fixture
 def host() -> Iterator[LocalHost]:
-    """
-    A local host for a single test.
-    """
+    """A local host for a single test."""
     host = LocalHost()
     yield host
     host.close()
 
 
 def make_served(host: LocalHost) -> Any:
-    """
-    Return a served function that returns the id of the process.
-    """
+    """Return a served function that returns the id of the process."""
 
     @function("current", host=host, serve=True)
     def tell() -> dict[str, Any]:
@@ -60,9 +54,7 @@ def pid_at(url: str | None) -> int:
 
 
 def test_a_closed_host_ends_its_services(host: LocalHost):
-    """
-    Closing the host ends its services and frees their ports.
-    """
+    """Closing the host ends its services and frees their ports."""
     served = make_served(host)
     infos = [served.spawn() for _ in range(2)]
     urls = [info.url for info in infos]
@@ -79,18 +71,14 @@ def test_a_closed_host_ends_its_services(host: LocalHost):
 
 
 def test_a_service_has_no_shared_memory(host: LocalHost):
-    """
-    A service does not use memory shared with its client.
-    """
+    """A service does not use memory shared with its client."""
     maps = Path(f"/proc/{pid_at(make_served(host).spawn().url)}/maps").read_text()
 
     assert "memfd:fal-core" not in maps
 
 
 def test_services_that_ended_leave_nothing_open(host: LocalHost):
-    """
-    After many services, this process has no descriptor of theirs open.
-    """
+    """After many services, this process has no descriptor of theirs open."""
     served = make_served(host)
 
     def serve_once() -> None:
@@ -162,9 +150,7 @@ Start = Callable[[str], "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """
-    Start a program that serves a function.
-    """
+    """Start a program that serves a function."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     started: list[subprocess.Popen[str]] = []
 
@@ -196,9 +182,7 @@ def read_line(client: subprocess.Popen[str]) -> list[str]:
 @pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_service_ends_with_its_client(start_client: Start, number: int):
-    """
-    However the client ends, its services end too.
-    """
+    """However the client ends, its services end too."""
     client = start_client("spawn")
     url, _ = read_line(client)
     pid = pid_at(url)
@@ -210,9 +194,7 @@ def test_a_service_ends_with_its_client(start_client: Start, number: int):
 
 
 def test_a_forked_client_has_services_of_its_own(start_client: Start):
-    """
-    A forked child has its own services, and its end does not affect those of the parent.
-    """
+    """A forked child has its own services, and its end does not affect those of the parent."""
     client = start_client("fork")
     (url, _), (other, _) = read_line(client), read_line(client)
     assert url != other
@@ -248,9 +230,7 @@ def test_a_detached_service_outlives_its_client(start_client: Start, tmp_path: P
 
 
 def test_a_detached_service_is_drained(start_client: Start):
-    """
-    A detached service can be drained after attaching.
-    """
+    """A detached service can be drained after attaching."""
     client = start_client("detach")
     url, reference = read_line(client)
     client.wait(PATIENCE)
@@ -265,9 +245,7 @@ def test_a_detached_service_is_drained(start_client: Start):
 
 
 def test_a_service_answers_who_asks_again(host: LocalHost):
-    """
-    A service is one process for all requests.
-    """
+    """A service is one process for all requests."""
     info = make_served(host).spawn()
     pids = {pid_at(info.url) for _ in range(20)}
 
@@ -277,9 +255,7 @@ def test_a_service_answers_who_asks_again(host: LocalHost):
 
 @pytest.mark.parametrize("make_host", [LocalHost, InProcessHost])
 def test_a_port_of_metrics_that_is_declared_is_used(make_host: Any):
-    """
-    ``metrics_port`` is not reported as unused.
-    """
+    """``metrics_port`` is not reported as unused."""
     host = make_host()
     port = free_port()
 
@@ -296,9 +272,7 @@ def test_a_port_of_metrics_that_is_declared_is_used(make_host: Any):
 
 
 def test_a_port_that_a_service_has_is_told_with_its_name(host: LocalHost):
-    """
-    If a port is taken by another service, the error names it; afterwards the port is free.
-    """
+    """If a port is taken by another service, the error names it; afterwards the port is free."""
     port = free_port()
     served = make_served(host).on(exposed_port=port)
     first = served.spawn()
@@ -324,9 +298,7 @@ def test_a_port_that_a_service_has_is_told_with_its_name(host: LocalHost):
 
 
 def make_checked(host: LocalHost, statuses: list[int], **check: Any) -> Any:
-    """
-    Return the spawned application, whose health check returns *statuses*, and then 200.
-    """
+    """Return the spawned application, whose health check returns *statuses*, and then 200."""
     left = list(statuses)
 
     class Checked(App, kind="current"):
@@ -339,9 +311,7 @@ def make_checked(host: LocalHost, statuses: list[int], **check: Any) -> Any:
 
 
 def asked_for_health(info: Any) -> list[int]:
-    """
-    Return the statuses of the health checks in the log so far.
-    """
+    """Return the statuses of the health checks in the log so far."""
     lines = [
         json.loads(line.message) for line in list(info.logs.queue) if "/well" in line.message
     ]
@@ -365,9 +335,7 @@ def test_an_application_is_ready_once_it_says_that_it_is_well(host: LocalHost):
 def test_an_application_that_is_never_well_is_ended(
     host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    An application whose checks never succeed is ended in the end.
-    """
+    """An application whose checks never succeed is ended in the end."""
     monkeypatch.setattr("fal_core.pools.readiness._REGULARLY", 0.05)
     info = make_checked(host, [500] * 1000, call_regularly=True, failure_threshold=1)
 
@@ -378,9 +346,7 @@ def test_an_application_that_is_never_well_is_ended(
 def test_an_application_that_drains_is_not_asked(
     host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Health checks stop while the application drains, and running requests finish.
-    """
+    """Health checks stop while the application drains, and running requests finish."""
     monkeypatch.setattr("fal_core.pools.readiness._REGULARLY", 0.05)
 
     class Slow(App, kind="current"):

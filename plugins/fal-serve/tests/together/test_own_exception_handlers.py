@@ -1,6 +1,4 @@
-"""
-Exception handlers and middleware that a user adds to a service.
-"""
+"""Exception handlers and middleware that a user adds to a service."""
 
 from __future__ import annotations
 
@@ -56,9 +54,7 @@ class Failing(App, kind="current"):
 
 
 def name_it(status: int) -> Any:
-    """
-    Return a handler that answers with the name of the exception.
-    """
+    """Return a handler that answers with the name of the exception."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"handled": type(error).__name__}, status)
@@ -67,9 +63,7 @@ def name_it(status: int) -> Any:
 
 
 class Handling(Failing):
-    """
-    Handlers of all kinds, registered as in any application of FastAPI.
-    """
+    """Handlers of all kinds, registered as in any application of FastAPI."""
 
     def add_routes(self, application: FalFastAPI) -> None:
         super().add_routes(application)
@@ -81,9 +75,7 @@ class Handling(Failing):
 
 
 def test_error_of_a_handler_reaches_who_tests_the_application():
-    """
-    A test of a service's application raises what its handlers raise, as FastAPI's does.
-    """
+    """A test of a service's application raises what its handlers raise, as FastAPI's does."""
     client = TestClient(Failing().build_application())
     with pytest.raises(ValueError, match="a value"):
         client.post("/value")
@@ -96,18 +88,14 @@ def test_error_of_a_handler_reaches_who_tests_the_application():
 
 
 def test_application_answers_before_its_error_is_raised():
-    """
-    The client of a service whose handler fails gets its answer, whoever is told of it.
-    """
+    """The client of a service whose handler fails gets its answer, whoever is told of it."""
     client = TestClient(Failing().build_application(), raise_server_exceptions=False)
     answer = client.post("/value")
     assert (answer.status_code, answer.json()) == (500, {"detail": "Internal Server Error"})
 
 
 def test_handlers_of_the_user_take_the_place_of_those_of_the_service(serve):
-    """
-    Handlers for 500, invalid requests, unknown paths and fal's exceptions are used.
-    """
+    """Handlers for 500, invalid requests, unknown paths and fal's exceptions are used."""
     served = serve(Handling)
     answers = {
         path: served.post(path) for path in ("/value", "/refused", "/typed", "/gone", "/own")
@@ -125,9 +113,7 @@ def test_handlers_of_the_user_take_the_place_of_those_of_the_service(serve):
 
 @pytest.mark.parametrize("order", [(500, Exception), (Exception, 500)])
 def test_the_last_handler_for_every_exception_is_used(order: tuple[Any, ...]):
-    """
-    Of handlers for 500 and for Exception, the one registered last answers.
-    """
+    """Of handlers for 500 and for Exception, the one registered last answers."""
     application = Failing().build_application()
     for number, kind in enumerate(order):
         application.add_exception_handler(kind, name_it(590 + number))
@@ -152,9 +138,7 @@ class Sockets(App, kind="current"):
 
 
 def test_websocket_whose_handler_raises_raises_in_a_test():
-    """
-    A test of a websocket sees what its handler raises; fal's exceptions close it.
-    """
+    """A test of a websocket sees what its handler raises; fal's exceptions close it."""
     client = TestClient(Sockets().build_application())
     for path in ("after", "before"):
         with pytest.raises(ValueError, match=path), client.websocket_connect(f"/{path}") as it:
@@ -173,9 +157,7 @@ def leave_on_a_thread(request: Request, error: Exception) -> JSONResponse:
 
 
 class Leaving(Failing):
-    """
-    Exception handlers that end with SystemExit.
-    """
+    """Exception handlers that end with SystemExit."""
 
     def add_routes(self, application: FalFastAPI) -> None:
         super().add_routes(application)
@@ -185,9 +167,7 @@ class Leaving(Failing):
 
 
 class LeavingInTasks(Leaving):
-    """
-    The same below a middleware of Starlette's, which runs them in a task of their own.
-    """
+    """The same below a middleware of Starlette's, which runs them in a task of their own."""
 
     def add_routes(self, application: FalFastAPI) -> None:
         super().add_routes(application)
@@ -199,9 +179,7 @@ class LeavingInTasks(Leaving):
 
 @pytest.mark.parametrize("served_class", [Leaving, LeavingInTasks])
 def test_exit_of_an_exception_handler_does_not_end_the_service(serve, served_class: type[App]):
-    """
-    SystemExit in an exception handler, a dependency or a stream is that request's failure.
-    """
+    """SystemExit in an exception handler, a dependency or a stream is that request's failure."""
     served = serve(served_class)
     for path in ("/value", "/refused", "/typed?number=1", "/exits"):
         assert served.post(path).status_code == 500, path

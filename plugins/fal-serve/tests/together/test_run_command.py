@@ -1,6 +1,4 @@
-"""
-Services on the command line.
-"""
+"""Services on the command line."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ def double(number: int) -> int:
 
 
 class Program:
-    """
-    A ``fal-core run`` in a directory, with its output.
-    """
+    """A ``fal-core run`` in a directory, with its output."""
 
     def __init__(self, directory: Path, *arguments: str) -> None:
         self.printed = directory / "printed"
@@ -65,9 +61,7 @@ class Program:
             )
 
     def wait_for(self, text: str) -> str:
-        """
-        Wait until *text* is printed, and return the whole output.
-        """
+        """Wait until *text* is printed, and return the whole output."""
         until = time.monotonic() + PATIENCE
         while text not in self.printed.read_text():
             assert self.process.poll() is None or text in self.printed.read_text(), (
@@ -79,9 +73,7 @@ class Program:
         return self.printed.read_text()
 
     def end(self) -> None:
-        """
-        End it, if it still runs.
-        """
+        """End it, if it still runs."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
@@ -93,9 +85,7 @@ class Program:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
-    """
-    Run ``fal-core run`` on an application and a module beside it.
-    """
+    """Run ``fal-core run`` on an application and a module beside it."""
     (tmp_path / "service.py").write_text(SOURCE)
     (tmp_path / "beside.py").write_text("FACTOR = 2\n")
     programs: list[Program] = []
@@ -111,16 +101,12 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 
 @pytest.fixture
 def port() -> int:
-    """
-    A port that is free.
-    """
+    """A port that is free."""
     return free_port()
 
 
 def ask(port: int, number: int) -> Any:
-    """
-    Return the response of the service at *port*, or None if there is none.
-    """
+    """Return the response of the service at *port*, or None if there is none."""
     try:
         return httpx.post(
             f"http://127.0.0.1:{port}/times", params={"number": number}, timeout=PATIENCE
@@ -130,16 +116,12 @@ def ask(port: int, number: int) -> Any:
 
 
 def wait_for_answer(port: int, number: int, expected: int) -> None:
-    """
-    Wait until the service at *port* returns *expected*.
-    """
+    """Wait until the service at *port* returns *expected*."""
     assert wait_until(lambda: ask(port, number) == expected, PATIENCE)
 
 
 def test_a_served_function_takes_its_arguments_of_requests(start, tmp_path, port):
-    """
-    It is run without arguments, whatever its parameters are; with some, it is an error.
-    """
+    """It is run without arguments, whatever its parameters are; with some, it is an error."""
     (tmp_path / "served.py").write_text(SERVED)
     program = start("served.py::double", "--port", str(port))
     program.wait_for(f"http://127.0.0.1:{port}")
@@ -157,9 +139,7 @@ def test_a_served_function_takes_its_arguments_of_requests(start, tmp_path, port
     [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGTERM, ("--reload",))],
 )
 def test_a_service_is_run_and_ended_by_a_signal(start, port, number, options):
-    """
-    ``run`` prints the url and the log of a service, and Ctrl-C or SIGTERM ends it cleanly.
-    """
+    """``run`` prints the url and the log of a service, and Ctrl-C or SIGTERM ends it cleanly."""
     program = start("service.py::Times", "--port", str(port), *options)
     program.wait_for(f"http://127.0.0.1:{port}")
 
@@ -176,9 +156,7 @@ def test_a_service_is_run_and_ended_by_a_signal(start, port, number, options):
 
 @pytest.mark.parametrize("options", [(), ("--reload",)])
 def test_a_service_whose_output_nobody_reads_ends(start, port, tmp_path, options):
-    """
-    A service ends silently when its output pipe is closed, and frees its port.
-    """
+    """A service ends silently when its output pipe is closed, and frees its port."""
     (tmp_path / "service.py").write_text(SOURCE)
     with subprocess.Popen(
         [
@@ -208,18 +186,14 @@ def test_a_service_whose_output_nobody_reads_ends(start, port, tmp_path, options
 
 
 def test_the_only_application_of_a_file_needs_no_name(start, port):
-    """
-    The name may be omitted if a file has only one application.
-    """
+    """The name may be omitted if a file has only one application."""
     start("service.py", "--port", str(port)).wait_for(f"http://127.0.0.1:{port}")
 
     assert ask(port, 1) == 2
 
 
 def test_a_saved_file_starts_the_service_again(start, port, tmp_path):
-    """
-    ``--reload`` serves saved changes at the same port, including modules beside the file.
-    """
+    """``--reload`` serves saved changes at the same port, including modules beside the file."""
     program = start("service.py::Times", "--reload", "--port", str(port))
     wait_for_answer(port, 3, 6)
 
@@ -233,9 +207,7 @@ def test_a_saved_file_starts_the_service_again(start, port, tmp_path):
 
 
 def test_a_version_is_of_a_process_of_its_own(start, port, tmp_path):
-    """
-    Imports and global state of one version do not affect the next.
-    """
+    """Imports and global state of one version do not affect the next."""
     mark = "import sys\nFACTOR = len([k for k in sys.modules if k.startswith('mark')])\n"
     (tmp_path / "marks.py").write_text("")
     (tmp_path / "beside.py").write_text(mark + "import marks\n")
@@ -271,9 +243,7 @@ def test_an_interrupt_of_a_reloaded_service_counts_once(start, port, tmp_path, n
 
 @pytest.mark.parametrize("options", [(), ("--reload",)])
 def test_a_second_interrupt_ends_requests_that_run(start, port, tmp_path, options):
-    """
-    A second Ctrl-C ends the service at once, with an exit code of its own.
-    """
+    """A second Ctrl-C ends the service at once, with an exit code of its own."""
     slow = SOURCE.replace(
         "        print(",
         # Ends by the second interrupt.
@@ -296,9 +266,7 @@ def test_a_second_interrupt_ends_requests_that_run(start, port, tmp_path, option
 
 
 def test_a_reloaded_service_ends_with_its_command(start, port):
-    """
-    However the command ends, its service ends too.
-    """
+    """However the command ends, its service ends too."""
     program = start("service.py::Times", "--reload", "--port", str(port))
     wait_for_answer(port, 3, 6)
 
@@ -319,9 +287,7 @@ def test_a_reloaded_service_ends_with_its_command(start, port):
     ],
 )
 def test_a_file_that_is_broken_is_waited_for(start, port, tmp_path, broken, said):
-    """
-    ``--reload`` reports the error of a version, and serves the next valid one.
-    """
+    """``--reload`` reports the error of a version, and serves the next valid one."""
     program = start("service.py::Times", "--reload", "--port", str(port))
     wait_for_answer(port, 3, 6)
 
@@ -343,9 +309,7 @@ def test_a_file_that_is_broken_is_waited_for(start, port, tmp_path, broken, said
     ],
 )
 def test_a_wrong_declaration_is_told_where_it_is_written(start, tmp_path, source, said):
-    """
-    The error has the location of the class, not that of the check.
-    """
+    """The error has the location of the class, not that of the check."""
     (tmp_path / "service.py").write_text(source)
     program = start("service.py")
     assert program.process.wait(PATIENCE) == 1
@@ -373,9 +337,7 @@ FAILING = "\n    def setup(self):\n        {}\n"
     ],
 )
 def test_a_service_that_cannot_start_is_one_sentence(start, tmp_path, source, said):
-    """
-    An error of fal-serve at the start is shown without a traceback.
-    """
+    """An error of fal-serve at the start is shown without a traceback."""
     (tmp_path / "service.py").write_text(source)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1]) if source is SOURCE else "0"
@@ -390,9 +352,7 @@ def test_a_service_that_cannot_start_is_one_sentence(start, tmp_path, source, sa
 
 @pytest.mark.parametrize("options", [(), ("--reload",)])
 def test_a_setup_that_raises_is_shown_once(start, tmp_path, options):
-    """
-    The traceback of a setup begins at the user's frame, and is shown once.
-    """
+    """The traceback of a setup begins at the user's frame, and is shown once."""
     (tmp_path / "service.py").write_text(SOURCE + FAILING.format("import no_such_module"))
     program = start("service.py::Times", *options)
     lines = program.wait_for("The service has ended: ModuleNotFoundError").splitlines()
@@ -405,9 +365,7 @@ def test_a_setup_that_raises_is_shown_once(start, tmp_path, options):
 
 
 def test_an_interrupt_ends_a_setup_at_once(start, tmp_path):
-    """
-    A single Ctrl-C ends a service during its setup.
-    """
+    """A single Ctrl-C ends a service during its setup."""
     # Ends by the interrupt.
     setup = FAILING.format("import time; print('setting up'); time.sleep(100)")
     (tmp_path / "service.py").write_text(SOURCE + setup)

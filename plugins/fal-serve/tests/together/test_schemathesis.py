@@ -1,6 +1,4 @@
-"""
-A service tested by schemathesis with its own OpenAPI document.
-"""
+"""A service tested by schemathesis with its own OpenAPI document."""
 
 from __future__ import annotations
 
@@ -73,9 +71,7 @@ class Shop(App, kind="current"):
 
 @pytest.fixture(scope="module")
 def schemathesis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """
-    The program, in an environment of its own, as it brings pytest plugins.
-    """
+    """The program, in an environment of its own, as it brings pytest plugins."""
     from uv import find_uv_bin
 
     folder = tmp_path_factory.mktemp("schemathesis") / "venv"
@@ -92,9 +88,7 @@ def schemathesis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.faults
 def test_no_request_of_the_document_breaks_it(serve, schemathesis, tmp_path):
-    """
-    Valid and invalid requests all get a response that the document describes.
-    """
+    """Valid and invalid requests all get a response that the document describes."""
     served = serve(Shop)
     done = subprocess.run(
         [

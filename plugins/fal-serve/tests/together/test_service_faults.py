@@ -1,6 +1,4 @@
-"""
-Faults: clients that disconnect, read slowly, or send invalid or too much data.
-"""
+"""Faults: clients that disconnect, read slowly, or send invalid or too much data."""
 
 import asyncio
 import gc
@@ -27,9 +25,7 @@ PATIENCE = 60
 
 
 class Faulted(BaseServable):
-    """
-    Handlers that receive and send much, and one that returns the open resources.
-    """
+    """Handlers that receive and send much, and one that returns the open resources."""
 
     def __init__(self, func: Any) -> None:
         pass
@@ -75,9 +71,7 @@ def held(url: str) -> dict[str, int]:
 
 
 def wait_until_none_is_held(url: str, before: dict[str, int]) -> None:
-    """
-    Wait until there are no more tasks and descriptors than *before*.
-    """
+    """Wait until there are no more tasks and descriptors than *before*."""
     end = time.monotonic() + PATIENCE
     while True:
         now = held(url)
@@ -94,18 +88,14 @@ def connect(url: str) -> socket.socket:
 
 
 def reset(connection: socket.socket) -> None:
-    """
-    Close a connection like a client that has crashed.
-    """
+    """Close a connection like a client that has crashed."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
 @pytest.mark.parametrize("max_multiplexing", [None, 4])
 def test_connections_that_are_dropped_leave_nothing(serve_with, max_multiplexing):
-    """
-    A thousand clients disconnect within their bodies, by close and by reset.
-    """
+    """A thousand clients disconnect within their bodies, by close and by reset."""
     service = serve_with(nothing, Faulted, max_multiplexing=max_multiplexing)
     url = service.url
     head = b"POST /take HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n"
@@ -123,9 +113,7 @@ def test_connections_that_are_dropped_leave_nothing(serve_with, max_multiplexing
 
 
 def test_slow_readers_are_waited_for_and_cost_no_memory(serve_with):
-    """
-    A stream is produced as fast as it is read, and ends when its reader disconnects.
-    """
+    """A stream is produced as fast as it is read, and ends when its reader disconnects."""
     service = serve_with(nothing, Faulted)
     url = service.url
     before = held(url)
@@ -144,9 +132,7 @@ def test_slow_readers_are_waited_for_and_cost_no_memory(serve_with):
 
 
 def test_large_body_is_taken_in_pieces(serve_with):
-    """
-    100 MB are streamed to a handler without being buffered; one byte over is refused.
-    """
+    """100 MB are streamed to a handler without being buffered; one byte over is refused."""
     size = 100_000_000
     service = serve_with(nothing, Faulted, max_body_size=size)
     before = held(service.url)
@@ -205,9 +191,7 @@ def answer_to(url: str, data: bytes, *, end: bool) -> bytes:
     ids=lambda data: repr(data[:24]),
 )
 def test_malformed_requests_are_refused(serve_with, data):
-    """
-    An invalid request gets a 4xx response, or its connection is closed.
-    """
+    """An invalid request gets a 4xx response, or its connection is closed."""
     service = serve_with(nothing, Faulted)
     before = held(service.url)
     answer = answer_to(service.url, data, end=False)
@@ -216,9 +200,7 @@ def test_malformed_requests_are_refused(serve_with, data):
 
 
 def test_nonsense_by_the_thousand_harms_nobody(serve_with):
-    """
-    Arbitrary bytes do not break the service.
-    """
+    """Arbitrary bytes do not break the service."""
     service = serve_with(nothing, Faulted)
     url = service.url
     before = held(url)
@@ -236,9 +218,7 @@ def test_nonsense_by_the_thousand_harms_nobody(serve_with):
 
 
 def test_requests_behind_each_other_are_answered_in_order(serve_with):
-    """
-    Pipelined requests on one connection are answered in order.
-    """
+    """Pipelined requests on one connection are answered in order."""
     service = serve_with(nothing, Faulted)
     count = 500
     data = b"".join(
@@ -259,9 +239,7 @@ def test_requests_behind_each_other_are_answered_in_order(serve_with):
 
 @pytest.mark.parametrize("data", [b"", b"POST /echo HTTP/1.1\r\nhost:"])
 def test_client_that_sends_no_request_is_let_go(serve_with, data):
-    """
-    A connection is closed if the head of its request never completes.
-    """
+    """A connection is closed if the head of its request never completes."""
     service = serve_with(nothing, Faulted, head_timeout=0.5)
     with connect(service.url) as connection:
         connection.sendall(data)

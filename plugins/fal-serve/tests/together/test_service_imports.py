@@ -1,6 +1,4 @@
-"""
-The modules that a service imports before its first response.
-"""
+"""The modules that a service imports before its first response."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ from fal_serve import App, endpoint
 
 
 def test_a_service_imports_no_more_than_it_needs() -> None:
-    """
-    Packages that few services use are not imported before the first response.
-    """
+    """Packages that few services use are not imported before the first response."""
 
     class Lister(App, kind="current"):
         @endpoint("/")

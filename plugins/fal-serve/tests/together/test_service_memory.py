@@ -1,6 +1,4 @@
-"""
-The memory of a service does not grow with its requests.
-"""
+"""The memory of a service does not grow with its requests."""
 
 from __future__ import annotations
 
@@ -64,9 +62,7 @@ def holding():
 
 
 def ask(service: Any, path: str, count: int) -> None:
-    """
-    Send *count* requests over eight connections, a tenth of them invalid.
-    """
+    """Send *count* requests over eight connections, a tenth of them invalid."""
     good = {"text": "a line that is printed", "numbers": list(range(20))}
 
     async def client() -> None:

@@ -1,6 +1,4 @@
-"""
-Services at Unix sockets, as a control plane on the same machine has them listen.
-"""
+"""Services at Unix sockets, as a control plane on the same machine has them listen."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ PATIENCE = 60
 
 
 class Answering(BaseServable):
-    """
-    A servable that tells where its requests come from.
-    """
+    """A servable that tells where its requests come from."""
 
     def collect_routes(self) -> dict[RouteSignature, Any]:
         return {
@@ -46,9 +42,7 @@ class Answering(BaseServable):
 
 
 def serve(folder: Path, use: Callable[[], Awaitable[None]], monkeypatch: Any) -> None:
-    """
-    Serve the application in *folder* for as long as *use* takes.
-    """
+    """Serve the application in *folder* for as long as *use* takes."""
     ready = asyncio.Event()
     told: list[dict[str, str]] = []
 

@@ -1,6 +1,4 @@
-"""
-A control plane of your own: ``fal-core server``.
-"""
+"""A control plane of your own: ``fal-core server``."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ fal_core_api = 1
 
 @hookimpl
 def fal_register_commands(cli: click.Group) -> None:
-    """
-    Add the command group ``server``.
-    """
+    """Add the command group ``server``."""
     from fal_server.commands.server_commands import server
 
     cli.add_command(server)
@@ -29,9 +25,7 @@ def fal_register_commands(cli: click.Group) -> None:
 
 @hookimpl
 def fal_health_checks() -> Iterable[Check]:
-    """
-    Check that runners can be kept out of the reach of other local users.
-    """
+    """Check that runners can be kept out of the reach of other local users."""
     from fal_server.checks import health_checks
 
     return health_checks()

@@ -1,6 +1,4 @@
-"""
-What ``fal-core doctor`` checks about servers.
-"""
+"""What ``fal-core doctor`` checks about servers."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from fal_server.state.data_directories import DataDirectory
 
 
 def health_checks() -> list[Check]:
-    """
-    Return the checks of this plugin.
-    """
+    """Return the checks of this plugin."""
     database = find_database()
     checks = [Check("ports of runners", check_ports)]
     if database is not None:
@@ -32,9 +28,7 @@ def find_database() -> str | None:
 
 
 def check_replicas(database: str) -> Finding:
-    """
-    Check that clocks, versions and addresses of the servers on a database fit together.
-    """
+    """Check that clocks, versions and addresses of the servers on a database fit together."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from fal_server.claims.findings import find_problems, read_all
@@ -54,9 +48,7 @@ def check_replicas(database: str) -> Finding:
 
 
 def check_ports() -> Finding:
-    """
-    Check that an application can have a network of its own on this machine.
-    """
+    """Check that an application can have a network of its own on this machine."""
     problem = networks.missing()
     if problem:
         return Finding(

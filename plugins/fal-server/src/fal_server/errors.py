@@ -40,25 +40,19 @@ from fal_core.facts import facts
 
 
 class ServerError(FalCoreError):
-    """
-    The server cannot start.
-    """
+    """The server cannot start."""
 
 
 @facts
 class DataInUse(ServerError):
-    """
-    Another server uses the data directory.
-    """
+    """Another server uses the data directory."""
 
     directory: str
     pid: int | None
 
     @property
     def who(self) -> str:
-        """
-        The process that uses it, in words.
-        """
+        """The process that uses it, in words."""
         return f"process {self.pid}" if self.pid else "another process"
 
     def __str__(self) -> str:
@@ -70,9 +64,7 @@ class DataInUse(ServerError):
 
 @facts
 class DataTooNew(ServerError):
-    """
-    A newer version of the server has written the state.
-    """
+    """A newer version of the server has written the state."""
 
     found: int
     known: int
@@ -203,63 +195,49 @@ class Refusal(Exception):
 
 
 class Unauthenticated(Refusal):
-    """
-    The request has no valid credentials.
-    """
+    """The request has no valid credentials."""
 
     status = "UNAUTHENTICATED"
     http = 401
 
 
 class Forbidden(Refusal):
-    """
-    The caller lacks a permission.
-    """
+    """The caller lacks a permission."""
 
     status = "PERMISSION_DENIED"
     http = 403
 
 
 class NotFound(Refusal):
-    """
-    There is no such thing, or the caller may not see it.
-    """
+    """There is no such thing, or the caller may not see it."""
 
     status = "NOT_FOUND"
     http = 404
 
 
 class AlreadyExists(Refusal):
-    """
-    The name is taken.
-    """
+    """The name is taken."""
 
     status = "ALREADY_EXISTS"
     http = 409
 
 
 class Invalid(Refusal):
-    """
-    The request is not valid.
-    """
+    """The request is not valid."""
 
     status = "INVALID_ARGUMENT"
     http = 422
 
 
 class TooLarge(Refusal):
-    """
-    The request is too large.
-    """
+    """The request is too large."""
 
     status = "RESOURCE_EXHAUSTED"
     http = 413
 
 
 class TooMany(Refusal):
-    """
-    There is no room at present; the client may try again.
-    """
+    """There is no room at present; the client may try again."""
 
     status = "RESOURCE_EXHAUSTED"
     http = 429
@@ -267,27 +245,21 @@ class TooMany(Refusal):
 
 
 class NotNow(Refusal):
-    """
-    The request cannot be met in the present state.
-    """
+    """The request cannot be met in the present state."""
 
     status = "FAILED_PRECONDITION"
     http = 409
 
 
 class StorageFull(Refusal):
-    """
-    The disk of the server is full.
-    """
+    """The disk of the server is full."""
 
     status = "RESOURCE_EXHAUSTED"
     http = 507
 
 
 class Unanswered(Refusal):
-    """
-    The server does not have the gRPC method, or the feature, that the argument names.
-    """
+    """The server does not have the gRPC method, or the feature, that the argument names."""
 
     status = "UNIMPLEMENTED"
     http = 501
@@ -297,26 +269,20 @@ class Unanswered(Refusal):
 
 
 class Unavailable(Refusal):
-    """
-    The server cannot answer for a while; the client may try again.
-    """
+    """The server cannot answer for a while; the client may try again."""
 
     status = "UNAVAILABLE"
     http = 503
 
 
 class Fenced(Unavailable):
-    """
-    This server may not write, as another replica decides.
-    """
+    """This server may not write, as another replica decides."""
 
     retry_after = 1
 
 
 class StateUnavailable(Unavailable):
-    """
-    The state cannot be read or written for a while.
-    """
+    """The state cannot be read or written for a while."""
 
 
 #: Refusals because the server itself cannot write; the work is repeated until it can.

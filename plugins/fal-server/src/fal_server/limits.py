@@ -1,6 +1,4 @@
-"""
-Limits: how much a server takes from those who talk to it.
-"""
+"""Limits: how much a server takes from those who talk to it."""
 
 from __future__ import annotations
 
@@ -132,16 +130,12 @@ class Limits:
 
 
 def option_of(limit: str) -> str:
-    """
-    Return the command-line option of a limit, by its name in :class:`Limits`.
-    """
+    """Return the command-line option of a limit, by its name in :class:`Limits`."""
     return "--" + limit.replace("_", "-")
 
 
 def write_default(field: attrs.Attribute[Any]) -> str:
-    """
-    Return the default of a limit as a user writes it, as in ``512M``.
-    """
+    """Return the default of a limit as a user writes it, as in ``512M``."""
     value = field.default
     if value is None:
         return str(field.metadata["shown"])
@@ -152,9 +146,7 @@ def write_default(field: attrs.Attribute[Any]) -> str:
 
 
 def write_size(size: int) -> str:
-    """
-    Return a number of bytes as a user writes it, as in ``512M``.
-    """
+    """Return a number of bytes as a user writes it, as in ``512M``."""
     for power, letter in ((30, "G"), (20, "M"), (10, "K")):
         if size and not size % (1 << power):
             return f"{size >> power}{letter}"

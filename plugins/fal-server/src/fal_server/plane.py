@@ -1,6 +1,4 @@
-"""
-The control plane: how its parts are put together, started and closed.
-"""
+"""The control plane: how its parts are put together, started and closed."""
 
 from __future__ import annotations
 
@@ -148,9 +146,7 @@ class ControlPlane(Ground):
             raise
 
     async def close(self) -> None:
-        """
-        Close all ports, give requests time to finish, and close the database.
-        """
+        """Close all ports, give requests time to finish, and close the database."""
         await self._ends.aclose()
 
     async def _start_alone(self) -> None:
@@ -172,9 +168,7 @@ class ControlPlane(Ground):
         self.doors.open()
 
     async def _listen(self, services: Mapping[str, Service]) -> None:
-        """
-        Listen at all ports.
-        """
+        """Listen at all ports."""
         for name, service in services.items():
             self.doors.listen(name, service)
         asks = self.settings.asks_for_metrics_key
@@ -188,44 +182,32 @@ class ControlPlane(Ground):
 
     @property
     def launcher(self) -> RunnerLauncher:
-        """
-        Launches runners.
-        """
+        """Launches runners."""
         return self._deciding.launcher
 
     @property
     def catalog(self) -> ApplicationCatalog:
-        """
-        The applications.
-        """
+        """The applications."""
         return self._deciding.catalog
 
     @property
     def deployments(self) -> Deployments:
-        """
-        Deploys revisions.
-        """
+        """Deploys revisions."""
         return self._deciding.deployments
 
     @property
     def functions(self) -> FunctionPools:
-        """
-        The runners of functions.
-        """
+        """The runners of functions."""
         return self._deciding.functions
 
     @property
     def queue(self) -> RequestQueue:
-        """
-        The queued requests.
-        """
+        """The queued requests."""
         return self._deciding.queue
 
     @property
     def logs(self) -> Logs:
-        """
-        The lines of runners.
-        """
+        """The lines of runners."""
         return self._deciding.logs
 
     @property
@@ -239,9 +221,7 @@ def _first_account(connection: sa.Connection) -> str:
 
 
 def describe_ports(ports: Mapping[str, int]) -> str:
-    """
-    Return one line with the names and numbers of *ports*.
-    """
+    """Return one line with the names and numbers of *ports*."""
     return ", ".join(f"{name} {port}" for name, port in ports.items())
 
 

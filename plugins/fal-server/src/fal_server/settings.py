@@ -1,6 +1,4 @@
-"""
-Settings: the options of a server that is started.
-"""
+"""Settings: the options of a server that is started."""
 
 from __future__ import annotations
 
@@ -136,9 +134,7 @@ class ServerSettings:
     dev: bool = False
 
     def port_of(self, listener: str) -> int:
-        """
-        Return the port of a listener, by its name. 0 stands for any free port.
-        """
+        """Return the port of a listener, by its name. 0 stands for any free port."""
         ports = {
             "api": self.port,
             "run": self.run_port,
@@ -153,23 +149,17 @@ class ServerSettings:
 
     @property
     def asks_for_metrics_key(self) -> bool:
-        """
-        Whether the metrics are shown to those alone who have their key.
-        """
+        """Whether the metrics are shown to those alone who have their key."""
         return not is_loopback(self.host) if self.metrics_key is None else self.metrics_key
 
     @property
     def database_url(self) -> str:
-        """
-        The URL of the database, as SQLAlchemy takes it.
-        """
+        """The URL of the database, as SQLAlchemy takes it."""
         return self.database or f"sqlite:///{self.data / 'state.db'}"
 
 
 def is_loopback(host: str) -> bool:
-    """
-    Return whether only this machine reaches the address *host*.
-    """
+    """Return whether only this machine reaches the address *host*."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -177,8 +167,6 @@ def is_loopback(host: str) -> bool:
 
 
 def default_data() -> Path:
-    """
-    Return the data directory that is used unless another is given.
-    """
+    """Return the data directory that is used unless another is given."""
     root = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(root).expanduser() / "fal-core" / "server"

@@ -1,6 +1,4 @@
-"""
-The agent: runs the calls of one function, or serves one application.
-"""
+"""The agent: runs the calls of one function, or serves one application."""
 
 from __future__ import annotations
 
@@ -79,9 +77,7 @@ class Agent(services.Server):
 
 
 def run(server: ControlServer, paths: Sequence[str]) -> None:
-    """
-    Run an agent until it is drained, or the application that it serves has ended.
-    """
+    """Run an agent until it is drained, or the application that it serves has ended."""
     sys.path.extend(path for path in paths if path not in sys.path)
     forget_credentials(os.environ)
     # The agent reads the output of calls before it answers them; no call waits for that.
@@ -99,9 +95,7 @@ _ADDRESS = re.compile(r"://[^/@\s]+@")
 
 
 def forget_credentials(variables: MutableMapping[str, str]) -> None:
-    """
-    Remove the credentials of package indexes, which only builds need, from *variables*.
-    """
+    """Remove the credentials of package indexes, which only builds need, from *variables*."""
     for name, value in list(variables.items()):
         addressed = _OF_INDEXES.fullmatch(name) and _ADDRESS.search(value)
         if addressed or _NAMED.fullmatch(name):

@@ -1,6 +1,4 @@
-"""
-What travels to a runner on another machine: the files of its application, and certificates.
-"""
+"""What travels to a runner on another machine: the files of its application, and certificates."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ DATA, FILES = "/data", "/app"
 
 
 def pack_folder(folder: Path) -> bytes:
-    """
-    Return an archive of the files in *folder*.
-    """
+    """Return an archive of the files in *folder*."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):
@@ -77,8 +73,6 @@ def unpack(header: dict[str, Any], parts: Sequence[bytes]) -> dict[str, Any]:
 
 
 def _data_of(account: str) -> str:
-    """
-    Return the directory of the data of an account on this machine, which outlives runners.
-    """
+    """Return the directory of the data of an account on this machine, which outlives runners."""
     root = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return os.path.join(root, "fal-core", "runners", account)

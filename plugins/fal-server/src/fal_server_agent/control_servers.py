@@ -1,6 +1,4 @@
-"""
-The control server: where an agent takes the requests of its control plane.
-"""
+"""The control server: where an agent takes the requests of its control plane."""
 
 from __future__ import annotations
 
@@ -55,9 +53,7 @@ _LAST_WORD = 20.0
 
 
 class _Unsettled(Exception):
-    """
-    A runner cannot have what a message says. The argument is a sentence.
-    """
+    """A runner cannot have what a message says. The argument is a sentence."""
 
 
 class ControlServer:
@@ -103,9 +99,7 @@ class ControlServer:
         self._reporting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """
-        Listen until it is drained, and raise `ApplicationFailed` if what it served has.
-        """
+        """Listen until it is drained, and raise `ApplicationFailed` if what it served has."""
         if self._folder:
             path = os.path.join(self._folder, CONTROL)
             server = await asyncio.start_unix_server(self._take, path, limit=LARGEST_HEADERS)
@@ -138,15 +132,11 @@ class ControlServer:
             self.drain()
 
     def drain(self) -> None:
-        """
-        Take no more requests, and end once what runs has ended.
-        """
+        """Take no more requests, and end once what runs has ended."""
         self._ended.set()
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """
-        Answer the requests of a connection, one after the other.
-        """
+        """Answer the requests of a connection, one after the other."""
         try:
             while (head := await read_head(reader)) is not None:
                 path, headers = head
@@ -231,9 +221,7 @@ class ControlServer:
             services.request_id.set("")
 
     async def _run(self, header: dict[str, Any], parts: list[bytes]) -> bytes:
-        """
-        Open a function and run it, and return the message of its outcome.
-        """
+        """Open a function and run it, and return the message of its outcome."""
         return await self._run_opened(
             lambda: functions.open_function(header, parts), header, parts, {}
         )
@@ -329,9 +317,7 @@ class ControlServer:
         self._ended.set()
 
     async def _serve_now(self, header: dict[str, Any], parts: list[bytes]) -> bytes:
-        """
-        Run a function that serves, and return the message of its outcome.
-        """
+        """Run a function that serves, and return the message of its outcome."""
         try:
             function = functions.open_function(header, parts)
         except BaseException as error:
@@ -376,9 +362,7 @@ class ControlServer:
     async def _watch(
         self, place: Place, stack: contextlib.AsyncExitStack, header: dict[str, Any]
     ) -> None:
-        """
-        Announce the URLs of an application once it is healthy.
-        """
+        """Announce the URLs of an application once it is healthy."""
         await answers(place, None)
         await answers(place, header.get("health_check"))
         self._urls = await place.open(stack)
@@ -418,17 +402,13 @@ _LARGEST, LARGEST_HEADERS = 1 << 31, 1 << 20
 
 
 def write(writer: asyncio.StreamWriter, message: bytes) -> None:
-    """
-    Write *message* after its length, if somebody still reads.
-    """
+    """Write *message* after its length, if somebody still reads."""
     if not writer.is_closing():
         writer.write(len(message).to_bytes(8, "little") + message)
 
 
 def respond(writer: asyncio.StreamWriter, body: bytes, status: str = "200 OK") -> None:
-    """
-    Write a response.
-    """
+    """Write a response."""
     head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode())
     writer.write(body)

@@ -1,6 +1,4 @@
-"""
-Functions: how the agent opens what a client has serialized or named.
-"""
+"""Functions: how the agent opens what a client has serialized or named."""
 
 from __future__ import annotations
 
@@ -38,17 +36,13 @@ def open_arguments(header: dict[str, Any], parts: list[bytes]) -> list[Any]:
 
 
 def load(method: str, data: bytes) -> Any:
-    """
-    Deserialize what a client has sent, with the module *method*.
-    """
+    """Deserialize what a client has sent, with the module *method*."""
     support_tracebacks()
     return importlib.import_module(method).loads(data)
 
 
 def resolve(entrypoint: str) -> Any:
-    """
-    Import what *entrypoint* names, as in ``package.module:attribute.path``.
-    """
+    """Import what *entrypoint* names, as in ``package.module:attribute.path``."""
     module, colon, path = entrypoint.partition(":")
     if not module or not colon or not path:
         raise ValueError(f"{entrypoint!r} is not an entry point like 'module:attribute'.")
@@ -59,16 +53,12 @@ def resolve(entrypoint: str) -> Any:
 
 
 def digest(method: str, data: bytes) -> str:
-    """
-    Return the key under which the result of a setup function is kept.
-    """
+    """Return the key under which the result of a setup function is kept."""
     return hashlib.sha256(method.encode() + b"\0" + data).hexdigest()
 
 
 def wants(function: Any, name: str) -> bool:
-    """
-    Tell whether *function* takes the keyword *name*.
-    """
+    """Tell whether *function* takes the keyword *name*."""
     try:
         # A wrapper has the signature of the original, to which it passes everything on.
         parameters = signature_of(function).parameters.values()
@@ -81,9 +71,7 @@ def wants(function: Any, name: str) -> bool:
 
 
 def support_tracebacks() -> None:
-    """
-    Pickle exceptions with their tracebacks from now on, where ``tblib`` is installed.
-    """
+    """Pickle exceptions with their tracebacks from now on, where ``tblib`` is installed."""
     try:
         from tblib.pickling_support import install  # type: ignore[import-untyped]  # no types
     except ImportError:

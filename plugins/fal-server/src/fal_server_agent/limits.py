@@ -50,9 +50,7 @@ def limit_memory(size: int, name: str) -> bool:
 
 
 def drop_groups() -> None:
-    """
-    Remove the groups that have no process any more.
-    """
+    """Remove the groups that have no process any more."""
     for parent, _ in _parents(0, make=False):
         with contextlib.suppress(OSError), os.scandir(parent) as entries:
             for entry in entries:
@@ -113,9 +111,7 @@ def _parents(size: int, *, make: bool = True) -> Iterator[tuple[str, dict[str, i
 
 
 def find_mounts() -> Iterator[tuple[str, int]]:
-    """
-    Yield the mount points of memory control groups, with their version.
-    """
+    """Yield the mount points of memory control groups, with their version."""
     try:
         with open("/proc/self/mounts") as file:
             lines = [line.split() for line in file]

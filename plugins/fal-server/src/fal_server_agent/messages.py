@@ -1,6 +1,4 @@
-"""
-Messages between the control plane and an agent: a JSON header, followed by bytes.
-"""
+"""Messages between the control plane and an agent: a JSON header, followed by bytes."""
 
 from __future__ import annotations
 
@@ -22,15 +20,11 @@ TRACE_VARIABLES = ("TRACEPARENT", "TRACESTATE", "BAGGAGE")
 
 
 class UnreadableMessage(ValueError):
-    """
-    The other end has sent what is no message. The argument says what is wrong.
-    """
+    """The other end has sent what is no message. The argument says what is wrong."""
 
 
 def pack(header: dict[str, Any], *parts: bytes) -> bytes:
-    """
-    Return *header* and *parts* as one message.
-    """
+    """Return *header* and *parts* as one message."""
     text = json.dumps({**header, "sizes": [len(part) for part in parts]}).encode()
     return b"".join((_LENGTH.pack(len(text)), text, *parts))
 

@@ -55,9 +55,7 @@ def mount(directories: Mapping[str, str], *, alone: str = "") -> bool:
 
 
 def _leave() -> None:
-    """
-    Enter a mount namespace of our own, in which later mounts of the machine appear too.
-    """
+    """Enter a mount namespace of our own, in which later mounts of the machine appear too."""
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "unshare"):
         raise OSError("This system has no mount namespaces.")

@@ -1,6 +1,4 @@
-"""
-Outcomes: what a function returned or raised, serialized for its client.
-"""
+"""Outcomes: what a function returned or raised, serialized for its client."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ _AROUND = frozenset(
 
 
 class Unserializable(Exception):
-    """
-    What a function returned or raised cannot be serialized.
-    """
+    """What a function returned or raised cannot be serialized."""
 
 
 class ApplicationFailed(Exception):
@@ -42,9 +38,7 @@ class ApplicationFailed(Exception):
 
 
 def serialized(make: Callable[[], bytes]) -> bytes:
-    """
-    Return the message that *make* makes, or that of an outcome that cannot be serialized.
-    """
+    """Return the message that *make* makes, or that of an outcome that cannot be serialized."""
     try:
         return make()
     except Unserializable as error:
@@ -102,9 +96,7 @@ def _is_around(frame: FrameType) -> bool:
 
 
 def failed(sentence: str) -> bytes:
-    """
-    Return the message of a call that could not be run, or whose result cannot travel.
-    """
+    """Return the message of a call that could not be run, or whose result cannot travel."""
     return pack({"failed": sentence})
 
 

@@ -34,14 +34,10 @@ _ACCESS_LOG = "uvicorn.access"
 
 
 class AccessLogFilter(logging.Filter):
-    """
-    Has the records of the access log written outside of the request that they are about.
-    """
+    """Has the records of the access log written outside of the request that they are about."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """
-        Return whether *record* is written by who asks; else it has been written here.
-        """
+        """Return whether *record* is written by who asks; else it has been written here."""
         if not services.request_id.get():
             return True
         contextvars.copy_context().run(_handle_apart, record)
@@ -54,22 +50,16 @@ def _handle_apart(record: logging.LogRecord) -> None:
 
 
 class LogContext:
-    """
-    Takes the labels of the current request; the SDK expects a context variable.
-    """
+    """Takes the labels of the current request; the SDK expects a context variable."""
 
     def set(self, labels: Mapping[str, str]) -> None:
-        """
-        Note the request that the current context works for, or that it works for none.
-        """
+        """Note the request that the current context works for, or that it works for none."""
         services.request_id.set(labels.get(_REQUEST_ID, ""))
 
 
 @contextlib.asynccontextmanager
 async def take_request_labels(function: Any) -> AsyncIterator[None]:
-    """
-    Take the labels that an application of the released SDK sets, if *function* serves one.
-    """
+    """Take the labels that an application of the released SDK sets, if *function* serves one."""
     if getattr(function, "__module__", None) != "fal.app":
         yield
         return
@@ -95,7 +85,5 @@ async def take_request_labels(function: Any) -> AsyncIterator[None]:
 
 
 async def _acknowledge(request: bytes, context: Any) -> bytes:
-    """
-    Answer with an empty message: the labels have come by the context variable.
-    """
+    """Answer with an empty message: the labels have come by the context variable."""
     return b""

@@ -83,9 +83,7 @@ async def attend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def find_shell() -> str:
-    """
-    Return the path of the shell that people get.
-    """
+    """Return the path of the shell that people get."""
     wanted = (os.environ.get("SHELL"), "bash", "sh")
     found = (shutil.which(each) for each in wanted if each)
     return next(filter(None, found), "/bin/sh")
@@ -100,9 +98,7 @@ def _resize(terminal: int, lines: int, columns: int) -> None:
 
 
 class _Shell:
-    """
-    One command, and its connection.
-    """
+    """One command, and its connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -110,15 +106,11 @@ class _Shell:
         self._opened: set[int] = set()
 
     def write(self, kind: bytes, content: bytes) -> None:
-        """
-        Send a message.
-        """
+        """Send a message."""
         self._writer.write(HEAD.pack(kind, len(content)) + content)
 
     def close(self) -> None:
-        """
-        Close what is open.
-        """
+        """Close what is open."""
         self._close(*self._opened)
 
     def _close(self, *descriptors: int) -> None:
@@ -158,9 +150,7 @@ class _Shell:
     async def _start(
         self, command: Sequence[str]
     ) -> tuple[asyncio.subprocess.Process, int, Sequence[tuple[int, bytes]]]:
-        """
-        Start a command, and return it with what it is given, and with what it writes.
-        """
+        """Start a command, and return it with what it is given, and with what it writes."""
         pipes = [os.pipe() for _ in range(3)]
         self._opened.update(*pipes)
         (source, given), (output, to_output), (errors, to_errors) = pipes
@@ -194,9 +184,7 @@ class _Shell:
         return process, here, [(here, OUTPUT)]
 
     async def _feed(self, given: int, *, on_terminal: bool) -> None:
-        """
-        Give a command what is sent to it. Return when whoever sends it has gone.
-        """
+        """Give a command what is sent to it. Return when whoever sends it has gone."""
         gone = (asyncio.IncompleteReadError, ConnectionError, ValueError)
         with contextlib.suppress(*gone):
             while chunk := await _read_chunk(self._reader):
@@ -235,9 +223,7 @@ class _Shell:
             giving.cancel()
 
     async def _pass(self, taken: int, kind: bytes) -> None:
-        """
-        Send what a command writes.
-        """
+        """Send what a command writes."""
         loop = asyncio.get_running_loop()
         while True:
             await _until(taken, loop.add_reader, loop.remove_reader)
@@ -276,9 +262,7 @@ async def _read_chunk(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _give(given: int, content: bytes) -> None:
-    """
-    Write to a command, as far as it reads.
-    """
+    """Write to a command, as far as it reads."""
     loop = asyncio.get_running_loop()
     left = memoryview(content)
     while left:
@@ -293,9 +277,7 @@ async def _give(given: int, content: bytes) -> None:
 
 
 async def _until(descriptor: int, add: Any, remove: Any) -> None:
-    """
-    Wait until a descriptor can be read, or written.
-    """
+    """Wait until a descriptor can be read, or written."""
     ready = asyncio.Event()
     add(descriptor, ready.set)
     try:
@@ -305,9 +287,7 @@ async def _until(descriptor: int, add: Any, remove: Any) -> None:
 
 
 async def _end(process: asyncio.subprocess.Process, ending: asyncio.Future[int]) -> None:
-    """
-    End a command, and what it has started in its session.
-    """
+    """End a command, and what it has started in its session."""
     for number in (signal.SIGHUP, signal.SIGKILL):
         if not ending.done():
             with contextlib.suppress(ProcessLookupError, PermissionError):

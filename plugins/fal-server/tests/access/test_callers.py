@@ -1,6 +1,4 @@
-"""
-Callers: what they may do, and who they are.
-"""
+"""Callers: what they may do, and who they are."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ CALLER = Caller(
 
 
 def test_permission_that_a_caller_lacks():
-    """
-    A caller without a permission is told which one it is, and what it would allow.
-    """
+    """A caller without a permission is told which one it is, and what it would allow."""
     CALLER.require("serverless:logs:read")
     with pytest.raises(Forbidden, match=r"may not list keys \(account:keys:read\)"):
         CALLER.require("account:keys:read")

@@ -1,6 +1,4 @@
-"""
-Identities: which keys are accepted, and which are not any more.
-"""
+"""Identities: which keys are accepted, and which are not any more."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ def read(call, sent, metadata, *, stream: bool):
 
 
 def test_invalid_credentials_are_refused(plane, check_all):
-    """
-    Without a key, with an unknown one, and with a wrong secret, nothing is answered.
-    """
+    """Without a key, with an unknown one, and with a wrong secret, nothing is answered."""
     keys = ("", "a:b", f"{plane.key.partition(':')[0]}:wrong")
 
     def check(row):
@@ -47,9 +43,7 @@ def test_invalid_credentials_are_refused(plane, check_all):
 
 
 def test_revoked_key_is_refused_at_once(plane):
-    """
-    The next call after a key is revoked is refused, by gRPC and by HTTP.
-    """
+    """The next call after a key is revoked is refused, by gRPC and by HTTP."""
     key = plane.make_key()
     with plane.client(key) as client:
         assert client.get("/users/current").status_code == 200

@@ -1,6 +1,4 @@
-"""
-Key files: a key that is lost is told, and never replaced unasked.
-"""
+"""Key files: a key that is lost is told, and never replaced unasked."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_server.settings import ServerSettings
 
 
 def create(data: Path) -> None:
-    """
-    Make a control plane that is not started.
-    """
+    """Make a control plane that is not started."""
 
     async def main() -> None:
         ControlPlane.create(ServerSettings(data=data)).database.close()
@@ -52,9 +48,7 @@ def test_lost_key_is_told(tmp_path: Path, name: str, fault: str):
 
 
 def test_key_of_other_secrets_is_told(make_plane):
-    """
-    A key with which the secrets that there are cannot be decrypted is not accepted.
-    """
+    """A key with which the secrets that there are cannot be decrypted is not accepted."""
     plane = make_plane()
     plane.call("SetSecret", SetSecretRequest(name="A", value="1"))
     plane.close()
@@ -68,9 +62,7 @@ def test_key_of_other_secrets_is_told(make_plane):
 
 
 def test_start_that_was_killed_before_there_was_an_account(tmp_path: Path):
-    """
-    Keys that a first start has left, which was killed before it made an account, are used.
-    """
+    """Keys that a first start has left, which was killed before it made an account, are used."""
     data = tmp_path / "data"
     create(data)
     kept = (data / "secrets.key").read_bytes()

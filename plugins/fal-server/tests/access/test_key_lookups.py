@@ -1,6 +1,4 @@
-"""
-Lookups of keys: how many reads they take.
-"""
+"""Lookups of keys: how many reads they take."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_server.store.keys import make_key, revoke_key
 
 
 class Reads:
-    """
-    A database whose reads are counted, and can be held up.
-    """
+    """A database whose reads are counted, and can be held up."""
 
     def __init__(self, database: Any) -> None:
         self._database = database
@@ -39,9 +35,7 @@ class Reads:
 
 
 def test_one_read_for_all_that_are_asked_for_at_once(database: Any):
-    """
-    A thousand wrong keys and a right one, asked for while another read runs, take one read.
-    """
+    """A thousand wrong keys and a right one, asked for while another read runs, take one read."""
 
     async def main() -> None:
         account = await database.write(lambda it: make_account(it, "user", "ada"))
@@ -67,9 +61,7 @@ def test_one_read_for_all_that_are_asked_for_at_once(database: Any):
 
 
 def test_key_is_as_it_was_after_it_was_asked_for(database: Any):
-    """
-    Who asks after a key was revoked is not told what an earlier read has found.
-    """
+    """Who asks after a key was revoked is not told what an earlier read has found."""
 
     async def main() -> None:
         account = await database.write(lambda it: make_account(it, "user", "ada"))
@@ -87,9 +79,7 @@ def test_key_is_as_it_was_after_it_was_asked_for(database: Any):
 
 
 def test_read_that_fails_fails_for_those_who_asked(database: Any):
-    """
-    The next ones have a read of their own.
-    """
+    """The next ones have a read of their own."""
 
     async def main() -> None:
         reads = Reads(database)

@@ -1,6 +1,4 @@
-"""
-Owners: a state that has lost its accounts is told, and gets no new owner.
-"""
+"""Owners: a state that has lost its accounts is told, and gets no new owner."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_server.settings import ServerSettings
 
 
 def create(data: Path, database: str | None = None) -> None:
-    """
-    Make a control plane that is not started.
-    """
+    """Make a control plane that is not started."""
 
     async def main() -> None:
         ControlPlane.create(ServerSettings(data=data, database=database)).database.close()
@@ -29,9 +25,7 @@ def create(data: Path, database: str | None = None) -> None:
 
 
 def empty(data: Path, fault: str) -> None:
-    """
-    Take the state away, or what is in it.
-    """
+    """Take the state away, or what is in it."""
     file = data / "state.db"
     with sqlite3.connect(file) as connection:
         if fault == "tables":
@@ -64,9 +58,7 @@ def test_emptied_state_is_told(tmp_path: Path, fault: str):
 
 
 def test_other_database_that_is_empty(tmp_path: Path):
-    """
-    An empty database that is named for a directory that was used is no state of it.
-    """
+    """An empty database that is named for a directory that was used is no state of it."""
     data, other = tmp_path / "data", f"sqlite:///{tmp_path / 'other.db'}"
     create(data)
     with pytest.raises(StateLost, match=r"other\.db"):
@@ -75,9 +67,7 @@ def test_other_database_that_is_empty(tmp_path: Path):
 
 
 def test_commands_before_the_first_start(tmp_path: Path):
-    """
-    Commands on a directory on which no server has run say so, and make nothing there.
-    """
+    """Commands on a directory on which no server has run say so, and make nothing there."""
     data = tmp_path / "data"
     for database in (None, f"sqlite:///{tmp_path / 'other.db'}"):
         with (

@@ -1,6 +1,4 @@
-"""
-Revocations: what is open ends with the key that opened it.
-"""
+"""Revocations: what is open ends with the key that opened it."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ from fal_server.store.keys import revoke_key
 
 
 def make_endless() -> Callable[..., None]:
-    """
-    Return an application whose responses and websockets do not end by themselves.
-    """
+    """Return an application whose responses and websockets do not end by themselves."""
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         import base64
@@ -69,9 +65,7 @@ def make_endless() -> Callable[..., None]:
 
 @pytest.fixture(scope="module")
 def endless(served_plane: Any) -> str:
-    """
-    The path of an application whose responses do not end.
-    """
+    """The path of an application whose responses do not end."""
     served_plane.deploy("endless", function=make_endless(), max_multiplexing=8)
     return "/owner/endless"
 
@@ -83,9 +77,7 @@ def revoke(served_plane: Any, key: str) -> None:
 
 @contextmanager
 def log_stream(served_plane: Any, key: str) -> Iterator[Callable[[], None]]:
-    """
-    A stream of log lines; what it yields reads it to its end.
-    """
+    """A stream of log lines; what it yields reads it to its end."""
     with (
         served_plane.plane.client(key) as client,
         client.stream("POST", "/logs/stream") as response,
@@ -95,9 +87,7 @@ def log_stream(served_plane: Any, key: str) -> Iterator[Callable[[], None]]:
 
 
 def test_log_stream_ends_with_its_key(served_plane: Any):
-    """
-    A stream of log lines ends when the server revokes the key that opened it.
-    """
+    """A stream of log lines ends when the server revokes the key that opened it."""
     key = served_plane.plane.make_key()
     with log_stream(served_plane, key) as read:
         revoke(served_plane, key)
@@ -107,9 +97,7 @@ def test_log_stream_ends_with_its_key(served_plane: Any):
 def test_log_stream_ends_with_a_key_that_another_process_revokes(
     served_plane: Any, account: str
 ):
-    """
-    The command line revokes keys in the database, beside the server.
-    """
+    """The command line revokes keys in the database, beside the server."""
     key = served_plane.plane.make_key()
     with log_stream(served_plane, key) as read:
         id = key.partition(":")[0]
@@ -125,9 +113,7 @@ def account(served_plane: Any) -> str:
 
 
 def test_response_ends_with_its_key(served_plane: Any, endless: str):
-    """
-    A response that is streamed by the run gateway breaks off, and others go on.
-    """
+    """A response that is streamed by the run gateway breaks off, and others go on."""
     key = served_plane.plane.make_key()
     with (
         served_plane.client("run") as other,
@@ -172,9 +158,7 @@ def test_websocket_ends_with_its_key(served_plane: Any, endless: str, listener: 
 
 
 def test_call_of_a_function_ends_with_its_key(served_plane: Any):
-    """
-    A function that is called with the key is not waited for any longer.
-    """
+    """A function that is called with the key is not waited for any longer."""
 
     def wait() -> None:
         import time

@@ -1,6 +1,4 @@
-"""
-Runner keys: which calls the code of a runner may make to the server that runs it.
-"""
+"""Runner keys: which calls the code of a runner may make to the server that runs it."""
 
 from __future__ import annotations
 
@@ -61,9 +59,7 @@ def refused(served_plane, name: str, request, key: str) -> grpc.StatusCode:
 
 
 def test_permissions_of_an_application(served_plane):
-    """
-    Its key sends requests and uploads files, is shown in no list, and does nothing else.
-    """
+    """Its key sends requests and uploads files, is shown in no list, and does nothing else."""
     served_plane.deploy("asks")
     key = key_of(served_plane, "asks")
     assert uploads_with(served_plane, key) == 200
@@ -85,9 +81,7 @@ def test_permissions_of_an_application(served_plane):
 
 
 def test_permissions_of_a_function(served_plane):
-    """
-    The key of a called function may also run functions, if its caller may.
-    """
+    """The key of a called function may also run functions, if its caller may."""
 
     def look() -> str:
         import os

@@ -1,6 +1,4 @@
-"""
-Server keys: those of servers that share a database, and the key that is kept out of it.
-"""
+"""Server keys: those of servers that share a database, and the key that is kept out of it."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ from fal_server.store.vaults import Vault
 
 
 def create(url: str | None, data: Path, secrets_key: Path | None = None) -> ControlPlane:
-    """
-    Make a control plane that is not started.
-    """
+    """Make a control plane that is not started."""
 
     async def main() -> ControlPlane:
         settings = ServerSettings(data=data, database=url, secrets_key=secrets_key)
@@ -41,18 +37,14 @@ def create(url: str | None, data: Path, secrets_key: Path | None = None) -> Cont
 
 
 def keys_in(url: str) -> dict[str, bytes | None]:
-    """
-    Return the keys in a state.
-    """
+    """Return the keys in a state."""
     with open_database(url) as database:
         chosen = sa.select(state_keys.c.name, state_keys.c.value)
         return dict(database.read_here(lambda it: it.execute(chosen).all()))
 
 
 def set_secret(url: str, key: bytes) -> None:
-    """
-    Set a secret of the owner, encrypted with *key*.
-    """
+    """Set a secret of the owner, encrypted with *key*."""
     with open_database(url) as database:
         found = database.read_here(lambda it: find_account(it, nickname="owner"))
         assert found is not None
@@ -108,9 +100,7 @@ def test_servers_that_begin_at_once(postgresql: object, postgresql_url: str, tmp
 
 
 def test_key_of_the_state_that_is_lost_is_told(postgresql_url: str, tmp_path: Path):
-    """
-    A server does not start where a key of the state is missing, and says what to do.
-    """
+    """A server does not start where a key of the state is missing, and says what to do."""
     create(postgresql_url, tmp_path / "data")
     with open_database(postgresql_url) as database:
         lost = state_keys.delete().where(state_keys.c.name == "signing.key")
@@ -122,9 +112,7 @@ def test_key_of_the_state_that_is_lost_is_told(postgresql_url: str, tmp_path: Pa
 
 
 def test_key_files_are_put_into_the_state(postgresql_url: str, tmp_path: Path):
-    """
-    Keys in files of the directory of a server that has used the database are put there.
-    """
+    """Keys in files of the directory of a server that has used the database are put there."""
     directory = DataDirectory(tmp_path / "data")
     KeyFiles(directory).make(KEY_FILES)
     with open_database(postgresql_url) as database:
@@ -167,9 +155,7 @@ def test_key_of_secrets_that_is_kept_elsewhere(
 
 
 def test_key_of_secrets_leaves_the_state(postgresql_url: str, tmp_path: Path):
-    """
-    A key that the state has is removed from it by a server that is told of its file.
-    """
+    """A key that the state has is removed from it by a server that is told of its file."""
     create(postgresql_url, tmp_path / "data")
     key = keys_in(postgresql_url)["secrets.key"]
     assert key is not None
@@ -193,9 +179,7 @@ def test_key_of_secrets_leaves_the_state(postgresql_url: str, tmp_path: Path):
     ],
 )
 def test_file_that_has_no_key(tmp_path: Path, content: bytes | None, sentence: str):
-    """
-    A file without a key is told, and how one is made.
-    """
+    """A file without a key is told, and how one is made."""
     file = tmp_path / "key"
     if content is not None:
         file.write_bytes(content)

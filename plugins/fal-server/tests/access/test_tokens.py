@@ -1,6 +1,4 @@
-"""
-Tokens: temporary credentials of an account.
-"""
+"""Tokens: temporary credentials of an account."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ def token_of(plane, key, *, purpose=LOGIN, seconds=3600.0) -> tuple[str, str]:
 
 
 def test_user_with_a_token_acts_for_their_teams(plane):
-    """
-    A token acts for its user, or for one of their teams if the request names it.
-    """
+    """A token acts for its user, or for one of their teams if the request names it."""
     key = plane.add_user("member", team="crew")
     token, user_id = token_of(plane, key)
     with plane.client() as client:
@@ -41,9 +37,7 @@ def test_user_with_a_token_acts_for_their_teams(plane):
 
 @pytest.mark.parametrize("fault", ["expired", "purpose", "forged", "cut", "long", "words"])
 def test_invalid_tokens_are_refused(plane, fault):
-    """
-    A token that has expired, is for something else, or is forged, is refused.
-    """
+    """A token that has expired, is for something else, or is forged, is refused."""
     token, _ = token_of(
         plane,
         plane.key,
@@ -96,9 +90,7 @@ def test_tokens_end_with_the_key_that_made_them(plane):
 
 
 def test_token_of_a_login_for_a_team_ends_with_the_login(plane):
-    """
-    What a user makes for a team acts for the team, and ends with the login of the user.
-    """
+    """What a user makes for a team acts for the team, and ends with the login of the user."""
     key = plane.add_user("mate", team="duo")
     login, _ = token_of(plane, key)
     with plane.client() as client:
@@ -113,9 +105,7 @@ def test_token_of_a_login_for_a_team_ends_with_the_login(plane):
 
 
 def test_token_without_a_key_is_refused(plane):
-    """
-    A token that names no key, or one that does not exist, is not valid.
-    """
+    """A token that names no key, or one that does not exist, is not valid."""
     tokens = plane.plane.identity.tokens
     listed = plane.call("ListUserKeys", ListUserKeysRequest()).user_keys
     assert listed

@@ -1,6 +1,4 @@
-"""
-Archives of strangers.
-"""
+"""Archives of strangers."""
 
 from __future__ import annotations
 
@@ -26,26 +24,20 @@ def write(path: Path, count: int, *, name: int = 10, comment: bytes = b"") -> st
 
 @pytest.mark.parametrize("comment", [b"", b"a comment", b"x" * 65_000])
 def test_archives_with_small_indexes_are_read(tmp_path: Path, comment: bytes):
-    """
-    An archive may have a comment, and so many files that their number needs more room.
-    """
+    """An archive may have a comment, and so many files that their number needs more room."""
     check_index(write(tmp_path / "few", 3, comment=comment))
     check_index(write(tmp_path / "none", 0, comment=comment))
 
 
 def test_archives_with_large_indexes_are_refused(tmp_path: Path):
-    """
-    An archive whose index would take much memory is refused before it is read.
-    """
+    """An archive whose index would take much memory is refused before it is read."""
     with pytest.raises(TooLarge):
         check_index(write(tmp_path / "large", 300, name=60_000))
 
 
 @pytest.mark.parametrize(("size", "is_fine"), [(1 << 20, True), (1 << 40, False)])
 def test_ends_of_large_archives_are_read(tmp_path: Path, size: int, is_fine: bool):
-    """
-    The size of an index also counts where it stands in the end of a large archive.
-    """
+    """The size of an index also counts where it stands in the end of a large archive."""
     end = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 9, 9, size, 0)
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 100, 1)
     last = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 9, 9, 0xFFFFFFFF, 0xFFFFFFFF, 0)
@@ -74,9 +66,7 @@ def test_the_end_that_is_read_is_checked(tmp_path: Path, said: int):
 
 
 def test_what_is_no_archive_is_refused(tmp_path: Path):
-    """
-    A file that is no archive, or has only a part of its end, is refused.
-    """
+    """A file that is no archive, or has only a part of its end, is refused."""
     for content in (b"", b"no archive", b"PK\x05\x06", b"PK\x06\x07" + b"\xff" * 16):
         (tmp_path / "file").write_bytes(content)
         with pytest.raises(Invalid):
@@ -104,16 +94,12 @@ def listing(
     ids=["packed", "small", "many"],
 )
 def test_archives_that_are_unpacked(files: Iterable[tuple[str, int]], size: int):
-    """
-    An archive of programs and texts is unpacked, and a small one however well it is packed.
-    """
+    """An archive of programs and texts is unpacked, and a small one however well it is packed."""
     check_members(listing(files), size)
 
 
 def test_archives_that_are_not_packed():
-    """
-    An archive may have files as they are.
-    """
+    """An archive may have files as they are."""
     check_members(listing([("a", 1)], zipfile.ZIP_STORED), 100)
 
 
@@ -148,8 +134,6 @@ def test_archives_that_unpack_to_too_much(
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, 9, 93])
 def test_other_ways_of_packing_are_refused(method: int):
-    """
-    An archive is refused whose packing lets its sender choose how much memory unpacking takes.
-    """
+    """An archive is refused whose packing lets its sender choose how much memory unpacking takes."""
     with pytest.raises(Invalid, match="'large' of the archive is not packed by deflate"):
         check_members(listing([("large", 1)], method), 100)

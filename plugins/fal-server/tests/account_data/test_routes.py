@@ -1,6 +1,4 @@
-"""
-The routes for the files of accounts.
-"""
+"""The routes for the files of accounts."""
 
 from __future__ import annotations
 
@@ -125,9 +123,7 @@ def test_large_parts(plane: Any, client: Any):
     "path", ["/etc/passwd", "../x", "a/../../x", "/data/../x", "/", "x" * 300, "/database/x"]
 )
 def test_paths_that_are_refused(client: Any, path: str):
-    """
-    Paths out of /data, and those that are too long, are refused.
-    """
+    """Paths out of /data, and those that are too long, are refused."""
     # The client would resolve them.
     quoted = path.replace("..", "%2e%2e")
     answer = upload(client, quoted, b"x")
@@ -135,9 +131,7 @@ def test_paths_that_are_refused(client: Any, path: str):
 
 
 def test_archives(client: Any):
-    """
-    The files of an archive are put into a directory, and a client knows it again by its hash.
-    """
+    """The files of an archive are put into a directory, and a client knows it again by its hash."""
     content = zipped(**{"a.txt": "a", "sub/b.txt": "b", ".fal_hash": "12ab"})
     assert upload(client, "sync", content, unzip="true").json() is True
     assert client.get("/files/file/sync/sub/b.txt").content == b"b"
@@ -149,9 +143,7 @@ def test_archives(client: Any):
 
 @pytest.mark.parametrize("name", ["../out", "/etc/out", "a\\b", "a/../../out", "."])
 def test_archives_that_are_refused(client: Any, name: str):
-    """
-    An archive with a file that would be elsewhere is refused, and so is what is no archive.
-    """
+    """An archive with a file that would be elsewhere is refused, and so is what is no archive."""
     refused = upload(client, "refused", zipped(**{"fine": "fine", name: "x"}), unzip="true")
     assert refused.status_code == 422
     assert upload(client, "refused", b"no zip", unzip="true").status_code == 422
@@ -159,9 +151,7 @@ def test_archives_that_are_refused(client: Any, name: str):
 
 
 def test_accounts_have_files_of_their_own(plane: Any, client: Any):
-    """
-    An account sees nothing of the files of another one, and continues none of its uploads.
-    """
+    """An account sees nothing of the files of another one, and continues none of its uploads."""
     upload(client, "mine/secret", b"mine")
     path = "/files/file/multipart/whole"
     id = client.post(f"{path}/initiate").json()["upload_id"]
@@ -174,9 +164,7 @@ def test_accounts_have_files_of_their_own(plane: Any, client: Any):
 
 
 def test_permissions(plane: Any, account: str):
-    """
-    Reading and writing need their permissions, and nothing is answered without a key.
-    """
+    """Reading and writing need their permissions, and nothing is answered without a key."""
     reader = plane.make_key(policy_preset="READONLY")
     with plane.client(reader) as client:
         assert listed(client, "/data") is not None
@@ -248,9 +236,7 @@ def test_files_of_urls(make_plane: Any):
 
 
 def test_fetches_are_bounded(make_plane: Any):
-    """
-    So many files are fetched for an account at once, and a fetch ends with its client.
-    """
+    """So many files are fetched for an account at once, and a fetch ends with its client."""
     begun, ends = threading.Semaphore(0), threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -296,9 +282,7 @@ def test_fetches_are_bounded(make_plane: Any):
 
 
 def test_directories_of_archives_are_counted(make_plane: Any):
-    """
-    An archive has no more directories than an account has files.
-    """
+    """An archive has no more directories than an account has files."""
     from fal_server.limits import Limits
 
     plane = make_plane(limits=Limits(most_files=20))

@@ -1,6 +1,4 @@
-"""
-Files below one directory, with links that strangers have put there.
-"""
+"""Files below one directory, with links that strangers have put there."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_server.errors import Invalid, NotFound, TooLarge
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    """
-    A tree beside a file that is not in it.
-    """
+    """A tree beside a file that is not in it."""
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "file").write_text("outside")
@@ -66,9 +62,7 @@ def test_links_out_of_the_tree_lead_nowhere(tree: Tree, target: str):
 
 @pytest.mark.parametrize("target", ["models/weights", "/data/models/weights"])
 def test_links_within_the_tree_are_followed(tree: Tree, target: str):
-    """
-    A link within the tree is followed as an application sees it, where the tree is /data.
-    """
+    """A link within the tree is followed as an application sees it, where the tree is /data."""
     (tree.root / "link").symlink_to(target)
     assert read(tree, "link") == "weights"
     [entry] = [each for each in tree.entries([]) if each.parts == ("link",)]
@@ -76,9 +70,7 @@ def test_links_within_the_tree_are_followed(tree: Tree, target: str):
 
 
 def test_a_link_that_is_written_is_replaced(tree: Tree):
-    """
-    Who writes to the path of a link replaces the link, and leaves alone what it leads to.
-    """
+    """Who writes to the path of a link replaces the link, and leaves alone what it leads to."""
     (tree.root / "link").symlink_to("../secret")
     put(tree, "new", "link")
     assert read(tree, "link") == "new"
@@ -86,9 +78,7 @@ def test_a_link_that_is_written_is_replaced(tree: Tree):
 
 
 def test_links_in_a_circle_end(tree: Tree):
-    """
-    Links that lead to each other, and to a directory above them, are not listed.
-    """
+    """Links that lead to each other, and to a directory above them, are not listed."""
     (tree.root / "a").symlink_to("b")
     (tree.root / "b").symlink_to("a")
     (tree.root / "models" / "up").symlink_to("..")
@@ -100,18 +90,14 @@ def test_links_in_a_circle_end(tree: Tree):
 
 
 def test_pipes_hold_up_nobody(tree: Tree):
-    """
-    What is neither a file nor a directory is not read, and nobody waits for it.
-    """
+    """What is neither a file nor a directory is not read, and nobody waits for it."""
     os.mkfifo(tree.root / "pipe")
     with pytest.raises(NotFound):
         tree.open(["pipe"])
 
 
 def test_removing_and_renaming(tree: Tree):
-    """
-    Directories are removed with everything in them but what links lead to, and renamed.
-    """
+    """Directories are removed with everything in them but what links lead to, and renamed."""
     put(tree, "deep", "a", "b", "c")
     (tree.root / "a" / "b" / "link").symlink_to(tree.root.parent / "outside")
     tree.rename(["a"], ["x", "y"])
@@ -131,9 +117,7 @@ def test_removing_and_renaming(tree: Tree):
 
 
 def test_measuring(tree: Tree):
-    """
-    Files are counted with what they take on the disk.
-    """
+    """Files are counted with what they take on the disk."""
     before = tree.measure()
     put(tree, "x" * 100_000, "large")
     files, size = tree.measure()
@@ -142,9 +126,7 @@ def test_measuring(tree: Tree):
 
 
 def make_deep(place: Path, levels: int) -> None:
-    """
-    Make directories in each other, as an application can.
-    """
+    """Make directories in each other, as an application can."""
     opened = os.open(place, os.O_RDONLY)
     for _ in range(levels):
         os.mkdir("d", dir_fd=opened)
@@ -173,9 +155,7 @@ def test_what_is_deeper_than_paths_is_full(tree: Tree):
 
 
 def test_links_do_not_make_paths_longer(tree: Tree):
-    """
-    A path that links make deeper than paths are is not followed.
-    """
+    """A path that links make deeper than paths are is not followed."""
     make_deep(tree.root, 300)
     (tree.root / "link").symlink_to("/".join(["d"] * 150))
     (tree.root / "deeper").symlink_to("/".join(["d"] * 250))
@@ -186,9 +166,7 @@ def test_links_do_not_make_paths_longer(tree: Tree):
 
 
 def test_what_is_open_is_closed(tree: Tree):
-    """
-    Nothing is left open, also where a tree is too deep.
-    """
+    """Nothing is left open, also where a tree is too deep."""
     make_deep(tree.root, 300)
     before = os.listdir("/proc/self/fd")
     with pytest.raises(TooLarge):

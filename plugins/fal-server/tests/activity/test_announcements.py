@@ -1,6 +1,4 @@
-"""
-Announcements of what happens on a server.
-"""
+"""Announcements of what happens on a server."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_server.activity.announcements import announce, announcing
 
 
 class Terminal(io.StringIO):
-    """
-    A text that says that it is a terminal.
-    """
+    """A text that says that it is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -30,9 +26,7 @@ def tell() -> None:
 
 
 def test_announcements_are_json():
-    """
-    Elsewhere than on a terminal each is an object with its facts.
-    """
+    """Elsewhere than on a terminal each is an object with its facts."""
     written = io.StringIO()
     with announcing(written, is_quiet=False):
         tell()
@@ -50,9 +44,7 @@ def test_announcements_are_json():
 
 
 def test_terminals_have_colours(monkeypatch: pytest.MonkeyPatch):
-    """
-    On a terminal a line has a time, what it is about, and a colour unless that is not wanted.
-    """
+    """On a terminal a line has a time, what it is about, and a colour unless that is not wanted."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     for colours in (True, False):
         written = Terminal()
@@ -65,9 +57,7 @@ def test_terminals_have_colours(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_terminals_get_no_control_characters():
-    """
-    What a name or a reason has of control characters and line breaks is escaped.
-    """
+    """What a name or a reason has of control characters and line breaks is escaped."""
     written = Terminal()
     with announcing(written, is_quiet=False):
         announce("failed", "why: \x1b[2J\r\nowner/app: serves", application="a\x9b\u202eé")
@@ -76,9 +66,7 @@ def test_terminals_get_no_control_characters():
 
 
 def test_quiet_server_tells_failures():
-    """
-    Those who want no lines want to know what fails.
-    """
+    """Those who want no lines want to know what fails."""
     written = io.StringIO()
     with announcing(written, is_quiet=True):
         tell()
@@ -87,9 +75,7 @@ def test_quiet_server_tells_failures():
 
 
 def test_nobody_waits_for_a_reader():
-    """
-    What nobody reads holds up neither the server nor its end.
-    """
+    """What nobody reads holds up neither the server nor its end."""
     reading, writing = os.pipe()
     stream = open(writing, "w")  # noqa: SIM115  # closed below, when nobody reads it
 

@@ -1,6 +1,4 @@
-"""
-The history of deployments.
-"""
+"""The history of deployments."""
 
 from __future__ import annotations
 
@@ -84,9 +82,7 @@ def test_each_deployment_is_kept_with_how_it_ended(database: Database, owner: st
 
 
 def test_oldest_records_go(database: Database, owner: str, monkeypatch: pytest.MonkeyPatch):
-    """
-    As many are kept of an application as its history shows.
-    """
+    """As many are kept of an application as its history shows."""
     monkeypatch.setattr(deployment_records, "_MOST", 3)
 
     def write(connection) -> None:
@@ -101,9 +97,7 @@ def test_oldest_records_go(database: Database, owner: str, monkeypatch: pytest.M
 
 
 def test_notes_that_are_no_text():
-    """
-    Metadata is what a client sends: what is no text is no note.
-    """
+    """Metadata is what a client sends: what is no text is no note."""
     notes = Struct()
     assert read_notes(notes) == ("", {})
     notes.update({"message": 3, "annotations": ["a"]})
@@ -113,18 +107,14 @@ def test_notes_that_are_no_text():
 
 
 def make_content(facts: dict[str, Any]) -> Struct:
-    """
-    Return metadata of a revision.
-    """
+    """Return metadata of a revision."""
     content = Struct()
     content.update(facts)
     return content
 
 
 def test_notes_are_cut():
-    """
-    What comes with a deployment is kept as far as a reason is, and no more than some of it.
-    """
+    """What comes with a deployment is kept as far as a reason is, and no more than some of it."""
     annotations = {f"{number}" + "n" * 300: "t" * 10_000 for number in range(100)}
     message, kept = read_notes(
         make_content({"message": "m" * 10_000, "annotations": annotations})

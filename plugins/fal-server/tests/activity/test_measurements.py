@@ -1,6 +1,4 @@
-"""
-Measurements: how requests are counted, and for how long that is kept.
-"""
+"""Measurements: how requests are counted, and for how long that is kept."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ DURATIONS = st.lists(st.floats(0.001, 7000), min_size=1, max_size=50)
 
 @given(durations=DURATIONS, share=st.sampled_from([0.5, 0.95, 1.0]))
 def test_percentile_is_about_right(durations: list[float], share: float):
-    """
-    A percentile is within about a tenth of the duration that it stands for.
-    """
+    """A percentile is within about a tenth of the duration that it stands for."""
     tally = Tally()
     for each in durations:
         tally.observe(each, failed=False)
@@ -34,9 +30,7 @@ def test_percentile_is_about_right(durations: list[float], share: float):
 
 @given(parts=st.lists(DURATIONS, min_size=1, max_size=4))
 def test_parts_make_up_the_whole(parts: list[list[float]]):
-    """
-    What was counted in parts is what would have been counted at once.
-    """
+    """What was counted in parts is what would have been counted at once."""
     tallies = [Tally() for _ in parts]
     whole = Tally()
     for tally, durations in zip(tallies, parts, strict=True):
@@ -48,9 +42,7 @@ def test_parts_make_up_the_whole(parts: list[list[float]]):
 
 
 def test_nothing_has_no_percentile():
-    """
-    Where there was no request there is no duration.
-    """
+    """Where there was no request there is no duration."""
     assert Tally().percentile(0.5) is None
 
 
@@ -80,9 +72,7 @@ def test_rows_are_added_up_and_end(database: Database):
 
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (0.001, 0), (1e9, 86)])
 def test_longest_and_shortest(seconds: float, bucket: int):
-    """
-    No duration is too short or too long.
-    """
+    """No duration is too short or too long."""
     tally = Tally()
     tally.observe(seconds, failed=False)
     assert list(tally.durations) == [bucket]

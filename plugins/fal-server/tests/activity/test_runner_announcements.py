@@ -1,6 +1,4 @@
-"""
-Announcements of runners.
-"""
+"""Announcements of runners."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_server.fleet.states import Lifecycle, RunnerPhase
 
 @attrs.define
 class Runner:
-    """
-    What is told of a runner.
-    """
+    """What is told of a runner."""
 
     lifecycle: Lifecycle
     id: str = "2e1f00aa11"
@@ -34,9 +30,7 @@ class Runner:
 
 @pytest.fixture
 def events(caplog: pytest.LogCaptureFixture) -> Any:
-    """
-    Take a runner through states, and return the events that are told.
-    """
+    """Take a runner through states, and return the events that are told."""
 
     def through(*states: RunnerPhase, **facts: Any) -> list[str]:
         caplog.clear()

@@ -1,6 +1,4 @@
-"""
-The traffic of websockets: their messages, counted as requests.
-"""
+"""The traffic of websockets: their messages, counted as requests."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ def socket() -> SocketTraffic:
 
 
 def tally_of(socket: SocketTraffic) -> tuple[int, int, int]:
-    """
-    Return how many requests, errors and durations were counted.
-    """
+    """Return how many requests, errors and durations were counted."""
     tally = socket._traffic.tally_of(NAME)
     return tally.requests, tally.errors, sum(tally.durations.values())
 
@@ -82,9 +78,7 @@ def test_answer_is_timed_where_it_is_known_what_it_answers(socket: SocketTraffic
 
 
 def test_socket_without_a_message_is_a_request(socket: SocketTraffic):
-    """
-    A websocket on which only the runner has sent counts once, whatever came.
-    """
+    """A websocket on which only the runner has sent counts once, whatever came."""
     socket.answer(message("news"))
     socket.answer(message("more"))
     socket.close(1000)

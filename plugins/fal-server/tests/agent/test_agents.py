@@ -1,6 +1,4 @@
-"""
-Agents: processes that take calls from a control plane until they are told to end.
-"""
+"""Agents: processes that take calls from a control plane until they are told to end."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ START = "import sys; from fal_server_agent.agents import Agent; Agent(*eval(sys.
 
 
 class Started:
-    """
-    An agent in a process of its own.
-    """
+    """An agent in a process of its own."""
 
     def __init__(self, token: str, paths: list[str], **variables: str) -> None:
         self.process = subprocess.Popen(
@@ -46,9 +42,7 @@ class Started:
         )
 
     def call(self, function: Any, home: Path, **told: Any) -> Any:
-        """
-        Have it call a function, *told* beside what every call is, and return the value.
-        """
+        """Have it call a function, *told* beside what every call is, and return the value."""
         header = {
             "call": "call-1",
             "method": "cloudpickle",
@@ -73,9 +67,7 @@ class Started:
 
 @pytest.fixture
 def start():
-    """
-    Start agents, which end with the test.
-    """
+    """Start agents, which end with the test."""
     started: list[Started] = []
 
     def start(*arguments: Any, **variables: str) -> Started:
@@ -152,9 +144,7 @@ def test_released_clients_are_led_where_that_is_told(start, tmp_path: Path):
 
 
 def test_agent_whose_proxy_cannot_start_says_so(start, tmp_path: Path):
-    """
-    A call fails with a sentence where its runner cannot lead released clients to the server.
-    """
+    """A call fails with a sentence where its runner cannot lead released clients to the server."""
     led = {"names": [], "server": ["192.0.2.1", 443], "bundle": str(tmp_path / "gone.pem")}
     header = {"call": "1", "home": str(tmp_path), "mounts": {}, "directories": [], "led": led}
     answer = start("token", []).ask("/call", pack(header, b"", b""))

@@ -1,6 +1,4 @@
-"""
-Control servers: how an agent unpickles and runs the function that it receives.
-"""
+"""Control servers: how an agent unpickles and runs the function that it receives."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_server_agent.messages import unpack
 
 
 class Noted:
-    """
-    A function that makes a directory when it is unpickled, so that this works only once.
-    """
+    """A function that makes a directory when it is unpickled, so that this works only once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -30,9 +26,7 @@ class Noted:
 
 
 def serve(definition: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """
-    Serve a pickled function, and return the message of its outcome.
-    """
+    """Serve a pickled function, and return the message of its outcome."""
 
     async def main() -> bytes:
         return await ControlServer("")._serve_now({"call": "one"}, [definition, b""])
@@ -41,26 +35,20 @@ def serve(definition: bytes) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def test_served_function_is_unpickled_once(tmp_path: Path):
-    """
-    A function is unpickled once, also to find out which port it wants.
-    """
+    """A function is unpickled once, also to find out which port it wants."""
     header, parts = serve(pickle.dumps(Noted(tmp_path / "opened")))
     assert (header["raised"], pickle.loads(parts[0])) == (False, "served")
     assert (tmp_path / "opened").is_dir()
 
 
 def test_unpicklable_function_raises():
-    """
-    An exception raised while a function is unpickled is the outcome of the call.
-    """
+    """An exception raised while a function is unpickled is the outcome of the call."""
     header, _ = serve(b"no pickle")
     assert (header["raised"], header["type"]) == (True, "UnpicklingError")
 
 
 def test_request_without_end_is_cut_off():
-    """
-    An agent reads only so many headers of whoever has not shown its token.
-    """
+    """An agent reads only so many headers of whoever has not shown its token."""
 
     async def main() -> bytes:
         near, far = socket.socketpair()
@@ -83,9 +71,7 @@ def test_request_without_end_is_cut_off():
 
 
 def test_looking_at_a_runner_does_not_use_it():
-    """
-    An agent tells what it uses, and ends as one that had no request.
-    """
+    """An agent tells what it uses, and ends as one that had no request."""
 
     async def main() -> bytes:
         near, far = socket.socketpair()

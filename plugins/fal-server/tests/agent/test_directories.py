@@ -1,6 +1,4 @@
-"""
-Directories: made for a runner, and where its files are.
-"""
+"""Directories: made for a runner, and where its files are."""
 
 from __future__ import annotations
 
@@ -54,16 +52,12 @@ def test_runner_begins_where_its_files_are(tmp_path: Path):
 
 
 def test_runner_without_files_stays_where_it_is(tmp_path: Path):
-    """
-    A runner without files keeps its working directory.
-    """
+    """A runner without files keeps its working directory."""
     assert settle(home=str(tmp_path)) == ["/", 0, True]
 
 
 def test_mount_does_not_hide_python(tmp_path: Path):
-    """
-    A directory is not mounted over one in which Python, or a directory of the runner, is.
-    """
+    """A directory is not mounted over one in which Python, or a directory of the runner, is."""
     hiding = str(Path(sys.executable).parent.parent)
     mounts = {hiding: str(tmp_path), str(tmp_path.parent): str(tmp_path)}
     assert settle(home=str(tmp_path), mounts=mounts) == ["/", 0, True]

@@ -1,6 +1,4 @@
-"""
-Functions: opened as a client has serialized or named them.
-"""
+"""Functions: opened as a client has serialized or named them."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ from fal_server_agent.functions import (
 
 
 def test_function_is_opened_by_its_entry_point_or_its_pickle():
-    """
-    An entry point counts before a serialized function, whose module is pickle by default.
-    """
+    """An entry point counts before a serialized function, whose module is pickle by default."""
     pickled = pickle.dumps(len)
     assert open_function({}, [pickled]) is len
     assert open_function({"method": ""}, [pickled]) is len
@@ -48,9 +44,7 @@ def test_function_is_opened_by_its_entry_point_or_its_pickle():
     ],
 )
 def test_entry_point_that_leads_nowhere(entrypoint: str, error: type[Exception]):
-    """
-    An entry point that is malformed, or names nothing, is an error that says what.
-    """
+    """An entry point that is malformed, or names nothing, is an error that says what."""
     assert resolve("os:path.join") is os.path.join
     with pytest.raises(error) as caught:
         resolve(entrypoint)
@@ -58,18 +52,14 @@ def test_entry_point_that_leads_nowhere(entrypoint: str, error: type[Exception])
 
 
 def test_argument_that_comes_beside_its_function():
-    """
-    A message has one argument, whose module is pickle by default, or none.
-    """
+    """A message has one argument, whose module is pickle by default, or none."""
     assert open_arguments({}, [b"", b""]) == []
     parts = [b"", b"", pickle.dumps("given")]
     assert open_arguments({"argument": {"method": "", "part": 2}}, parts) == ["given"]
 
 
 def test_setups_are_told_apart():
-    """
-    The key of a setup is that of the module and the bytes together.
-    """
+    """The key of a setup is that of the module and the bytes together."""
     keys = {digest("pickle", b"a"), digest("dill", b"a"), digest("pickle", b"b")}
     assert len(keys) == 3
     assert digest("pickle", b"a") in keys
@@ -100,9 +90,7 @@ def test_keyword_that_a_function_takes():
     sys.version_info < (3, 14), reason="Before Python 3.14 there is no such function."
 )
 def test_keyword_beside_an_annotation_without_a_value():
-    """
-    What a function takes is known though an annotation names what only type checkers see.
-    """
+    """What a function takes is known though an annotation names what only type checkers see."""
     space: dict[str, Any] = {}
     exec(compile("def serve(port: Missing): ...", "late", "exec", dont_inherit=True), space)
     assert wants(space["serve"], "port")

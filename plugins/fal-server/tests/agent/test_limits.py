@@ -1,6 +1,4 @@
-"""
-Memory: only the runner that exceeds the memory of its machine type is ended.
-"""
+"""Memory: only the runner that exceeds the memory of its machine type is ended."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ GROUPS = Path("/sys/fs/cgroup/memory/fal-core"), Path("/sys/fs/cgroup/fal-core")
 
 @pytest.fixture(scope="module")
 def leaving_no_groups() -> Iterator[None]:
-    """
-    Remove the groups of the runners that are ended with the module.
-    """
+    """Remove the groups of the runners that are ended with the module."""
     yield
     drop_groups()
     for parent in GROUPS:
@@ -41,16 +37,12 @@ def limited(
     make_standing: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
-    """
-    A server whose machine type S has little memory.
-    """
+    """A server whose machine type S has little memory."""
     return make_standing(tmp_path_factory.mktemp("limited"), "--memory", "S=160M")
 
 
 def make_hungry(folder: str) -> Callable[..., None]:
-    """
-    Return an application that allocates as much memory as each request says, in MiB.
-    """
+    """Return an application that allocates as much memory as each request says, in MiB."""
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         import os
@@ -77,9 +69,7 @@ def make_hungry(folder: str) -> Callable[..., None]:
 
 
 def groups() -> list[Path]:
-    """
-    Return the control groups of runners.
-    """
+    """Return the control groups of runners."""
     return [each for parent in GROUPS for each in parent.glob("runner-*")]
 
 
@@ -113,9 +103,7 @@ def test_runner_that_takes_too_much_memory(limited: Any):
 
 
 def test_function_that_takes_too_much_memory(limited: Any):
-    """
-    The caller of a function gets the same report.
-    """
+    """The caller of a function gets the same report."""
     needs_groups()
 
     def fill() -> int:
@@ -181,9 +169,7 @@ print(len(bytearray(16 << 20)))
 
 
 def test_memory_where_there_are_no_groups():
-    """
-    If no control group can be made, allocations above the limit fail in the process.
-    """
+    """If no control group can be made, allocations above the limit fail in the process."""
     command = [sys.executable, "-c", REFUSED]
     if not os.geteuid():
         away = 'umount -l /sys/fs/cgroup && exec "$@"'

@@ -1,6 +1,4 @@
-"""
-Messages of agents: what is packed comes out again.
-"""
+"""Messages of agents: what is packed comes out again."""
 
 from __future__ import annotations
 
@@ -18,17 +16,13 @@ values = st.none() | st.booleans() | st.integers() | st.text()
     parts=st.lists(st.binary(max_size=20), max_size=3),
 )
 def test_message_is_unpacked_as_it_was_packed(header, parts):
-    """
-    A header and any number of parts, also empty ones, arrive as they were.
-    """
+    """A header and any number of parts, also empty ones, arrive as they were."""
     assert unpack(pack(header, *parts)) == (header, parts)
 
 
 @given(data=st.data())
 def test_whatever_comes_is_a_message_or_an_error(data: st.DataObject):
-    """
-    Bytes of any kind, and messages that were changed or cut, are read or refused.
-    """
+    """Bytes of any kind, and messages that were changed or cut, are read or refused."""
     written = st.builds(pack, st.dictionaries(st.text(max_size=3), values), st.binary())
     changed = bytearray(data.draw(st.binary() | written))
     if changed:
@@ -54,8 +48,6 @@ def test_whatever_comes_is_a_message_or_an_error(data: st.DataObject):
     ],
 )
 def test_refusal_says_what_is_wrong(message: bytes, what: str):
-    """
-    The error names the part that cannot be read.
-    """
+    """The error names the part that cannot be read."""
     with pytest.raises(UnreadableMessage, match=what):
         unpack(message)

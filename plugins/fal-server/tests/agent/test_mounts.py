@@ -24,9 +24,7 @@ def bob(served_plane):
 
 
 def leave() -> tuple[list[str], str, int]:
-    """
-    Leave a file, and return the files that were there before.
-    """
+    """Leave a file, and return the files that were there before."""
     import os
 
     before = sorted(os.listdir("/data"))
@@ -37,9 +35,7 @@ def leave() -> tuple[list[str], str, int]:
 
 
 def look_around() -> list[str]:
-    """
-    Return the accounts whose data is visible, to this process and to a child of it.
-    """
+    """Return the accounts whose data is visible, to this process and to a child of it."""
     import os
     import subprocess
 
@@ -68,9 +64,7 @@ def test_data_is_shared_within_an_account(served_plane, bob):
 
 
 def test_data_of_other_accounts_is_hidden(served_plane, bob):
-    """
-    In the folder that keeps the data of all accounts, a runner sees only that of its own.
-    """
+    """In the folder that keeps the data of all accounts, a runner sees only that of its own."""
     for key in (None, bob):
         found = served_plane.run(look_around, key=key, keep_alive=0)
         assert len(found) == 3

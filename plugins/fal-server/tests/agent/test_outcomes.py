@@ -1,6 +1,4 @@
-"""
-Outcomes: serialized for clients, with tracebacks of the user's frames.
-"""
+"""Outcomes: serialized for clients, with tracebacks of the user's frames."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_server_agent.outcomes import (
 
 
 class Silent(Exception):
-    """
-    An exception whose text cannot be made.
-    """
+    """An exception whose text cannot be made."""
 
     def __str__(self) -> str:
         raise LookupError
@@ -73,9 +69,7 @@ def test_traceback_begins_with_the_user():
 
 
 def test_exception_of_the_framework_keeps_its_traceback():
-    """
-    An exception that only the framework has seen keeps all frames.
-    """
+    """An exception that only the framework has seen keeps all frames."""
     framework = {"__name__": "fal_core.somewhere"}
     exec("def fail(): raise LookupError('gone')", framework)
     with pytest.raises(LookupError) as caught:
@@ -86,9 +80,7 @@ def test_exception_of_the_framework_keeps_its_traceback():
 
 
 def test_exception_without_a_text():
-    """
-    An exception whose text cannot be made arrives without one.
-    """
+    """An exception whose text cannot be made arrives without one."""
     header, found = message_of(Silent())
     assert (header["type"], header["message"]) == ("Silent", "")
     assert isinstance(found, Silent)
@@ -96,9 +88,7 @@ def test_exception_without_a_text():
 
 @pytest.mark.parametrize("method", ["pickle", "no_such_module"])
 def test_value_that_cannot_be_serialized(method: str, capsys: pytest.CaptureFixture[str]):
-    """
-    A value that cannot be serialized is an error that names its class, and prints why.
-    """
+    """A value that cannot be serialized is an error that names its class, and prints why."""
     with pytest.raises(Unserializable, match=r"serializing the execution result .*lock"):
         returned(method, threading.Lock())
     assert "Traceback" in capsys.readouterr().err

@@ -1,6 +1,4 @@
-"""
-Request labels, taken as ``fal.App`` of the released SDK sets them.
-"""
+"""Request labels, taken as ``fal.App`` of the released SDK sets them."""
 
 from __future__ import annotations
 
@@ -20,15 +18,11 @@ PORT = "NOMAD_ALLOC_PORT_grpc"
 
 
 def served() -> None:
-    """
-    Stand for the function that a client of the SDK sends to be served.
-    """
+    """Stand for the function that a client of the SDK sends to be served."""
 
 
 async def label(request_id: str) -> str:
-    """
-    Label the lines of a request as the SDK does, and return the request of this context.
-    """
+    """Label the lines of a request as the SDK does, and return the request of this context."""
     labels = {"fal_request_id": request_id, "fal_endpoint": "/"} if request_id else {}
     main: Any = sys.modules["__main__"]
     main.isolate_log_context.set(labels)
@@ -39,9 +33,7 @@ async def label(request_id: str) -> str:
 
 
 def test_requests_side_by_side_have_labels_of_their_own(monkeypatch: pytest.MonkeyPatch):
-    """
-    Each request's context has its id, and none once its labels are taken back.
-    """
+    """Each request's context has its id, and none once its labels are taken back."""
     monkeypatch.setattr(served, "__module__", "fal.app")
 
     async def main() -> None:
@@ -88,9 +80,7 @@ def test_access_log_is_of_no_request(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_other_functions_find_no_place_for_labels():
-    """
-    Nothing listens for a function that the SDK has not made.
-    """
+    """Nothing listens for a function that the SDK has not made."""
 
     async def main() -> None:
         async with take_request_labels(served):

@@ -1,6 +1,4 @@
-"""
-Commands that run beside a function.
-"""
+"""Commands that run beside a function."""
 
 from __future__ import annotations
 
@@ -95,9 +93,7 @@ def test_terminal():
 
 
 def test_a_shell_where_no_command_is_named():
-    """
-    Without a command there is a shell, which finds the programs of the environment first.
-    """
+    """Without a command there is a shell, which finds the programs of the environment first."""
     written, code = run([], shells.DATA + b"command -v python; exit 5\n", shells.END)
     assert code == 5
     assert os.path.dirname(written[shells.OUTPUT].decode()) == os.path.dirname(sys.executable)
@@ -105,26 +101,20 @@ def test_a_shell_where_no_command_is_named():
 
 @pytest.mark.parametrize("tty", [False, True])
 def test_command_that_there_is_not(tty: bool):
-    """
-    A command that there is not ends as in a shell, and says so.
-    """
+    """A command that there is not ends as in a shell, and says so."""
     written, code = run(["no-such-command"], shells.END, tty=tty)
     assert code == 127
     assert b"no-such-command: No such file" in b"".join(written.values())
 
 
 def test_killed_command():
-    """
-    A command that a signal has ended has the exit code that shells give it.
-    """
+    """A command that a signal has ended has the exit code that shells give it."""
     _, code = run(["sh", "-c", "kill -9 $$"], shells.END)
     assert code == 128 + signal.SIGKILL
 
 
 def test_what_a_command_leaves_is_not_waited_for():
-    """
-    A session ends with its command, and not with what that leaves in the background.
-    """
+    """A session ends with its command, and not with what that leaves in the background."""
     written, code = run(["sh", "-c", "sleep 1000 & echo $!"], shells.END)
     os.kill(int(written[shells.OUTPUT]), signal.SIGKILL)
     assert code == 0
@@ -132,9 +122,7 @@ def test_what_a_command_leaves_is_not_waited_for():
 
 @pytest.mark.parametrize("tty", [False, True])
 def test_command_ends_with_its_client(tty: bool):
-    """
-    A command that nobody waits for any longer is ended, also where it ignores a hangup.
-    """
+    """A command that nobody waits for any longer is ended, also where it ignores a hangup."""
     script = "trap '' HUP; echo $$ up; while :; do sleep 0.1; done"
     written, code = run(["sh", "-c", script], tty=tty, leaves=b"up")
     assert code is None
@@ -144,9 +132,7 @@ def test_command_ends_with_its_client(tty: bool):
 
 @pytest.mark.parametrize("tty", [False, True])
 def test_command_that_reads_nothing_ends_with_its_client(tty: bool):
-    """
-    A command that does not read what it is sent ends with its client all the same.
-    """
+    """A command that does not read what it is sent ends with its client all the same."""
     sent = [shells.DATA + b"x" * 1000] * 4000
     written, code = run(["sh", "-c", "echo $$ up; sleep 1000"], *sent, tty=tty, leaves=b"up")
     assert code is None

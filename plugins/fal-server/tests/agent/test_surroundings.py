@@ -1,6 +1,4 @@
-"""
-The variables that an agent inherits from its server.
-"""
+"""The variables that an agent inherits from its server."""
 
 from __future__ import annotations
 
@@ -8,9 +6,7 @@ from fal_server_agent.agents import forget_credentials
 
 
 def test_credentials_of_indexes():
-    """
-    Of the settings of indexes those with credentials are forgotten, and no others.
-    """
+    """Of the settings of indexes those with credentials are forgotten, and no others."""
     kept = {"UV_DEFAULT_INDEX": "https://host/simple", "PIP_NO_CACHE_DIR": "1"}
     variables = {
         **kept,

@@ -1,6 +1,4 @@
-"""
-Parts: written at their place where that is possible, and made into one file.
-"""
+"""Parts: written at their place where that is possible, and made into one file."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ SIZE = 1 << 20
 
 
 def content_of(number: int, size: int = SIZE) -> bytes:
-    """
-    Return bytes that no other part has.
-    """
+    """Return bytes that no other part has."""
     return hashlib.sha256(str(number).encode()).digest() * (size // 32) + b"." * (size % 32)
 
 
@@ -46,18 +42,14 @@ async def broken(content: bytes) -> AsyncIterator[bytes]:
 async def send(
     blobs: Blobs, id: str, number: int, content: bytes, *, told: int | None = None
 ) -> None:
-    """
-    Send a part whose size is told as it is, unless *told*.
-    """
+    """Send a part whose size is told as it is, unless *told*."""
     size = len(content) if told is None else told
     tag = await blobs.add_part("a", id, number, chunks_of(content), size=size)
     assert tag == hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 async def take(blobs: Blobs, id: str, numbers: Sequence[int], path: Path) -> bytes:
-    """
-    Make the file *path* of parts, and return its content.
-    """
+    """Make the file *path* of parts, and return its content."""
     async with blobs.taking("a", id, numbers) as taken:
         await asyncio.to_thread(blobs.parts.make_file, taken, str(path))
     content = path.read_bytes()
@@ -66,9 +58,7 @@ async def take(blobs: Blobs, id: str, numbers: Sequence[int], path: Path) -> byt
 
 
 async def fail(blobs: Blobs, id: str, numbers: Sequence[int], path: Path) -> None:
-    """
-    Make the file *path* of parts, and fail before the upload is removed.
-    """
+    """Make the file *path* of parts, and fail before the upload is removed."""
     with contextlib.suppress(ZeroDivisionError):
         async with blobs.taking("a", id, numbers) as taken:
             blobs.parts.make_file(taken, str(path))
@@ -76,9 +66,7 @@ async def fail(blobs: Blobs, id: str, numbers: Sequence[int], path: Path) -> Non
 
 
 def names(folder: Path, id: str) -> set[str]:
-    """
-    Return the names of the files of an upload.
-    """
+    """Return the names of the files of an upload."""
     return {path.name for path in (folder / "uploads" / id).iterdir()} - {"begun"}
 
 
@@ -132,9 +120,7 @@ def test_part_that_is_sent_again(tmp_path: Path):
 
 @pytest.mark.parametrize("told", [SIZE - 100, SIZE + 100, 2 * SIZE, LARGEST_PART + 1, 0])
 def test_size_that_is_told_wrongly(tmp_path: Path, told: int):
-    """
-    A part has the bytes that were sent, even if its size was told wrongly.
-    """
+    """A part has the bytes that were sent, even if its size was told wrongly."""
 
     async def main() -> None:
         blobs = Blobs(FolderStore(tmp_path / "blobs"))
@@ -243,9 +229,7 @@ def test_file_that_is_there_never_changes(tmp_path: Path):
 
 
 def test_completion_that_fails_loses_nothing(tmp_path: Path):
-    """
-    An upload that could not be completed can be, with more parts, and with others.
-    """
+    """An upload that could not be completed can be, with more parts, and with others."""
 
     async def main() -> None:
         blobs = Blobs(FolderStore(tmp_path / "blobs"))
@@ -265,9 +249,7 @@ def test_completion_that_fails_loses_nothing(tmp_path: Path):
 
 
 def test_part_that_arrives_while_its_upload_is_completed(tmp_path: Path):
-    """
-    A part that arrives while its upload is completed is refused, and not in the file.
-    """
+    """A part that arrives while its upload is completed is refused, and not in the file."""
 
     async def main() -> None:
         blobs = Blobs(FolderStore(tmp_path / "blobs"))
@@ -294,9 +276,7 @@ def test_part_that_arrives_while_its_upload_is_completed(tmp_path: Path):
 
 
 def test_part_of_an_upload_that_is_cancelled(tmp_path: Path):
-    """
-    A part at its place is refused when its upload is cancelled, of which nothing is left.
-    """
+    """A part at its place is refused when its upload is cancelled, of which nothing is left."""
 
     async def main() -> None:
         blobs = Blobs(FolderStore(tmp_path / "blobs"))
@@ -315,9 +295,7 @@ def test_part_of_an_upload_that_is_cancelled(tmp_path: Path):
 
 
 def test_write_that_comes_after_its_upload_was_removed(tmp_path: Path):
-    """
-    A write that is late, as its upload was removed, makes no file of it anew.
-    """
+    """A write that is late, as its upload was removed, makes no file of it anew."""
     place = parts_module._Place(tmp_path, 1, SIZE)
     place.whole.touch()
     writer = parts_module._PlaceWriter(place, str(tmp_path / "aside"))
@@ -349,9 +327,7 @@ def test_part_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_shared_folders_have_a_file_for_each_part(tmp_path: Path):
-    """
-    In a folder of several servers each part has a file of its own.
-    """
+    """In a folder of several servers each part has a file of its own."""
 
     async def main() -> None:
         blobs = Blobs(FolderStore(tmp_path / "blobs", is_shared=True))
@@ -366,9 +342,7 @@ def test_shared_folders_have_a_file_for_each_part(tmp_path: Path):
 
 
 def test_file_systems_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Where a file cannot have two names, as on another file system, parts are copied.
-    """
+    """Where a file cannot have two names, as on another file system, parts are copied."""
 
     def refuse(*_: Any) -> None:
         raise OSError(18, os.strerror(18))
@@ -398,9 +372,7 @@ steps = st.lists(
 @given(steps=steps, numbers=st.lists(st.integers(1, 4), min_size=1, unique=True))
 @settings(deadline=None)
 def test_any_order(tmp_path_factory: pytest.TempPathFactory, steps: Any, numbers: list[int]):
-    """
-    Whatever is sent in whatever order, a file has the last whole content of each of its parts.
-    """
+    """Whatever is sent in whatever order, a file has the last whole content of each of its parts."""
     folder = tmp_path_factory.mktemp("parts")
     sent: dict[int, bytes] = {}
 

@@ -1,6 +1,4 @@
-"""
-Archives: whole ones are read as they were written, and no others.
-"""
+"""Archives: whole ones are read as they were written, and no others."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ def read(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def test_members_are_read_as_they_were_written(content: bytes):
-    """
-    An archive has its head and all members, also those that nobody reads.
-    """
+    """An archive has its head and all members, also those that nobody reads."""
     assert dict(read(content)) == MEMBERS
     archive = ArchiveReader(io.BytesIO(content), "backup.tar")
     assert archive.head == Head(layout=7, made_at=1.5)
@@ -50,9 +46,7 @@ def test_members_are_read_as_they_were_written(content: bytes):
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.9, 0.999])
 def test_archive_that_is_cut(content: bytes, part: float):
-    """
-    An archive of which the end is missing is refused at the latest at its end.
-    """
+    """An archive of which the end is missing is refused at the latest at its end."""
     # Zeros alone, which the format has there, may be missing.
     whole = len(content.rstrip(b"\0"))
     with pytest.raises(ServerError, match=r"^backup.tar is (damaged|not a backup)"):
@@ -61,9 +55,7 @@ def test_archive_that_is_cut(content: bytes, part: float):
 
 @pytest.mark.parametrize("place", [b"secret", b"keys/one", bytes(range(200))])
 def test_archive_that_is_changed(content: bytes, place: bytes):
-    """
-    An archive of which a byte has changed is refused.
-    """
+    """An archive of which a byte has changed is refused."""
     at = content.index(place)
     changed = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
     with pytest.raises(ServerError, match=r"^backup.tar is (damaged|not a backup)"):
@@ -71,9 +63,7 @@ def test_archive_that_is_changed(content: bytes, place: bytes):
 
 
 def test_other_files(content: bytes):
-    """
-    A file that is no archive, or one of a newer format, is refused.
-    """
+    """A file that is no archive, or one of a newer format, is refused."""
     with pytest.raises(ServerError, match="is not a backup of a server"):
         dict(read(b"words" * 1000))
     file = io.BytesIO()

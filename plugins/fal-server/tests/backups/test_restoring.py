@@ -32,9 +32,7 @@ MakeSettings = Callable[[str, str], ServerSettings]
 
 @pytest.fixture
 def make_settings(request: pytest.FixtureRequest, tmp_path: Path) -> MakeSettings:
-    """
-    Return the settings of a server of a new directory, and of an empty database of a kind.
-    """
+    """Return the settings of a server of a new directory, and of an empty database of a kind."""
 
     def make(name: str, kind: str) -> ServerSettings:
         database = None
@@ -66,9 +64,7 @@ async def pieces(content: bytes) -> AsyncIterator[bytes]:
 
 
 async def add_large(plane: ControlPlane, id: str, number: int) -> None:
-    """
-    Add a queued request with a body that is in a file.
-    """
+    """Add a queued request with a body that is in a file."""
     files = BodyFiles(plane.store.below("requests"))
     with files.receive(name_body(id), largest=10 * SMALL) as incoming:
         await incoming.write(LARGE)
@@ -78,9 +74,7 @@ async def add_large(plane: ControlPlane, id: str, number: int) -> None:
 
 
 async def fill(plane: ControlPlane, owner: str) -> StoredFile:
-    """
-    Have a server keep something of each kind, and return the file that it keeps.
-    """
+    """Have a server keep something of each kind, and return the file that it keeps."""
     await plane.vault.set(owner, "main", "TOKEN", "words", default_exposed=False)
     requests = QueuedRequests(plane.database)
     await requests.add(make_request("small", 1, 3), body=b"\0\1\2")
@@ -100,9 +94,7 @@ async def fill(plane: ControlPlane, owner: str) -> StoredFile:
 
 
 async def read_all(plane: ControlPlane, owner: str, file: StoredFile) -> Any:
-    """
-    Return what :func:`fill` has a server keep.
-    """
+    """Return what :func:`fill` has a server keep."""
     requests = QueuedRequests(plane.database)
     found = await requests.find_all(["small", "large"])
     body = plane.store.below("requests").pieces(name_body("large"), len(LARGE))
@@ -132,9 +124,7 @@ def back_up(plane: ControlPlane, path: Path) -> Made:
 
 @pytest.fixture
 def archive(make_settings: MakeSettings, tmp_path: Path) -> Path:
-    """
-    A backup of a new server.
-    """
+    """A backup of a new server."""
 
     async def main() -> None:
         plane = ControlPlane.create(make_settings("archived", "sqlite"))
@@ -228,9 +218,7 @@ def test_backup_is_of_one_moment(make_settings: MakeSettings, tmp_path: Path):
 
 
 def test_files_that_are_gone_are_counted(make_settings: MakeSettings, tmp_path: Path):
-    """
-    A file that is missing fails no backup, which says how many are.
-    """
+    """A file that is missing fails no backup, which says how many are."""
 
     async def main() -> None:
         plane = ControlPlane.create(make_settings("first", "sqlite"))
@@ -275,9 +263,7 @@ def test_nothing_is_overwritten(make_settings: MakeSettings, archive: Path):
 
 
 def test_damaged_backup_leaves_nothing(make_settings: MakeSettings, archive: Path):
-    """
-    A backup that is not whole is refused, and the same place takes a whole one afterwards.
-    """
+    """A backup that is not whole is refused, and the same place takes a whole one afterwards."""
     content = archive.read_bytes()
     for kind in ("sqlite", "postgresql"):
         settings = make_settings(kind, kind)
@@ -322,9 +308,7 @@ def test_backup_of_another_version(make_settings: MakeSettings, archive: Path, t
 
 
 def test_files_elsewhere_are_refused(make_settings: MakeSettings, tmp_path: Path):
-    """
-    A backup with files that are none of a server writes none of them.
-    """
+    """A backup with files that are none of a server writes none of them."""
     from fal_server.backups.archives import ArchiveWriter, Head
 
     for number, name in enumerate(("files/../../evil", "files/other/evil", "files//evil")):

@@ -1,6 +1,4 @@
-"""
-Claims: one holder at a time, and what it writes later is refused.
-"""
+"""Claims: one holder at a time, and what it writes later is refused."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ from fal_server.state.databases import Database
 
 @pytest.fixture
 def shared(postgresql_url: str) -> Iterator[Database]:
-    """
-    A database of PostgreSQL with a claim that nobody holds.
-    """
+    """A database of PostgreSQL with a claim that nobody holds."""
     opened = Database(postgresql_url)
     opened.write_here(lambda connection: add_claim(connection, "one"))
     yield opened
@@ -84,9 +80,7 @@ def test_only_the_holder_renews_a_claim(shared: Database):
 
 
 def test_late_writes_are_refused(shared: Database):
-    """
-    Once a claim was taken by another, what its earlier holder writes is refused.
-    """
+    """Once a claim was taken by another, what its earlier holder writes is refused."""
     take(shared, "a")
     shared.fence = Fence("one", "a", 1)
     shared.write_here(lambda connection: add_claim(connection, "two"))

@@ -1,6 +1,4 @@
-"""
-Memberships: what a replica shows the others, and whether it takes the claim.
-"""
+"""Memberships: what a replica shows the others, and whether it takes the claim."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ def database(postgresql_url: str) -> Iterator[Database]:
 async def member(
     url: str, told: Callable[[Standing], object] = lambda _: None, *, resigns: bool = False
 ) -> AsyncIterator[Membership]:
-    """
-    Be among the replicas.
-    """
+    """Be among the replicas."""
     made = Membership(url, ME, told, lambda: None)
     if resigns:
         made.resign()
@@ -61,9 +57,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def test_replicas_that_died_are_forgotten(database: Database, postgresql_url: str):
-    """
-    A replica that has been silent for a minute is listed no more, however long the others run.
-    """
+    """A replica that has been silent for a minute is listed no more, however long the others run."""
 
     def add(id: str, silence: float) -> None:
         database.write_here(lambda it: show_replica(it, attrs.evolve(ME, id=id)))
@@ -85,9 +79,7 @@ def test_replicas_that_died_are_forgotten(database: Database, postgresql_url: st
 
 
 def test_announcement_after_the_end(postgresql_url: str):
-    """
-    A request that was stored as its replica ended is no error: whoever decides finds it.
-    """
+    """A request that was stored as its replica ended is no error: whoever decides finds it."""
 
     async def main() -> None:
         async with member(postgresql_url) as made:

@@ -1,6 +1,4 @@
-"""
-Replicas: which of them can be on one database together.
-"""
+"""Replicas: which of them can be on one database together."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ ONE = Replica(
 def test_replicas_that_cannot_be_together(
     mine: dict[str, Any], theirs: dict[str, Any], sentence: str
 ):
-    """
-    A replica is refused that the others cannot reach, or that keeps files elsewhere.
-    """
+    """A replica is refused that the others cannot reach, or that keeps files elsewhere."""
     with pytest.raises(ServerError, match=sentence):
         check_others(attrs.evolve(ONE, **mine), [attrs.evolve(ONE, id="other", **theirs)])
 
@@ -57,9 +53,7 @@ def test_replicas_that_cannot_be_together(
     ],
 )
 def test_replicas_that_can_be_together(mine: dict[str, Any], theirs: dict[str, Any]):
-    """
-    Those of one machine may use loopback, and those that have gone hinder nobody.
-    """
+    """Those of one machine may use loopback, and those that have gone hinder nobody."""
     check_others(attrs.evolve(ONE, **mine), [attrs.evolve(ONE, id="other", **theirs)])
 
 
@@ -83,9 +77,7 @@ def test_problems_of_replicas():
 
 
 def test_machine_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """
-    Servers that start at once on one machine give it the same name, and keep it.
-    """
+    """Servers that start at once on one machine give it the same name, and keep it."""
     monkeypatch.setenv("FAL_CORE_CACHE", str(tmp_path / "cache"))
     together = threading.Barrier(4)
 
@@ -99,8 +91,6 @@ def test_machine_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_names_of_files_have_no_password():
-    """
-    What others are told of where files are has no credentials.
-    """
+    """What others are told of where files are has no credentials."""
     assert name_files("s3://me:secret@bucket/x", Path("/data"), "a") == "s3://bucket/x"
     assert name_files(None, Path("/data"), "a") == "/data of machine a"

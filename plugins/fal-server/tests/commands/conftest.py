@@ -1,6 +1,4 @@
-"""
-Fixtures of the tests of the commands.
-"""
+"""Fixtures of the tests of the commands."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ FAL_CORE = ("-m", "fal_core.cli", "server")
 
 @pytest.fixture
 def server(tmp_path):
-    """
-    Run a command of the group, and return its output and its errors.
-    """
+    """Run a command of the group, and return its output and its errors."""
 
     def run(*arguments: str, code: int = 0) -> tuple[str, str]:
         done = subprocess.run(
@@ -37,9 +33,7 @@ def server(tmp_path):
 
 @pytest.fixture(scope="session")
 def current() -> Callable[..., Any]:
-    """
-    A function that returns the account of a key, as a server sees it.
-    """
+    """A function that returns the account of a key, as a server sees it."""
 
     def account_of(variables: Any, key: str = "") -> Any:
         request = urllib.request.Request(

@@ -1,6 +1,4 @@
-"""
-Commands for users, teams, keys and logins.
-"""
+"""Commands for users, teams, keys and logins."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ import httpx
 
 
 def test_users_teams_and_keys_by_command(start_program, server, current):
-    """
-    Users, teams and keys are made beside a server that runs, and are good at once.
-    """
+    """Users, teams and keys are made beside a server that runs, and are good at once."""
     variables = start_program().wait_until_ready()
     key, _ = server("users", "create", "bob", "--name", "Bob B.")
     assert current(variables, key)["full_name"] == "Bob B."
@@ -63,9 +59,7 @@ def test_login_makes_a_token(start_program, server, tmp_path):
 
 
 def test_login_is_revoked_like_a_key(start_program, server):
-    """
-    A login is listed among the keys of its user, and ends when it is revoked there.
-    """
+    """A login is listed among the keys of its user, and ends when it is revoked there."""
     variables = start_program().wait_until_ready()
     token, _ = server("login", "owner", "--days", "2")
     url = f"http://{variables['FAL_REST_HOST']}/users/current"

@@ -1,6 +1,4 @@
-"""
-``fal-core server backup`` and ``restore``.
-"""
+"""``fal-core server backup`` and ``restore``."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ def run(*words: str | Path) -> Result:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """
-    The directory of a server that has run.
-    """
+    """The directory of a server that has run."""
 
     async def make() -> None:
         ControlPlane.create(ServerSettings(data=tmp_path / "data")).database.close()
@@ -34,9 +30,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_backup_and_restore(data: Path, tmp_path: Path):
-    """
-    A backup is written once, and restored into an empty directory; both say what it has.
-    """
+    """A backup is written once, and restored into an empty directory; both say what it has."""
     file, other = tmp_path / "backup.tar", tmp_path / "other"
     made = run("backup", file, "--data", data)
     assert made.exit_code == 0, made.output
@@ -56,9 +50,7 @@ def test_backup_and_restore(data: Path, tmp_path: Path):
 
 
 def test_backup_of_no_server(tmp_path: Path):
-    """
-    There is no backup of a directory on which no server has run.
-    """
+    """There is no backup of a directory on which no server has run."""
     done = run("backup", tmp_path / "backup.tar", "--data", tmp_path / "none")
     assert done.exit_code == 1
     assert "No server has run on" in done.output

@@ -1,6 +1,4 @@
-"""
-``fal-core server env``: the variables that point clients at a server.
-"""
+"""``fal-core server env``: the variables that point clients at a server."""
 
 from __future__ import annotations
 
@@ -29,16 +27,12 @@ def test_env_prints_the_variables_again(start_program, server):
 
 
 def test_env_without_a_server(server):
-    """
-    Without a server there is nothing to print.
-    """
+    """Without a server there is nothing to print."""
     assert "No server has run on" in server("env", code=1)[1]
 
 
 def test_variables_name_the_listeners_of_a_server():
-    """
-    Each listener is where its variable says, or beside the API; HTTPS has a port of its own.
-    """
+    """Each listener is where its variable says, or beside the API; HTTPS has a port of its own."""
     named = {"FAL_GRPC_HOST": "[::1]:7001", "FAL_RUN_HOST": "run.example.com", "OTHER": "x"}
     assert read_listeners(named) == {
         "api": ("::1", 7001),
@@ -52,8 +46,6 @@ def test_variables_name_the_listeners_of_a_server():
 
 @pytest.mark.parametrize("text", ["a:b", "https://a", "a:70000", ":6001", "user@a:6001"])
 def test_variable_that_names_no_server(text: str):
-    """
-    What is no host and port is named with its variable.
-    """
+    """What is no host and port is named with its variable."""
     with pytest.raises(ServerError, match=r"FAL_REST_HOST is .*not a host and a port"):
         read_listeners({"FAL_REST_HOST": text})

@@ -1,6 +1,4 @@
-"""
-``fal-core server start --dev``: a server for one developer.
-"""
+"""``fal-core server start --dev``: a server for one developer."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_server.logs.log_lines import LogLine
 
 
 def ask(port: int, **headers: str) -> httpx.Response:
-    """
-    Ask who the caller is.
-    """
+    """Ask who the caller is."""
     shown = {"Authorization": "Key dev:dev", **headers}
     with httpx.Client(trust_env=False, headers=shown) as client:
         return client.get(f"http://127.0.0.1:{port}/users/current")
@@ -75,9 +71,7 @@ def test_server_for_one_developer(make_standing, programs, tmp_path_factory):
     ],
 )
 def test_server_for_others_is_refused(options, tmp_path):
-    """
-    A server that others reach does not start with a key that everybody knows.
-    """
+    """A server that others reach does not start with a key that everybody knows."""
     command = ["server", "start", "--dev", "--data", str(tmp_path / "data"), *options]
     done = CliRunner().invoke(cli, command)
     assert done.exit_code == 2
@@ -86,9 +80,7 @@ def test_server_for_others_is_refused(options, tmp_path):
 
 
 def test_lines_do_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]):
-    """
-    Control characters that a runner prints are escaped; tabs and the lines of a traceback stay.
-    """
+    """Control characters that a runner prints are escaped; tabs and the lines of a traceback stay."""
     where = {"account_id": "me", "application": "a\x1b[2J", "runner_id": "r"}
     show_lines([LogLine(message="one\t\x1b]0;title\x07\r\n  two", time=0.0, **where)])
     text = capsys.readouterr().out

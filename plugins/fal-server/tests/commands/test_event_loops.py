@@ -1,6 +1,4 @@
-"""
-How a server ends by signals.
-"""
+"""How a server ends by signals."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ def start(seconds: float, *, at_first: str = "", at_last: str = "") -> subproces
 
 
 def start_held_up(seconds: float, held_up: str) -> subprocess.Popen[str]:
-    """
-    Start a process that does what *held_up* says when it is to end, and tell it to.
-    """
+    """Start a process that does what *held_up* says when it is to end, and tell it to."""
     process = start(seconds, at_last=held_up)
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None
@@ -90,17 +86,13 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     ],
 )
 def test_end_that_is_held_up(held_up: str):
-    """
-    A process that does not end in order is ended, and says so.
-    """
+    """A process that does not end in order is ended, and says so."""
     process = start_held_up(0.5, held_up)
     assert finish(process) == (1, "", "The server did not end in order within 0.5 s.\n")
 
 
 def test_thread_that_holds_up_the_end_of_python():
-    """
-    The process is ended as well where Python waits for a thread after all else is done.
-    """
+    """The process is ended as well where Python waits for a thread after all else is done."""
     process = start_held_up(
         0.5, "concurrent.futures.ThreadPoolExecutor().submit(time.sleep, 3600)"
     )
@@ -108,18 +100,14 @@ def test_thread_that_holds_up_the_end_of_python():
 
 
 def test_event_loop_that_stands_still():
-    """
-    A process whose event loop stood still before the first signal is ended all the same.
-    """
+    """A process whose event loop stood still before the first signal is ended all the same."""
     process = start(0.5, at_first="time.sleep(3600)")
     process.send_signal(signal.SIGTERM)
     assert finish(process) == (1, "", "The server did not end in order within 0.5 s.\n")
 
 
 def test_second_signal_while_the_event_loop_stands_still():
-    """
-    A second signal ends it at once.
-    """
+    """A second signal ends it at once."""
     process = start(3600, at_first="time.sleep(3600)")
     until = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < until:
@@ -131,9 +119,7 @@ def test_second_signal_while_the_event_loop_stands_still():
 
 @pytest.mark.parametrize("second", ["SIGTERM", "SIGINT"])
 def test_second_signal_comes_before_the_first_is_answered(second: str):
-    """
-    A second signal ends the process at once, also where its event loop has not run since.
-    """
+    """A second signal ends the process at once, also where its event loop has not run since."""
     process = start(
         3600,
         at_first=f"os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.{second})",
@@ -143,26 +129,20 @@ def test_second_signal_comes_before_the_first_is_answered(second: str):
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_second_signal_ends_at_once(second: signal.Signals):
-    """
-    A second signal ends a process that ends by the first one, whichever each of them is.
-    """
+    """A second signal ends a process that ends by the first one, whichever each of them is."""
     process = start_held_up(3600, "time.sleep(3600)")
     process.send_signal(second)
     assert finish(process)[0] == -second
 
 
 def test_end_in_order():
-    """
-    Nothing becomes of the time that was left.
-    """
+    """Nothing becomes of the time that was left."""
     process = start_held_up(3600, "pass")
     assert finish(process) == (0, "done\n", "")
 
 
 def test_handlers_are_put_back():
-    """
-    What ends without a signal leaves nothing behind.
-    """
+    """What ends without a signal leaves nothing behind."""
 
     async def main() -> None:
         with Ending(3600).watch(lambda: None):
@@ -174,9 +154,7 @@ def test_handlers_are_put_back():
 
 
 def test_second_signal_breaks_off_the_requests_of_a_server(start_program: Callable[..., Any]):
-    """
-    A server whose requests are not finished waits for them, until the second signal.
-    """
+    """A server whose requests are not finished waits for them, until the second signal."""
     program = start_program()
     variables = program.wait_until_ready()
     host, _, port = variables["FAL_REST_HOST"].partition(":")

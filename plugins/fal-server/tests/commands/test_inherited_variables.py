@@ -1,6 +1,4 @@
-"""
-Inherited variables: nothing that runs on a server sees its operator's own variables.
-"""
+"""Inherited variables: nothing that runs on a server sees its operator's own variables."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ def build_wheel(folder, settings=None, metadata=None):
 
 @pytest.fixture(scope="module")
 def served_plane(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """
-    A server whose operator has secrets in the environment, the key to it among them.
-    """
+    """A server whose operator has secrets in the environment, the key to it among them."""
     variables = {
         "OPERATOR_AWS_SECRET": SECRET,
         "FAL_KEY": f"operator:{SECRET}",

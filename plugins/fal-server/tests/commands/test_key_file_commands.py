@@ -1,6 +1,4 @@
-"""
-The command that makes another key in place of one that is lost.
-"""
+"""The command that makes another key in place of one that is lost."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Commands about a database that servers share, on a machine that has no data directory.
-"""
+"""Commands about a database that servers share, on a machine that has no data directory."""
 
 from __future__ import annotations
 

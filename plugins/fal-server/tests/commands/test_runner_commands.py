@@ -1,6 +1,4 @@
-"""
-``fal-core server end-runners``: how it ends the runners of a server.
-"""
+"""``fal-core server end-runners``: how it ends the runners of a server."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_server.commands.runner_commands import end_executions
 
 
 def test_runners_of_a_running_server_are_not_ended(start_program, server):
-    """
-    A server that runs keeps its runners, and is named.
-    """
+    """A server that runs keeps its runners, and is named."""
     program = start_program()
     program.wait_until_ready()
 
@@ -53,9 +49,7 @@ def test_ended_server_names_the_runners_that_go_on(standing):
 
 
 def test_server_ends_its_runners_if_told_to(make_standing, tmp_path):
-    """
-    A server that was started with --end-runners ends them when it ends.
-    """
+    """A server that was started with --end-runners ends them when it ends."""
     served = make_standing(tmp_path, "--end-runners")
     served.deploy("gone", min_concurrency=1)
     served.settle(lambda: "idle" in _states(served, "gone"))
@@ -105,18 +99,14 @@ def _executions(*arguments):
 
 
 def test_directory_without_a_server_is_refused(server):
-    """
-    A directory that no server has run on is refused with a message that says so.
-    """
+    """A directory that no server has run on is refused with a message that says so."""
     _, errors = server("end-runners", code=1)
 
     assert "No server has run on" in errors
 
 
 def test_only_runners_of_the_server_are_ended(tmp_path):
-    """
-    Other executions of the same host, which do not belong to a server, go on.
-    """
+    """Other executions of the same host, which do not belong to a server, go on."""
 
     def wait() -> None:
         import time

@@ -1,6 +1,4 @@
-"""
-``fal-core server``: how it starts, what it prints, and how it ends.
-"""
+"""``fal-core server``: how it starts, what it prints, and how it ends."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def test_first_start_prints_a_key_once(start_program, tmp_path, current):
 
 
 def test_output_of_start_is_as_documented(start_program, tmp_path):
-    """
-    The documentation shows the output of the first start, line by line.
-    """
+    """The documentation shows the output of the first start, line by line."""
     page = (Path(__file__).parents[4] / "docs" / "server.md").read_text()
     shown = page.partition("```console\n$ fal-core server start\n")[2].partition("```")[0]
     program = start_program()
@@ -87,9 +83,7 @@ def test_applications_of_the_documentation_have_distinct_names():
 
 
 def test_second_server_on_a_directory_is_refused(start_program, server):
-    """
-    One server at a time uses a data directory, however the one before has ended.
-    """
+    """One server at a time uses a data directory, however the one before has ended."""
     first = start_program()
     first.wait_until_ready()
     _, errors = server("start", "--port", "0", code=1)
@@ -99,9 +93,7 @@ def test_second_server_on_a_directory_is_refused(start_program, server):
 
 
 def test_port_in_use_is_an_error(start_program, server, tmp_path):
-    """
-    A port in use is an error of one sentence.
-    """
+    """A port in use is an error of one sentence."""
     first = start_program(data="other")
     port = first.wait_until_ready()["FAL_GRPC_HOST"].partition(":")[2]
     _, errors = server("start", "--port", port, code=1)
@@ -112,9 +104,7 @@ def test_port_in_use_is_an_error(start_program, server, tmp_path):
 
 
 def test_kind_that_is_not_installed_is_an_error(server, tmp_path):
-    """
-    A kind that no plugin provides is an error of one sentence, before anything is made.
-    """
+    """A kind that no plugin provides is an error of one sentence, before anything is made."""
     kinds = ("--kind", "virtualenv", "--kind", "virtualenf")
     _, errors = server("start", "--port", "0", *kinds, code=1)
     assert "No kind of environment is called 'virtualenf'." in errors
@@ -124,9 +114,7 @@ def test_kind_that_is_not_installed_is_an_error(server, tmp_path):
 
 
 def test_address_of_another_machine_is_an_error(server):
-    """
-    An address that this machine has not is an error of one sentence.
-    """
+    """An address that this machine has not is an error of one sentence."""
     _, errors = server("start", "--address", "192.0.2.1", "--port", "0", code=1)
     assert "cannot listen at 192.0.2.1 for the API: Cannot assign" in errors
     assert "Give an address of this machine by '--address'." in errors
@@ -141,9 +129,7 @@ def test_address_of_another_machine_is_an_error(server):
     ],
 )
 def test_unusable_database_is_an_error(server, url, told):
-    """
-    An unusable database is an error of one sentence, without its password.
-    """
+    """An unusable database is an error of one sentence, without its password."""
     for command in (("start", "--port", "0"), ("users", "list")):
         _, errors = server(*command, "--database", url, code=1)
         assert told in " ".join(errors.split())
@@ -179,9 +165,7 @@ def test_invalid_option_is_a_usage_error(server, option, written, told):
 
 
 def test_limits_have_a_heading_of_their_own(server):
-    """
-    The help of ``start`` lists the options that set a limit, and no other, under a heading.
-    """
+    """The help of ``start`` lists the options that set a limit, and no other, under a heading."""
     shown, _ = server("start", "--help")
     options, limits = shown.split("\nLimits:\n")
     names = {option_of(field.name) for field in attrs.fields(Limits)}
@@ -191,9 +175,7 @@ def test_limits_have_a_heading_of_their_own(server):
 
 
 def test_second_public_host_of_a_listener_is_a_usage_error(server):
-    """
-    Two hosts of one listener are a usage error that names both.
-    """
+    """Two hosts of one listener are a usage error that names both."""
     options = ("--public", "run=a.example:8443", "--public", "ws=c.example")
     _, errors = server("start", "--port", "0", *options, "--public", "run=b.example", code=2)
     told = " ".join(errors.split())
@@ -216,9 +198,7 @@ def test_killed_server_keeps_its_key_and_address(start_program, programs, curren
 
 
 def test_impossible_directory_is_an_error(server, tmp_path):
-    """
-    A data directory that cannot be made is an error of one sentence.
-    """
+    """A data directory that cannot be made is an error of one sentence."""
     (tmp_path / "data").write_text("a file")
     _, errors = server("start", "--port", "0", code=2)
     assert "Traceback" not in errors

@@ -1,6 +1,4 @@
-"""
-What the pages of the dashboard change, and what they ask of requests, keys and machines.
-"""
+"""What the pages of the dashboard change, and what they ask of requests, keys and machines."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ import pytest
 
 
 def test_key_that_may_not_is_refused(plane: Any):
-    """
-    The server refuses what a key may not do, whatever the pages offer.
-    """
+    """The server refuses what a key may not do, whatever the pages offer."""
     with plane.client(plane.make_key(policy_preset="READONLY")) as client:
         assert client.get("/dashboard/keys").status_code == 403
         for name in ("StopRunner", "KillRunner", "SetAlias", "CreateUserKey", "DeleteAlias"):
@@ -24,9 +20,7 @@ def test_key_that_may_not_is_refused(plane: Any):
     "body", ["[]", '{"no_such": 1}', '{"runner_id": {}}', '{"runner_id": "\\ud800"}', "{"]
 )
 def test_bodies_that_are_no_messages(plane: Any, body: str):
-    """
-    A body that is not what the method takes is refused in a sentence.
-    """
+    """A body that is not what the method takes is refused in a sentence."""
     with plane.client() as client:
         answer = client.post("/dashboard/KillRunner", content=body)
 
@@ -35,9 +29,7 @@ def test_bodies_that_are_no_messages(plane: Any, body: str):
 
 
 def test_keys_are_created_and_revoked(plane: Any):
-    """
-    A key is created with at most what the session may do, and shown once.
-    """
+    """A key is created with at most what the session may do, and shown once."""
     with plane.client() as client:
         wanted = {"alias": "a note", "policy_preset": "API"}
         made = client.post("/dashboard/CreateUserKey", json=wanted).json()
@@ -51,9 +43,7 @@ def test_keys_are_created_and_revoked(plane: Any):
 
 
 def test_errors_of_hosts_are_for_the_owner(plane: Any, monkeypatch: pytest.MonkeyPatch):
-    """
-    Why a host cannot be asked is told to the owner of the server; others see that it cannot.
-    """
+    """Why a host cannot be asked is told to the owner of the server; others see that it cannot."""
     (host,) = plane.plane.decider.launcher.hosts.hosts
     said = "Host local gets no runners: /opt/secret/place is not there"
     monkeypatch.setitem(host._told, "", (math.inf, None, said))
@@ -67,9 +57,7 @@ def test_errors_of_hosts_are_for_the_owner(plane: Any, monkeypatch: pytest.Monke
 
 
 def test_machines_are_told(plane: Any):
-    """
-    The hosts of the server are told with what they have.
-    """
+    """The hosts of the server are told with what they have."""
     with plane.client() as client:
         (host,) = client.get("/dashboard/machines").json()["machines"]
 

@@ -1,6 +1,4 @@
-"""
-The queued requests on the dashboard: lists of them, one of them, its result and its end.
-"""
+"""The queued requests on the dashboard: lists of them, one of them, its result and its end."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_server.state.bodies import SMALL
 
 @pytest.fixture
 def done(served_plane: Any, app: str) -> str:
-    """
-    The id of a request that was answered.
-    """
+    """The id of a request that was answered."""
     id = served_plane.submit(f"{app}/text")
     served_plane.finish(app, id)
     return str(id)
@@ -49,9 +45,7 @@ def test_requests_are_found_by_state_and_application(
 
 
 def test_request_of_another_account_is_not_found(served_plane: Any, done: str):
-    """
-    Neither a request nor its result is told to another account, nor may that cancel it.
-    """
+    """Neither a request nor its result is told to another account, nor may that cancel it."""
     with served_plane.plane.client(served_plane.plane.add_user("stranger")) as other:
         assert other.get("/dashboard/requests").json()["requests"] == []
         path = f"/dashboard/requests/{done}"
@@ -61,9 +55,7 @@ def test_request_of_another_account_is_not_found(served_plane: Any, done: str):
 
 
 def test_result_is_shown(served_plane: Any, app: str, done: str):
-    """
-    A result that is text is shown as such.
-    """
+    """A result that is text is shown as such."""
     with served_plane.plane.client() as client:
         told = client.get(f"/dashboard/requests/{done}").json()
         shown = client.get(f"/dashboard/requests/{done}/result").json()
@@ -74,9 +66,7 @@ def test_result_is_shown(served_plane: Any, app: str, done: str):
 
 
 def test_waiting_request_is_cancelled(served_plane: Any, app: str, held: tuple[str, str]):
-    """
-    A request that waits has a place in the queue, and is dropped when it is cancelled.
-    """
+    """A request that waits has a place in the queue, and is dropped when it is cancelled."""
     waiting = served_plane.submit(app)
     with served_plane.plane.client() as client:
         path = f"/dashboard/requests/{waiting}"
@@ -98,9 +88,7 @@ def send_again(served_plane: Any, id: str, key: str | None = None) -> Any:
 
 @pytest.mark.parametrize("path", ["fail", ""])
 def test_request_that_was_answered_is_sent_again(served_plane: Any, app: str, path: str):
-    """
-    A request that has failed, or is done, is sent again with its input.
-    """
+    """A request that has failed, or is done, is sent again with its input."""
     id = served_plane.submit(f"{app}/{path}", {"name": "once more"})
     before = served_plane.finish(app, id)
     assert state_of(served_plane, id)["can_repeat"]
@@ -114,9 +102,7 @@ def test_request_that_was_answered_is_sent_again(served_plane: Any, app: str, pa
 
 
 def test_cancelled_request_is_sent_again(served_plane: Any, app: str, held: tuple[str, str]):
-    """
-    A request that was cancelled as it waited is sent again with its input.
-    """
+    """A request that was cancelled as it waited is sent again with its input."""
     id = served_plane.submit(app, {"name": "dropped"})
     assert not state_of(served_plane, id)["can_repeat"]
     refused = send_again(served_plane, id)
@@ -133,9 +119,7 @@ def test_cancelled_request_is_sent_again(served_plane: Any, app: str, held: tupl
 
 
 def test_request_whose_input_is_gone_is_not_sent_again(served_plane: Any, app: str):
-    """
-    An input that is large, or that a stranger has sent, is not kept.
-    """
+    """An input that is large, or that a stranger has sent, is not kept."""
     served_plane.deploy("open", auth_mode=wire.PUBLIC)
     with served_plane.client("queue", "") as stranger:
         by_stranger = stranger.post("/owner/open", json={"name": "x"}).json()["request_id"]
@@ -180,9 +164,7 @@ def test_requests_to_a_shared_application_are_sent_again(served_plane: Any):
 
 
 def test_live_tells_what_changes(served_plane: Any, app: str, held: tuple[str, str]):
-    """
-    A stream begins with all that the account has; other accounts get none of it.
-    """
+    """A stream begins with all that the account has; other accounts get none of it."""
 
     def first(key: str | None = None) -> Any:
         with (
@@ -205,9 +187,7 @@ def test_live_tells_what_changes(served_plane: Any, app: str, held: tuple[str, s
 
 
 def test_measurements_are_counted(served_plane: Any, app: str, done: str):
-    """
-    Requests are counted by their application, with how long they took and which failed.
-    """
+    """Requests are counted by their application, with how long they took and which failed."""
     with served_plane.client("run") as gateway:
         gateway.post(f"/owner/{app}/attempts", json={"statuses": [500]})
     traffic = served_plane.plane.plane.decider.traffic

@@ -1,6 +1,4 @@
-"""
-The script of the dashboard, made of its modules.
-"""
+"""The script of the dashboard, made of its modules."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ def join(**modules: str) -> str:
 
 
 def test_modules_have_names_of_their_own():
-    """
-    A module is there once, before those that import it, and sees what these export alone.
-    """
+    """A module is there once, before those that import it, and sees what these export alone."""
     script = join(
         main='import { one } from "./first.js";\nimport { two } from "./second.js";\n'
         "show(one, two());\n",
@@ -48,17 +44,13 @@ def test_modules_have_names_of_their_own():
     ],
 )
 def test_modules_that_cannot_be_joined(text: str):
-    """
-    What would mean something else in one script is refused.
-    """
+    """What would mean something else in one script is refused."""
     with pytest.raises(ValueError, match=r"cannot be joined|import each other"):
         join(main='import { other } from "./first.js";\n', first=text)
 
 
 def test_the_page_is_one_response():
-    """
-    The page asks for no other file, and its policy allows its own script and styles alone.
-    """
+    """The page asks for no other file, and its policy allows its own script and styles alone."""
     page = Page.read()
     text, policy = page.body.decode(), page.headers["Content-Security-Policy"]
     assert "/* s" not in text
@@ -71,9 +63,7 @@ def test_the_page_is_one_response():
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_the_script_is_valid(tmp_path: Path):
-    """
-    The joined script is a module that can be parsed.
-    """
+    """The joined script is a module that can be parsed."""
     text = Page.read().body.decode()
     script = text.split('<script type="module">', 1)[1].rsplit("</script>", 1)[0]
     path = tmp_path / "page.mjs"

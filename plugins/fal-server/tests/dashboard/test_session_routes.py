@@ -1,6 +1,4 @@
-"""
-Signing in to the dashboard: links that are opened once, and keys.
-"""
+"""Signing in to the dashboard: links that are opened once, and keys."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_server.store.keys import LINK, LINK_SECONDS, SESSION_SECONDS, delete_en
 
 @pytest.fixture
 def browser(plane: Any) -> Iterator[httpx.Client]:
-    """
-    A client without a key.
-    """
+    """A client without a key."""
     with plane.client() as client:
         client.headers.pop("Authorization")
         yield client
@@ -31,9 +27,7 @@ def browser(plane: Any) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def code(plane: Any, account: str) -> str:
-    """
-    The code of a link for the owner.
-    """
+    """The code of a link for the owner."""
 
     def make(connection: Any) -> str:
         return make_link(connection, account, PRESETS["FULL"])
@@ -46,9 +40,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def test_link_signs_in_once(browser: httpx.Client, code: str):
-    """
-    The code of a link is exchanged for a token once, and never again.
-    """
+    """The code of a link is exchanged for a token once, and never again."""
     token = browser.post("/dashboard/sessions", json={"code": code}).json()["token"]
     session = browser.get("/dashboard/session", headers=bearer(token))
 
@@ -60,9 +52,7 @@ def test_link_signs_in_once(browser: httpx.Client, code: str):
 
 
 def test_code_is_no_key(browser: httpx.Client, code: str):
-    """
-    The code of a link opens a session, and nothing else: neither before nor after that.
-    """
+    """The code of a link opens a session, and nothing else: neither before nor after that."""
     id, _, word = code.partition(":")
     shown = [f"Key {id}:{secret}" for secret in (word, f"link:{word}", f"link${word}", "")]
 
@@ -78,9 +68,7 @@ def test_code_is_no_key(browser: httpx.Client, code: str):
 
 
 def test_key_is_no_code(browser: httpx.Client, plane: Any):
-    """
-    No key opens a session as a link, and none can have the note of one.
-    """
+    """No key opens a session as a link, and none can have the note of one."""
     made = browser.post("/dashboard/sessions", json={"code": plane.make_key()})
     assert made.status_code == 401
     with pytest.raises(Exception, match=f"cannot have the note '{LINK}'"):
@@ -105,9 +93,7 @@ def test_session_that_is_over(browser: httpx.Client, code: str, plane: Any):
 
 
 def test_link_that_is_too_old(browser: httpx.Client, code: str, plane: Any):
-    """
-    A link that nobody has opened in time signs nobody in.
-    """
+    """A link that nobody has opened in time signs nobody in."""
     old = keys.c.created_at - LINK_SECONDS - 1
     chosen = keys.update().where(keys.c.id == code.partition(":")[0]).values(created_at=old)
     plane.run(plane.plane.database.write(lambda connection: connection.execute(chosen)))
@@ -117,9 +103,7 @@ def test_link_that_is_too_old(browser: httpx.Client, code: str, plane: Any):
 
 @pytest.mark.parametrize("code", ["", "x", "x:y", "\0:\ud800", ":", "a" * 301])
 def test_codes_of_strangers(browser: httpx.Client, code: str):
-    """
-    What is no code is refused in a sentence.
-    """
+    """What is no code is refused in a sentence."""
     body = f'{{"code": "{code}"}}'.encode("utf-8", "replace")
     answer = browser.post("/dashboard/sessions", content=body)
 
@@ -128,9 +112,7 @@ def test_codes_of_strangers(browser: httpx.Client, code: str):
 
 
 def test_signing_out_ends_the_session_of_a_link(browser: httpx.Client, code: str):
-    """
-    The token of a link ends as it signs out.
-    """
+    """The token of a link ends as it signs out."""
     token = browser.post("/dashboard/sessions", json={"code": code}).json()["token"]
     assert browser.delete("/dashboard/session", headers=bearer(token)).status_code == 200
 
@@ -168,9 +150,7 @@ def test_key_signs_in_with_what_it_may(browser: httpx.Client, plane: Any):
 
 
 def test_nothing_is_told_without_a_key(browser: httpx.Client):
-    """
-    The pages hold nothing, and every other route of the dashboard asks for a key.
-    """
+    """The pages hold nothing, and every other route of the dashboard asks for a key."""
     page = browser.get("/")
     assert page.status_code == 200
     assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -188,9 +168,7 @@ def test_nothing_is_told_without_a_key(browser: httpx.Client):
 
 
 def test_page_is_read_once(browser: httpx.Client):
-    """
-    The page is sent compressed, and not again while it is the same. It has no other files.
-    """
+    """The page is sent compressed, and not again while it is the same. It has no other files."""
     page = browser.get("/")
     assert page.headers["content-encoding"] == "gzip"
     assert "accept-encoding" in page.headers["vary"].lower()
@@ -204,9 +182,7 @@ def test_page_is_read_once(browser: httpx.Client):
 
 
 def test_uses_of_keys_are_noted(plane: Any, settle: Callable[..., None]):
-    """
-    When a key was used is stored after a while.
-    """
+    """When a key was used is stored after a while."""
     key = plane.make_key(policy_preset="READONLY")
     with plane.client() as client:
 
@@ -237,9 +213,7 @@ def test_key_that_makes_keys_makes_links(browser: httpx.Client, plane: Any):
 
 
 def test_command_opens_the_server_of_the_variables(browser: httpx.Client, plane: Any):
-    """
-    ``server open`` takes the server and the key that the variables of clients name.
-    """
+    """``server open`` takes the server and the key that the variables of clients name."""
     variables = {
         "FAL_REST_HOST": browser.base_url.netloc.decode(),
         "ISOLATE_TEST_MODE": "1",

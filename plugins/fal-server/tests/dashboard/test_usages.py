@@ -1,6 +1,4 @@
-"""
-What runners use: asked of their agents while someone looks, and never trusted.
-"""
+"""What runners use: asked of their agents while someone looks, and never trusted."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ FINE = answer(b'{"node": "far", "memory": 1000, "limit": null, "gpus": []}')
 def with_runners(
     plane: Any, agent: Agent, count: int, work: Callable[[Usages, list[Any]], Awaitable[Any]]
 ) -> Any:
-    """
-    Do *work* with so many runners whose agent is *agent*.
-    """
+    """Do *work* with so many runners whose agent is *agent*."""
 
     async def main() -> Any:
         async with listening(agent) as (exchanges, url):
@@ -58,9 +54,7 @@ def with_runners(
 
 
 def test_runner_tells_what_it_uses(served_plane: Any, app: str):
-    """
-    The memory of a runner that serves is told with its node, for the pages that show it.
-    """
+    """The memory of a runner that serves is told with its node, for the pages that show it."""
     with served_plane.client("run") as client:
         client.post(f"/owner/{app}")
     with served_plane.plane.client() as client:
@@ -86,9 +80,7 @@ def test_runner_tells_what_it_uses_of_its_gpus(
     make_plane: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """
-    A runner tells of the GPU that it was given, and of no other.
-    """
+    """A runner tells of the GPU that it was given, and of no other."""
     monkeypatch.setenv("FAL_CORE_CLAIMS", str(tmp_path / "claims"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     gpus.have(
@@ -111,9 +103,7 @@ def test_runner_tells_what_it_uses_of_its_gpus(
 
 
 def test_who_may_see_no_runners_is_told_nothing(plane: Any):
-    """
-    It takes the permission to list runners.
-    """
+    """It takes the permission to list runners."""
     key = plane.make_key(policy_preset="AGENT")
     with plane.client(key) as client:
         assert client.get("/dashboard/usages").status_code == 403
@@ -182,9 +172,7 @@ def test_agents_that_are_silent_hold_up_nobody(plane: Any, monkeypatch: pytest.M
     ],
 )
 def test_answer_that_is_none(plane: Any, sent: bytes):
-    """
-    What is no answer, or a large one, is not shown.
-    """
+    """What is no answer, or a large one, is not shown."""
 
     async def work(known: Usages, runners: list[Any]) -> Any:
         return await known.read(runners)
@@ -195,9 +183,7 @@ def test_answer_that_is_none(plane: Any, sent: bytes):
 def test_agent_that_never_answers_is_asked_less_and_less(
     plane: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    After each answer that is none, it takes twice as long until an agent is asked again.
-    """
+    """After each answer that is none, it takes twice as long until an agent is asked again."""
     monkeypatch.setattr(usages, "_AGAIN", 0.05)
     monkeypatch.setattr(usages, "_PAUSE", 0.0)
     asked: list[float] = []
@@ -231,17 +217,13 @@ def test_agent_that_never_answers_is_asked_less_and_less(
     ],
 )
 def test_answer_is_shown_as_far_as_it_can_be(told: Any, shown: Mapping[str, Any]):
-    """
-    What is no number of bytes, or no name, counts as unknown.
-    """
+    """What is no number of bytes, or no name, counts as unknown."""
     found = read_usage(json.dumps(told).encode())
     assert {name: found[name] for name in shown} == shown
 
 
 def test_so_many_gpus_are_shown():
-    """
-    Of more GPUs than a machine has, some are shown, each as far as it is told.
-    """
+    """Of more GPUs than a machine has, some are shown, each as far as it is told."""
     gpu = {"name": "H100", "used": 1, "memory": 2, "busy": 101, "more": "x"}
     found = read_usage(json.dumps({"gpus": [gpu] * 1000}).encode())
     assert found["gpus"] == [{"name": "H100", "used": 1, "memory": 2, "busy": None}] * 16

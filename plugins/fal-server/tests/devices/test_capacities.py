@@ -1,6 +1,4 @@
-"""
-Capacities: whether runners fit on this machine together.
-"""
+"""Capacities: whether runners fit on this machine together."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ def test_memory_of_two_revisions() -> None:
 
 
 def test_gpus_of_two_revisions() -> None:
-    """
-    The same holds for GPUs.
-    """
+    """The same holds for GPUs."""
     assert describe_crowding(Use(gpus=1), Use(gpus=1), 1) == (
         "The previous runners use 1 GPU and a new one 1, and this machine has 1."
     )

@@ -1,6 +1,4 @@
-"""
-Device lines: who gets devices, in which order.
-"""
+"""Device lines: who gets devices, in which order."""
 
 from __future__ import annotations
 
@@ -25,17 +23,13 @@ ONE, TWO = [Want(count=1)], [Want(count=2)]
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Claims of the test's own.
-    """
+    """Claims of the test's own."""
     monkeypatch.setenv("FAL_CORE_CLAIMS", str(tmp_path / "devices"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 def run(work: Callable[[DeviceLine], Awaitable[None]], *devices: Device) -> None:
-    """
-    Do *work* with a line on a machine with *devices*.
-    """
+    """Do *work* with a line on a machine with *devices*."""
 
     async def main() -> None:
         with ThreadPoolExecutor(2) as threads:
@@ -50,18 +44,14 @@ def run(work: Callable[[DeviceLine], Awaitable[None]], *devices: Device) -> None
 
 
 async def got(turn: Turn) -> list[str]:
-    """
-    Return what a turn gets.
-    """
+    """Return what a turn gets."""
     claim = await turn.claim
     assert claim is not None
     return [device.uuid for device in claim.devices]
 
 
 async def told(turn: Turn) -> str:
-    """
-    Return the reason for which a turn waits.
-    """
+    """Return the reason for which a turn waits."""
     while not turn.reason:
         await asyncio.sleep(0.01)
     return turn.reason
@@ -74,9 +64,7 @@ def release(turn: Turn) -> None:
 
 
 def ignore() -> None:
-    """
-    Be told of nothing.
-    """
+    """Be told of nothing."""
 
 
 def is_free(uuid: str) -> bool:
@@ -88,9 +76,7 @@ def is_free(uuid: str) -> bool:
 
 
 def test_in_the_order_in_which_they_came() -> None:
-    """
-    Those who wait get a device in their order, and are wished for meanwhile.
-    """
+    """Those who wait get a device in their order, and are wished for meanwhile."""
 
     async def work(line: DeviceLine) -> None:
         turns = [line.enter(ONE, ignore) for _ in range(3)]
@@ -108,9 +94,7 @@ def test_in_the_order_in_which_they_came() -> None:
 
 
 def test_who_wants_two_is_not_passed_and_others_are_not_held_up() -> None:
-    """
-    One that waits for two devices keeps those behind it from these, and from no others.
-    """
+    """One that waits for two devices keeps those behind it from these, and from no others."""
     two, a100 = [Want(count=2, machine=H100)], [Want(count=1, machine=A100)]
 
     async def work(line: DeviceLine) -> None:
@@ -188,9 +172,7 @@ def test_what_the_machine_does_not_have() -> None:
 
 
 def test_who_leaves_gets_nothing() -> None:
-    """
-    A turn that is given up gets nothing, and what was claimed for it is free.
-    """
+    """A turn that is given up gets nothing, and what was claimed for it is free."""
 
     async def work(line: DeviceLine) -> None:
         first, gone, last = (line.enter(ONE, ignore) for _ in range(3))
@@ -206,9 +188,7 @@ def test_who_leaves_gets_nothing() -> None:
 
 
 def test_directory_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Where devices cannot be claimed, those who wait are told why.
-    """
+    """Where devices cannot be claimed, those who wait are told why."""
     file = tmp_path / "file"
     file.touch()
     monkeypatch.setenv("FAL_CORE_CLAIMS", str(file))

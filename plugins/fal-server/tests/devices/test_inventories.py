@@ -1,6 +1,4 @@
-"""
-Inventories: the devices of the machine, as drivers have told last.
-"""
+"""Inventories: the devices of the machine, as drivers have told last."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_server.devices.inventories import Inventory
 def test_what_changes_is_logged(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    Devices that come and go are logged, and nothing is while they stay.
-    """
+    """Devices that come and go are logged, and nothing is while they stay."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     caplog.set_level(logging.INFO, "fal_server.devices")
     inventory = Inventory()
@@ -37,9 +33,7 @@ def test_what_changes_is_logged(
 
 
 def test_drivers_are_not_asked_all_the_time() -> None:
-    """
-    What was told a moment ago is good enough where that is said.
-    """
+    """What was told a moment ago is good enough where that is said."""
     inventory = Inventory()
     with machine_with(gpu(0)):
         inventory.look()
@@ -51,9 +45,7 @@ def test_drivers_are_not_asked_all_the_time() -> None:
 
 
 def test_only_visible_devices_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    Those that the server itself may not use are not to be given.
-    """
+    """Those that the server itself may not use are not to be given."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
     inventory = Inventory()
     with machine_with(gpu(0), gpu(1)):

@@ -1,6 +1,4 @@
-"""
-Requests to agents: with the token of their runner, once they listen.
-"""
+"""Requests to agents: with the token of their runner, once they listen."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_server.fleet.runners import AgentClient
 
 
 def test_agent_is_shown_the_token():
-    """
-    Each request to an agent shows the token of its runner, which is not in the repr.
-    """
+    """Each request to an agent shows the token of its runner, which is not in the repr."""
 
     async def main() -> None:
         agent = Agent(holding(OK))
@@ -37,9 +33,7 @@ def test_agent_is_shown_the_token():
 
 @pytest.mark.parametrize("listens", [True, False])
 def test_agent_is_waited_for(listens: bool):
-    """
-    Whoever waits for an agent goes on when it listens, or when it has ended before.
-    """
+    """Whoever waits for an agent goes on when it listens, or when it has ended before."""
 
     async def main() -> None:
         client = AgentClient(HttpClient(), "")
@@ -58,9 +52,7 @@ def test_agent_is_waited_for(listens: bool):
 
 
 def test_agent_that_does_not_answer_a_ping(monkeypatch: pytest.MonkeyPatch):
-    """
-    An agent that accepts a ping and does not answer it hangs; one that breaks it off is gone.
-    """
+    """An agent that accepts a ping and does not answer it hangs; one that breaks it off is gone."""
     monkeypatch.setattr(runners, "_SILENCE", 0.1)
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,6 +1,4 @@
-"""
-Builds: environments are built once, unless another build is requested.
-"""
+"""Builds: environments are built once, unless another build is requested."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ PATIENCE = 60
 
 @attrs.frozen(kw_only=True)
 class CountedEnvironment(Environment):
-    """
-    An environment that counts its builds.
-    """
+    """An environment that counts its builds."""
 
     kind: ClassVar[str] = "counted"
 
@@ -52,9 +48,7 @@ class CountedEnvironment(Environment):
 
 @attrs.frozen(kw_only=True)
 class SlowEnvironment(CountedEnvironment):
-    """
-    An environment whose key is found once its engine answers.
-    """
+    """An environment whose key is found once its engine answers."""
 
     answers: Event
 
@@ -66,9 +60,7 @@ class SlowEnvironment(CountedEnvironment):
 
 @attrs.frozen(kw_only=True)
 class HeldEnvironment(CountedEnvironment):
-    """
-    An environment whose build lasts until it is let go on, or nobody waits for it.
-    """
+    """An environment whose build lasts until it is let go on, or nobody waits for it."""
 
     go: Event
 
@@ -81,9 +73,7 @@ class HeldEnvironment(CountedEnvironment):
 
 @pytest.fixture
 def build(plane: Any) -> Any:
-    """
-    Build an environment on a control plane, and return the output of its builder.
-    """
+    """Build an environment on a control plane, and return the output of its builder."""
 
     async def collect(environment: Environment, again: bool) -> list[str]:
         lines = plane.plane.launcher.builds.build(environment, "one", again=again)
@@ -93,9 +83,7 @@ def build(plane: Any) -> Any:
 
 
 def test_environment_is_built_once(plane: Any, build: Any):
-    """
-    An environment built for a registration is not built again for each runner.
-    """
+    """An environment built for a registration is not built again for each runner."""
     environment = CountedEnvironment(name="once")
     assert build(environment) == ["once is built."]
     assert build(environment) == []
@@ -115,9 +103,7 @@ def test_environment_is_built_again_where_asked(build: Any):
 
 
 def test_failed_build_is_repeated(build: Any):
-    """
-    An environment that could not be built is tried again, and its error is raised.
-    """
+    """An environment that could not be built is tried again, and its error is raised."""
     environment = CountedEnvironment(name="broken", fails=True)
     for _ in range(2):
         with pytest.raises(EnvironmentBuildError, match="It cannot be built"):

@@ -1,6 +1,4 @@
-"""
-Outcomes of calls, as the control plane reads what agents send.
-"""
+"""Outcomes of calls, as the control plane reads what agents send."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_server_agent.outcomes import failed, raised, returned
 
 
 def test_value_that_was_returned():
-    """
-    A returned value stays serialized, and is not in the repr.
-    """
+    """A returned value stays serialized, and is not in the repr."""
     outcome = CallOutcome.read(returned("pickle", ["secret"]))
     assert outcome == CallOutcome(method="pickle", data=outcome.data)
     assert pickle.loads(outcome.data) == ["secret"]
@@ -25,9 +21,7 @@ def test_value_that_was_returned():
 
 
 def test_exception_that_was_raised():
-    """
-    An exception stays serialized, and is described by its class, message and traceback.
-    """
+    """An exception stays serialized, and is described by its class, message and traceback."""
     try:
         raise LookupError("gone")
     except LookupError as error:
@@ -74,9 +68,7 @@ def test_text_that_is_not_valid_unicode():
     ],
 )
 def test_message_that_is_no_outcome(header: dict[str, Any]):
-    """
-    What has other types than an outcome is refused.
-    """
+    """What has other types than an outcome is refused."""
     with pytest.raises(UnreadableMessage):
         CallOutcome.read(pack(header, b"data"))
     with pytest.raises(UnreadableMessage):

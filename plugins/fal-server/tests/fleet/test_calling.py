@@ -1,6 +1,4 @@
-"""
-Calling: the outcome of a call, after its lines, or the reason why there is none.
-"""
+"""Calling: the outcome of a call, after its lines, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -49,9 +47,7 @@ async def calling_in(
 
 
 def answering(received: list[bytes]) -> Serve:
-    """
-    Return an agent that keeps the message that it got, and returns a value.
-    """
+    """Return an agent that keeps the message that it got, and returns a value."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -64,9 +60,7 @@ def answering(received: list[bytes]) -> Serve:
 
 
 async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """
-    Take a call, and do not answer.
-    """
+    """Take a call, and do not answer."""
     await reader.readuntil(b"\r\n\r\n")
     await reader.readexactly(1 << 20)
 
@@ -95,9 +89,7 @@ def test_outcome_follows_all_lines(plane):
 
 
 def test_lines_that_do_not_arrive_are_not_waited_for_ever(plane, monkeypatch, caplog):
-    """
-    An outcome is returned even if the end of its lines does not arrive in time.
-    """
+    """An outcome is returned even if the end of its lines does not arrive in time."""
     monkeypatch.setattr(calling, "_LAST_LINES", 0.05)
 
     async def main() -> None:
@@ -124,9 +116,7 @@ def test_runner_that_ends_during_a_call(plane):
 
 
 def test_agent_that_breaks_off_a_call(plane, monkeypatch):
-    """
-    A call whose agent breaks off fails with the reason that the host reports afterwards.
-    """
+    """A call whose agent breaks off fails with the reason that the host reports afterwards."""
     monkeypatch.setattr(disconnections, "_LAST_WORDS", 0.01)
     broken = asyncio.Event()
 
@@ -145,9 +135,7 @@ def test_agent_that_breaks_off_a_call(plane, monkeypatch):
 
 
 def test_runner_that_ends_before_it_listens(plane):
-    """
-    A call in a runner that never listens fails with the reason.
-    """
+    """A call in a runner that never listens fails with the reason."""
 
     async def main() -> None:
         async with contextlib.aclosing(HttpClient()) as exchanges:

@@ -1,6 +1,4 @@
-"""
-Disconnections: why a runner broke off a request.
-"""
+"""Disconnections: why a runner broke off a request."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_server.fleet.http_client import HttpClient
 
 
 def test_reason_of_a_lost_runner_is_waited_for(plane, monkeypatch):
-    """
-    A client without an answer gets how the runner ended, even if that is known only later.
-    """
+    """A client without an answer gets how the runner ended, even if that is known only later."""
     monkeypatch.setattr(disconnections, "_LAST_WORDS", 0.01)
 
     async def main() -> None:

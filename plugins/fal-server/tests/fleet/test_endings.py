@@ -1,6 +1,4 @@
-"""
-Runners that end before they are up: the waiting client and the log get the reason.
-"""
+"""Runners that end before they are up: the waiting client and the log get the reason."""
 
 from __future__ import annotations
 
@@ -65,9 +63,7 @@ def build_wheel(folder, settings=None, metadata=None):
 
 
 class Opened:
-    """
-    A value with a side effect when it is unpickled.
-    """
+    """A value with a side effect when it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -77,9 +73,7 @@ class Opened:
 
 
 def test_exception_of_an_agent_is_read():
-    """
-    An exception of an agent becomes a sentence, with its traceback where that is of use.
-    """
+    """An exception of an agent becomes a sentence, with its traceback where that is of use."""
     found = read_agent_error(raised(ValueError("It is wrong.")))
     assert found.sentence == "Its agent raised ValueError: It is wrong."
     assert "in raised" in found.traceback
@@ -156,9 +150,7 @@ def test_message_of_an_agent_runs_no_code(tmp_path: Path):
     ],
 )
 def test_error_that_is_no_text_is_not_shown(value: object):
-    """
-    An error whose parts are something else than texts is told to be unreadable.
-    """
+    """An error whose parts are something else than texts is told to be unreadable."""
     found = read_agent_error(Sealed(PLAIN_PREFIX + pickle.dumps(value, 5)))
     assert found.sentence == "Its agent raised an error that cannot be read."
     assert read_agent_error(Sealed(b"")) == found
@@ -207,9 +199,7 @@ def test_run_with_a_python_that_ends_at_once(served_plane: Any, served: Any, tmp
 
 
 def make_application(ends: str) -> Callable[..., None]:
-    """
-    Return an application that ends before it serves.
-    """
+    """Return an application that ends before it serves."""
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         print("its last line", flush=True)
@@ -232,9 +222,7 @@ def make_application(ends: str) -> Callable[..., None]:
     ],
 )
 def test_application_that_ends_before_it_serves(served_plane: Any, ends: str, sentence: str):
-    """
-    If an application does not come up, its callers and its log get the reason.
-    """
+    """If an application does not come up, its callers and its log get the reason."""
     served_plane.deploy(ends, function=make_application(ends), attach=False)
     with served_plane.client("run") as client:
         answer = client.post(f"/owner/{ends}")
@@ -290,9 +278,7 @@ def test_class_with_a_failing_setup(served_plane: Any):
 
 
 def _ends_of(name: str, owner: str) -> set[str | None]:
-    """
-    Return how those runners of an application have ended that its host lists as ended.
-    """
+    """Return how those runners of an application have ended that its host lists as ended."""
     listed = [each for each in LocalHost().executions() if each.owner == owner]
     return {each.end for each in listed if each.name == name and each.ended}
 

@@ -1,6 +1,4 @@
-"""
-Tests of the events that a runner's host reports.
-"""
+"""Tests of the events that a runner's host reports."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ from fal_server.fleet.states import Lifecycle, RunnerPhase
 
 
 class Lines:
-    """
-    Takes lines, or fails as where nothing can be written.
-    """
+    """Takes lines, or fails as where nothing can be written."""
 
     def __init__(self) -> None:
         self.taken: list[Log] = []
@@ -35,9 +31,7 @@ class Lines:
 
 
 class Kept:
-    """
-    A sink whose lines, URLs and end are kept.
-    """
+    """A sink whose lines, URLs and end are kept."""
 
     def __init__(self) -> None:
         self.lines: Any = Lines()
@@ -48,9 +42,7 @@ class Kept:
 
 
 def test_each_event_goes_to_its_part_of_the_runner() -> None:
-    """
-    Lines, states, URLs and the end each go to the part of the runner that keeps them.
-    """
+    """Lines, states, URLs and the end each go to the part of the runner that keeps them."""
     kept = Kept()
     log, exited = Log("a line"), Exited(reason=WorkerLost())
     for event in [log, State("starting"), State("running"), Ready({"run": "http://a"}), exited]:
@@ -62,9 +54,7 @@ def test_each_event_goes_to_its_part_of_the_runner() -> None:
 
 
 def test_only_what_was_raised_is_kept() -> None:
-    """
-    An outcome is read if the agent has raised it.
-    """
+    """An outcome is read if the agent has raised it."""
     kept = Kept()
     kept.events(Outcome(Sealed(b"")))
     assert kept.events.raised is None
@@ -73,9 +63,7 @@ def test_only_what_was_raised_is_kept() -> None:
 
 
 def test_events_are_handled_after_one_that_could_not_be() -> None:
-    """
-    What a handler raises is raised to the loop; the runner is not ended for it.
-    """
+    """What a handler raises is raised to the loop; the runner is not ended for it."""
     kept = Kept()
     kept.lines.error = OSError("The disk is full.")
     with pytest.raises(OSError, match="full"):
@@ -87,16 +75,12 @@ def test_events_are_handled_after_one_that_could_not_be() -> None:
 
 
 def one(event: Event) -> Iterable[Event]:
-    """
-    Admit each event.
-    """
+    """Admit each event."""
     return (event,)
 
 
 def test_a_host_waits_while_many_events_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    No more than so many events wait for the loop, and all of them arrive in their order.
-    """
+    """No more than so many events wait for the loop, and all of them arrive in their order."""
     monkeypatch.setattr(host_events, "_MOST", 10)
     loop = asyncio.new_event_loop()
     taken: list[Event] = []
@@ -123,9 +107,7 @@ def test_a_host_waits_while_many_events_do(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_host_does_not_wait_for_a_loop_that_has_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """
-    Events that nobody will handle are dropped, whether they come before or after its end.
-    """
+    """Events that nobody will handle are dropped, whether they come before or after its end."""
     monkeypatch.setattr(host_events, "_MOST", 1)
     monkeypatch.setattr(host_events, "_LOOK", 0.01)
     loop = asyncio.new_event_loop()
@@ -140,9 +122,7 @@ def test_a_host_does_not_wait_for_a_loop_that_has_ended(
 
 
 def test_the_loop_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    What the server itself reports is handled, however many events wait.
-    """
+    """What the server itself reports is handled, however many events wait."""
     monkeypatch.setattr(host_events, "_MOST", 0)
     taken: list[Event] = []
 
@@ -156,9 +136,7 @@ def test_the_loop_does_not_wait_for_itself(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_many_events_leave_other_work_its_turn() -> None:
-    """
-    A burst of events keeps nothing else of the loop waiting until all of them are handled.
-    """
+    """A burst of events keeps nothing else of the loop waiting until all of them are handled."""
     taken: list[Event] = []
     seen: list[int] = []
 
@@ -177,9 +155,7 @@ def test_many_events_leave_other_work_its_turn() -> None:
 
 
 def test_an_event_that_fails_keeps_back_no_other() -> None:
-    """
-    The loop reports an event whose handling raises, and handles those that follow.
-    """
+    """The loop reports an event whose handling raises, and handles those that follow."""
     taken: list[Event] = []
     reported: list[BaseException | None] = []
 

@@ -1,6 +1,4 @@
-"""
-The HTTP client: the requests that it sends to runners, and its connections with them.
-"""
+"""The HTTP client: the requests that it sends to runners, and its connections with them."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ from fal_server.listeners.http_connections import Unreadable
 
 
 def test_refused_connection():
-    """
-    A runner that cannot be reached counts as broken off.
-    """
+    """A runner that cannot be reached counts as broken off."""
 
     async def main() -> None:
         async with contextlib.aclosing(HttpClient()) as exchanges:
@@ -67,9 +63,7 @@ def test_runner_at_a_unix_socket(tmp_path: Path):
 
 
 def test_unix_socket_that_accepts_nothing(tmp_path: Path, monkeypatch):
-    """
-    A connection waits for its turn where many wait, and counts as broken off in the end.
-    """
+    """A connection waits for its turn where many wait, and counts as broken off in the end."""
     monkeypatch.setattr("fal_server.fleet.http_client._LONGEST_CONNECT", 0.2)
     path = str(tmp_path / "run")
 
@@ -121,9 +115,7 @@ def test_connection_that_is_not_accepted(monkeypatch):
 
 
 def test_connections_are_kept_and_not_shared():
-    """
-    Requests one after another use one connection, those at once one each.
-    """
+    """Requests one after another use one connection, those at once one each."""
 
     async def main() -> None:
         agent = Agent(holding(OK))
@@ -166,9 +158,7 @@ def test_a_kept_connection_that_was_closed(method: str, is_asked_again: bool):
 
 
 def test_long_idle_connection_is_not_used(monkeypatch):
-    """
-    A connection that was idle for long is not used, as its server may be about to close it.
-    """
+    """A connection that was idle for long is not used, as its server may be about to close it."""
     monkeypatch.setattr("fal_server.fleet.http_client._LONGEST_IDLE", 0.05)
 
     async def main() -> None:
@@ -209,9 +199,7 @@ def test_idle_connections_are_closed(monkeypatch):
 
 
 def test_runners_that_have_ended_leave_nothing():
-    """
-    Nothing is kept of a runner whose connections are closed.
-    """
+    """Nothing is kept of a runner whose connections are closed."""
 
     async def main() -> None:
         async with listening(Agent(answering(OK))) as (exchanges, url):
@@ -234,9 +222,7 @@ def test_runners_that_have_ended_leave_nothing():
     ],
 )
 def test_a_body_has_its_length(method: str, body: bytes | None, told: bytes | None):
-    """
-    A request that may have a body states its length.
-    """
+    """A request that may have a body states its length."""
 
     async def main() -> None:
         agent = Agent(holding(OK))
@@ -253,9 +239,7 @@ def test_a_body_has_its_length(method: str, body: bytes | None, told: bytes | No
 
 
 def test_an_empty_body_takes_no_time_of_the_loop():
-    """
-    A loop of asyncio alone, as there is without uvloop, has nothing left to write.
-    """
+    """A loop of asyncio alone, as there is without uvloop, has nothing left to write."""
 
     class Counting(selectors.DefaultSelector):  # type: ignore[misc,valid-type]  # of the system
         def select(self, timeout: float | None = None) -> Any:
@@ -297,9 +281,7 @@ def test_an_empty_body_takes_no_time_of_the_loop():
     ],
 )
 def test_what_would_be_read_as_something_else_is_not_sent(path: str, headers: Any):
-    """
-    A line break in a header, or a blank in a path, would begin another header or request.
-    """
+    """A line break in a header, or a blank in a path, would begin another header or request."""
 
     async def main() -> None:
         agent = Agent(holding(OK))
@@ -314,9 +296,7 @@ def test_what_would_be_read_as_something_else_is_not_sent(path: str, headers: An
 
 @pytest.mark.parametrize("length", ["8", None])
 def test_streamed_body_is_forwarded(length: str | None):
-    """
-    A streamed body is sent with its length, or in chunks if that is not known.
-    """
+    """A streamed body is sent with its length, or in chunks if that is not known."""
     end = b"12345678" if length else b"4\r\n1234\r\n4\r\n5678\r\n0\r\n\r\n"
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -370,9 +350,7 @@ def test_response_before_the_request_body_has_arrived():
 
 
 def test_a_body_that_breaks_off_ends_the_request():
-    """
-    A runner is never left waiting for the rest of a body that does not come.
-    """
+    """A runner is never left waiting for the rest of a body that does not come."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -394,9 +372,7 @@ def test_a_body_that_breaks_off_ends_the_request():
 
 @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
 def test_timeout_of_an_exchange(begun: bytes):
-    """
-    The timeout covers the whole exchange, and the runner sees a disconnect when it is over.
-    """
+    """The timeout covers the whole exchange, and the runner sees a disconnect when it is over."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -416,9 +392,7 @@ def test_timeout_of_an_exchange(begun: bytes):
 
 
 def test_a_request_that_nobody_waits_for_ends():
-    """
-    A runner sees that the one it answers has gone.
-    """
+    """A runner sees that the one it answers has gone."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -472,9 +446,7 @@ def test_request_that_is_cancelled_at_its_end():
 
 
 def test_closed_client_sends_nothing():
-    """
-    After the client is closed no request is sent to a runner, on kept or new connections.
-    """
+    """After the client is closed no request is sent to a runner, on kept or new connections."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -1,6 +1,4 @@
-"""
-Upstreams: how responses are read, and when their connections take another request.
-"""
+"""Upstreams: how responses are read, and when their connections take another request."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ from fal_server.fleet.http_upstreams import LONGEST_HEAD, BrokenUpstream
 )
 @given(data=st.data())
 def test_response_in_any_pieces(answer: bytes, data: st.DataObject):
-    """
-    An answer is read whole, in whatever pieces it arrives.
-    """
+    """An answer is read whole, in whatever pieces it arrives."""
     places = sorted(data.draw(st.sets(st.integers(1, len(answer) - 1), max_size=5)))
     pieces = [
         answer[start:end]
@@ -74,9 +70,7 @@ def test_response_without_a_body_ends_with_its_headers(method: str, answer: byte
 
 
 def test_a_header_in_another_encoding_can_be_read():
-    """
-    A header that is not UTF-8 is decoded as Latin-1.
-    """
+    """A header that is not UTF-8 is decoded as Latin-1."""
     answer = b"HTTP/1.1 200 OK\r\nX-Mine: caf\xe9\r\nContent-Length: 0\r\n\r\n"
     assert answer_of(answering(answer)) == (200, "café", b"")
 
@@ -111,18 +105,14 @@ def test_a_header_in_another_encoding_can_be_read():
     ],
 )
 def test_an_answer_that_is_none_is_an_error(answer: bytes):
-    """
-    Malformed and truncated responses are errors.
-    """
+    """Malformed and truncated responses are errors."""
     with pytest.raises(BrokenUpstream, match=r"\.$"):
         answer_of(answering(answer))
 
 
 @pytest.mark.parametrize("begun", [b"0\r\nX-Mine: ", b"2;x="])
 def test_trailers_and_chunk_extensions_are_limited(begun: bytes):
-    """
-    Trailers and chunk extensions may be as large as the headers at most.
-    """
+    """Trailers and chunk extensions may be as large as the headers at most."""
     written = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -140,9 +130,7 @@ def test_trailers_and_chunk_extensions_are_limited(begun: bytes):
 
 
 def test_a_connection_that_says_it_ends_is_not_used_again():
-    """
-    An answer may say that its connection takes nothing more.
-    """
+    """An answer may say that its connection takes nothing more."""
 
     async def main() -> None:
         last = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -242,9 +230,7 @@ def test_slow_runner_holds_back_the_sender():
 
 
 def test_slow_reader_holds_back_the_runner():
-    """
-    No more of a response is kept than its reader takes, beside what the sockets buffer.
-    """
+    """No more of a response is kept than its reader takes, beside what the sockets buffer."""
     part, count = b"a" * (1 << 20), 64
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (count * len(part))
     written = 0

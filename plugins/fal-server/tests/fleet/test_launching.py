@@ -1,6 +1,4 @@
-"""
-Launching: runners that cannot be started, and those that are not found again.
-"""
+"""Launching: runners that cannot be started, and those that are not found again."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ SOCKETS = Path("/nonexistent")
 
 @attrs.frozen(kw_only=True)
 class Unbuildable(Environment):
-    """
-    An environment whose build raises an error.
-    """
+    """An environment whose build raises an error."""
 
     kind: ClassVar[str] = "unbuildable"
 
@@ -52,9 +48,7 @@ class Unbuildable(Environment):
 
 
 def test_launch_that_has_not_begun_ends_with_its_launcher(database: Database):
-    """
-    A launcher that is closed drops the launches that wait for their records.
-    """
+    """A launcher that is closed drops the launches that wait for their records."""
 
     async def main() -> None:
         began, dropped = asyncio.Event(), False
@@ -187,9 +181,7 @@ def test_runner_that_cannot_be_scheduled_ends(database: Database):
 
 
 def test_runner_that_is_gone_is_not_found_again(database: Database):
-    """
-    Attaching to a runner that its host does not know is an error.
-    """
+    """Attaching to a runner that its host does not know is an error."""
 
     async def main() -> None:
         launcher = RunnerLauncher(["local"], Logs(database), {}, SOCKETS)
@@ -203,9 +195,7 @@ def test_runner_that_is_gone_is_not_found_again(database: Database):
 
 
 def test_start_of_a_runner_is_observed_once(database: Database):
-    """
-    The time that a runner took to start is reported when it first takes requests.
-    """
+    """The time that a runner took to start is reported when it first takes requests."""
     seconds: list[float] = []
 
     async def main() -> None:

@@ -1,6 +1,4 @@
-"""
-Payloads: the secrets, the files and the directory that runners get.
-"""
+"""Payloads: the secrets, the files and the directory that runners get."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from isolate_proto import controller_pb2 as wire
 
 @pytest.fixture(scope="module")
 def secrets(served_plane):
-    """
-    Secrets of two environments.
-    """
+    """Secrets of two environments."""
     served_plane.plane.call("CreateEnvironment", wire.CreateEnvironmentRequest(name="dev"))
     for name, value, environment in (
         ("SECRET_A", "main a", "main"),
@@ -32,9 +28,7 @@ def secrets(served_plane):
 
 
 def look() -> dict[str, str]:
-    """
-    Return the environment variables and the working directory.
-    """
+    """Return the environment variables and the working directory."""
     import os
 
     return {**os.environ, "HERE": os.getcwd(), "PID": str(os.getpid())}
@@ -45,9 +39,7 @@ def secrets_of(found: dict[str, str]) -> dict[str, str]:
 
 
 def send_file(served_plane, content: bytes, mode: int = 0o100644) -> str:
-    """
-    Upload a file of an application, and return its hash.
-    """
+    """Upload a file of an application, and return its hash."""
     hash = hashlib.sha256(content + str(mode).encode()).hexdigest()
     metadata = {"size": len(content), "mtime": "0", "mode": mode, "hash": hash}
     metadata = {name: str(value) for name, value in metadata.items()}
@@ -91,9 +83,7 @@ def test_runners_get_the_secrets_of_their_registration(served_plane, secrets):
 
 
 def test_a_warm_runner_has_the_secrets_of_no_other_call(served_plane, secrets):
-    """
-    Calls that ask for other secrets, or in another environment, share no runner.
-    """
+    """Calls that ask for other secrets, or in another environment, share no runner."""
 
     def named(*names: str):
         return lambda request: request.secrets.names.extend(names)
@@ -146,9 +136,7 @@ def test_secret_that_is_not_set(served_plane, secrets):
 
 
 def test_secret_that_was_removed(served_plane, secrets):
-    """
-    Clients of an application whose secret was removed are told so.
-    """
+    """Clients of an application whose secret was removed are told so."""
 
     def change(request):
         request.secrets.names.append("SECRET_GONE")
@@ -189,9 +177,7 @@ def test_files_of_an_application(served_plane):
 
 
 def test_files_of_a_function(served_plane):
-    """
-    A warm runner is used again if the files are the same; other files start another runner.
-    """
+    """A warm runner is used again if the files are the same; other files start another runner."""
 
     def read() -> list[str]:
         import os

@@ -1,6 +1,4 @@
-"""
-Runners: agents that were launched on a host.
-"""
+"""Runners: agents that were launched on a host."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ def test_every_end_has_a_reason(plane: Any, events: list[Any], sentence: str):
 
 
 def in_loop(plane: Any, work: Callable[[Runner], Awaitable[None]], **fields: Any) -> None:
-    """
-    Do *work* with a runner that has come up, and whose agent cannot be reached.
-    """
+    """Do *work* with a runner that has come up, and whose agent cannot be reached."""
 
     async def main() -> None:
         async with aclosing(HttpClient()) as exchanges:
@@ -69,9 +65,7 @@ def in_loop(plane: Any, work: Callable[[Runner], Awaitable[None]], **fields: Any
 
 
 class Launched:
-    """
-    An execution that notes what it is told.
-    """
+    """An execution that notes what it is told."""
 
     def __init__(self) -> None:
         self.told: list[Any] = []
@@ -84,9 +78,7 @@ class Launched:
 
 
 def test_drained_runner_is_killed_after_its_grace_period(plane):
-    """
-    A runner that is drained is told to end once, and killed if it has not ended in time.
-    """
+    """A runner that is drained is told to end once, and killed if it has not ended in time."""
     execution: Any = Launched()
     spec = RunnerSpec(name="one", owner="", environment=CurrentEnvironment(), grace=0.05)
 
@@ -126,9 +118,7 @@ def test_runner_that_is_told_to_end_before_it_is_launched(plane):
 
 
 def test_slot_that_is_given_back(plane):
-    """
-    A runner is idle from the moment its last request has ended.
-    """
+    """A runner is idle from the moment its last request has ended."""
     released: list[int] = []
 
     async def work(runner: Runner) -> None:
@@ -146,9 +136,7 @@ def test_slot_that_is_given_back(plane):
 
 
 def test_runner_that_was_started_by_an_earlier_server(plane):
-    """
-    The uptime of a runner counts from its start, whoever started it, and ends with it.
-    """
+    """The uptime of a runner counts from its start, whoever started it, and ends with it."""
 
     async def work(runner: Runner) -> None:
         runner.was_started_at(time.time() - 3600)

@@ -1,6 +1,4 @@
-"""
-Seclusion: where the sockets of runners are, and which applications may be open.
-"""
+"""Seclusion: where the sockets of runners are, and which applications may be open."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_server.specs.runner_specs import RunnerSpec
 
 
 class Isolating(InProcessHost, IsolatingHost):
-    """
-    A host that has networks, unless a *problem* is set.
-    """
+    """A host that has networks, unless a *problem* is set."""
 
     problem = ""
     looked_in: threading.Thread | None = None
@@ -124,9 +120,7 @@ def test_runner_apart_is_reached_at_its_own_sockets(seclusion, tmp_path):
 
 
 def test_machine_is_looked_at_in_a_thread(seclusion):
-    """
-    To find out what the machine can do holds up nobody.
-    """
+    """To find out what the machine can do holds up nobody."""
     asyncio.run(seclusion.look())
     assert seclusion.host.looked_in not in (None, threading.current_thread())
 
@@ -158,9 +152,7 @@ def test_runner_apart_that_does_not_reach_the_server(seclusion):
 
 
 def test_host_that_isolates_nothing(tmp_path):
-    """
-    Runners of another host are reached at ports, whatever the application could do.
-    """
+    """Runners of another host are reached at ports, whatever the application could do."""
     seclusion = Seclusion(InProcessHost(), lambda: tmp_path / "sockets")
     assert seclusion.make_folder("one") == ""
     with pytest.raises(OpenRunner, match="Host 'in-process' gives no application"):
@@ -168,9 +160,7 @@ def test_host_that_isolates_nothing(tmp_path):
 
 
 def test_sockets_that_nobody_else_enters(seclusion):
-    """
-    The directory of a runner is for its user alone, and leftovers are removed.
-    """
+    """The directory of a runner is for its user alone, and leftovers are removed."""
     for name in ("one", "two", "three"):
         folder = Path(seclusion.make_folder(name))
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700

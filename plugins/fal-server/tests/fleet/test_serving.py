@@ -1,6 +1,4 @@
-"""
-Serving: runners that are asked to serve an application.
-"""
+"""Serving: runners that are asked to serve an application."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ from fal_server_agent.outcomes import returned
 
 
 async def fail_to_load(plane: Any, error: Exception, phase: RunnerPhase) -> Runner:
-    """
-    Serve on a runner whose function cannot be loaded, and return it once it is in *phase*.
-    """
+    """Serve on a runner whose function cannot be loaded, and return it once it is in *phase*."""
 
     async def load() -> Message:
         raise error
@@ -91,9 +87,7 @@ def test_runner_of_an_earlier_version_that_does_not_come_up(plane, monkeypatch):
 
 
 def framed(*messages: bytes) -> bytes:
-    """
-    Return messages of an agent as they stand in its response.
-    """
+    """Return messages of an agent as they stand in its response."""
     return b"".join(len(each).to_bytes(8, "little") + each for each in messages)
 
 
@@ -101,9 +95,7 @@ def framed(*messages: bytes) -> bytes:
 async def asked_to_serve(
     plane: Any, turn: Serve, **spec: Any
 ) -> AsyncIterator[tuple[Runner, Agent]]:
-    """
-    Yield a runner that is asked to serve, whose agent *turn* implements.
-    """
+    """Yield a runner that is asked to serve, whose agent *turn* implements."""
 
     async def load() -> Message:
         return {"port": 8080}, [b"function"]
@@ -150,9 +142,7 @@ def test_runner_serves_until_its_function_ends(plane, pieces: int):
 
 
 def test_runner_that_does_not_serve_in_time(plane):
-    """
-    A runner whose application is not up within its time is given up, with the limit.
-    """
+    """A runner whose application is not up within its time is given up, with the limit."""
 
     async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -168,9 +158,7 @@ def test_runner_that_does_not_serve_in_time(plane):
 
 
 def test_state_that_cannot_be_read_blocks_a_runner(plane):
-    """
-    A runner whose function the server cannot read at present is not at fault.
-    """
+    """A runner whose function the server cannot read at present is not at fault."""
 
     error = StateUnavailable("It is locked.")
     runner = plane.run(fail_to_load(plane, error, RunnerPhase.BLOCKED))
@@ -217,9 +205,7 @@ def test_no_task_outlives_the_plane(plane, tmp_path):
 
 
 class Silent(Execution):
-    """
-    The execution of a host that has launched a runner, and reports nothing any more.
-    """
+    """The execution of a host that has launched a runner, and reports nothing any more."""
 
     @property
     def reference(self) -> str:
@@ -275,9 +261,7 @@ def test_runner_whose_host_reports_nothing(plane, monkeypatch):
 )
 @pytest.mark.parametrize("is_up", [False, True])
 def test_agent_that_cannot_be_read_is_ended(plane, message: bytes, what: str, is_up: bool):
-    """
-    A runner whose agent sends what is no message is ended, whether or not it serves already.
-    """
+    """A runner whose agent sends what is no message is ended, whether or not it serves already."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

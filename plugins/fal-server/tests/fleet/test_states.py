@@ -1,6 +1,4 @@
-"""
-States: which states may follow one another in the life of a runner.
-"""
+"""States: which states may follow one another in the life of a runner."""
 
 from __future__ import annotations
 
@@ -10,9 +8,7 @@ from fal_server.fleet.states import ENDING, TRANSITIONS, Lifecycle, RunnerPhase
 
 
 def make(*states: RunnerPhase) -> tuple[Lifecycle, list[RunnerPhase]]:
-    """
-    Return a lifecycle that has entered *states*, and the list of the changes it reports.
-    """
+    """Return a lifecycle that has entered *states*, and the list of the changes it reports."""
     changes: list[RunnerPhase] = []
     lifecycle = Lifecycle(lambda: changes.append(lifecycle.state))
     for state in states:
@@ -21,9 +17,7 @@ def make(*states: RunnerPhase) -> tuple[Lifecycle, list[RunnerPhase]]:
 
 
 def test_every_state_has_its_successors():
-    """
-    Each state names its successors; no state follows itself, and none follows an end.
-    """
+    """Each state names its successors; no state follows itself, and none follows an end."""
     assert TRANSITIONS.keys() == set(RunnerPhase)
     assert not TRANSITIONS[RunnerPhase.TERMINATED]
     for state, successors in TRANSITIONS.items():
@@ -33,9 +27,7 @@ def test_every_state_has_its_successors():
 
 @pytest.mark.parametrize("state", [each for each in RunnerPhase if TRANSITIONS[each]])
 def test_every_state_can_end(state: RunnerPhase):
-    """
-    A runner may end at any time.
-    """
+    """A runner may end at any time."""
     assert RunnerPhase.TERMINATED in TRANSITIONS[state]
 
 
@@ -54,9 +46,7 @@ def test_ending_runner_stays_ending(ending: RunnerPhase):
 
 
 def test_every_ending_is_shown_as_draining():
-    """
-    A runner is shown as draining until it has ended, for whatever reason.
-    """
+    """A runner is shown as draining until it has ended, for whatever reason."""
     leaving = ENDING | {RunnerPhase.RETIRED, RunnerPhase.DRAINING}
     assert {state.label for state in leaving} == {"draining"}
     assert RunnerPhase.SETUP.label == "setup"
@@ -76,9 +66,7 @@ def test_every_ending_is_shown_as_draining():
     ],
 )
 def test_a_start_fails_unless_it_was_stopped(states: list[RunnerPhase], failed: bool):
-    """
-    A runner that ends before it took requests has failed to start, unless it was killed.
-    """
+    """A runner that ends before it took requests has failed to start, unless it was killed."""
     lifecycle, _ = make(*states)
     assert not lifecycle.failed_to_start
     lifecycle.enter(RunnerPhase.TERMINATED)

@@ -1,6 +1,4 @@
-"""
-Fixtures of the tests of the gateways.
-"""
+"""Fixtures of the tests of the gateways."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from isolate_proto import controller_pb2 as wire
 
 
 def make_mirror() -> Callable[..., None]:
-    """
-    Return an application that responds with the request that it got, byte by byte.
-    """
+    """Return an application that responds with the request that it got, byte by byte."""
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         import time
@@ -57,9 +53,7 @@ def make_mirror() -> Callable[..., None]:
                 self.wfile.write(answer)
 
             def do_GET(self) -> None:
-                """
-                Refuse a websocket with the status that is the last word of the path.
-                """
+                """Refuse a websocket with the status that is the last word of the path."""
                 self.send_response(int(self.path.rpartition("/")[2] or 404))
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -74,17 +68,13 @@ def make_mirror() -> Callable[..., None]:
 
 @pytest.fixture(name="make_mirror")
 def _make_mirror() -> Callable[[], Callable[..., None]]:
-    """
-    Make an application that responds with the request that it got, byte by byte.
-    """
+    """Make an application that responds with the request that it got, byte by byte."""
     return make_mirror
 
 
 @pytest.fixture(scope="module")
 def mirror(served_plane: Any) -> str:
-    """
-    The name of an application that responds with the request that it got.
-    """
+    """The name of an application that responds with the request that it got."""
     served_plane.deploy(
         "mirror", function=make_mirror(), auth_mode=wire.PUBLIC, max_multiplexing=8
     )

@@ -1,6 +1,4 @@
-"""
-Cross-origin requests: pages of any origin may use the gateways, unless the server says no.
-"""
+"""Cross-origin requests: pages of any origin may use the gateways, unless the server says no."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ async ([url, key]) => {
 
 
 def make_large() -> Callable[..., None]:
-    """
-    Return an application whose responses are too large to be forwarded in one piece.
-    """
+    """Return an application whose responses are too large to be forwarded in one piece."""
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -74,9 +70,7 @@ def make_large() -> Callable[..., None]:
 
 @pytest.fixture(scope="module")
 def large(served_plane: Any) -> str:
-    """
-    The name of an application with large responses.
-    """
+    """The name of an application with large responses."""
     served_plane.deploy("large", function=make_large(), auth_mode=wire.PUBLIC)
     return "large"
 
@@ -138,9 +132,7 @@ def test_responses_are_for_every_origin(served_plane: Any, app: str, large: str)
 
 
 def test_headers_of_an_application_are_kept(served_plane: Any, app: str, large: str):
-    """
-    What an application says of other origins itself is passed on, and not doubled.
-    """
+    """What an application says of other origins itself is passed on, and not doubled."""
     own = {"statuses": [200], "headers": {"Access-Control-Allow-Origin": "https://own.example"}}
     origin = {"Origin": PAGE}
     with served_plane.client("run") as run, served_plane.client("queue") as queue:
@@ -156,9 +148,7 @@ def test_headers_of_an_application_are_kept(served_plane: Any, app: str, large: 
 
 
 def test_cross_origin_requests_are_switched_off(make_plane: Any):
-    """
-    A server with ``--no-cors`` says nothing of other origins.
-    """
+    """A server with ``--no-cors`` says nothing of other origins."""
     plane = make_plane(cors=False)
     for listener in ("run", "queue", "ws"):
         base = f"http://127.0.0.1:{plane.plane.ports[listener]}"
@@ -170,9 +160,7 @@ def test_cross_origin_requests_are_switched_off(make_plane: Any):
 
 @pytest.fixture
 def page_url() -> Iterator[str]:
-    """
-    The address of a page of an origin of its own.
-    """
+    """The address of a page of an origin of its own."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,6 +1,4 @@
-"""
-The HTTP server of the gateways: errors, tokens in URLs, and senders that go.
-"""
+"""The HTTP server of the gateways: errors, tokens in URLs, and senders that go."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_server.routing.refusals import StartTimeout
 def test_unreadable_bodies_are_refused(
     served_plane: Any, mirror: str, caplog: pytest.LogCaptureFixture
 ):
-    """
-    A malformed body is refused with a 400, and no part of it is sent back or logged.
-    """
+    """A malformed body is refused with a 400, and no part of it is sent back or logged."""
     for listener in ("run", "queue"):
         for body in (b"Key a:SECRETS\r\n", b"3\r\nabcKey a:SECRETS\r\n"):
             port = served_plane.plane.plane.ports[listener]
@@ -40,9 +36,7 @@ def test_unreadable_bodies_are_refused(
 
 
 def ask(answer: Handler, **headers: str) -> tuple[int, Any, Mapping[str, str]]:
-    """
-    Return the status, the JSON and the headers with which a gateway responds.
-    """
+    """Return the status, the JSON and the headers with which a gateway responds."""
 
     async def main() -> tuple[int, Any, Mapping[str, str]]:
         server = serve_gateway(answer)
@@ -93,9 +87,7 @@ def test_error_is_a_response(error, status, content, kind, caplog):
     [({}, "Bearer T"), ({"Authorization": "Key a:b"}, "Key a:b")],
 )
 def test_token_in_a_url(headers: dict[str, str], shown: str):
-    """
-    A token in the query stands for the header, unless that is there.
-    """
+    """A token in the query stands for the header, unless that is there."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
         return web.json_response(
@@ -107,9 +99,7 @@ def test_token_in_a_url(headers: dict[str, str], shown: str):
 
 
 def test_request_of_a_sender_that_has_gone_is_cancelled():
-    """
-    A handler is cancelled when its sender disconnects, so that its runner is free again.
-    """
+    """A handler is cancelled when its sender disconnects, so that its runner is free again."""
 
     async def main() -> None:
         begun, cancelled = asyncio.Event(), asyncio.Event()

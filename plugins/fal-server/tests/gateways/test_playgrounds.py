@@ -1,6 +1,4 @@
-"""
-Playgrounds of deployed applications, served by the gateway while nothing runs.
-"""
+"""Playgrounds of deployed applications, served by the gateway while nothing runs."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ def documented(request: RegisterApplicationRequest) -> None:
 
 @pytest.fixture(scope="module")
 def shown(served_plane: Any) -> Any:
-    """
-    A private application, and a public one, neither of which has a runner.
-    """
+    """A private application, and a public one, neither of which has a runner."""
     for name, mode in (("closed", wire.PRIVATE), ("open", wire.PUBLIC)):
         served_plane.deploy(name, auth_mode=mode, change=documented, keep_alive=0)
     with served_plane.client("run", "") as client:
@@ -59,9 +55,7 @@ def key_of(served_plane: Any, key: str = "") -> dict[str, str]:
 
 
 def link_of(served_plane: Any, name: str, headers: dict[str, str]) -> httpx.Response:
-    """
-    Ask the API for the URL with which the page of an application opens signed in.
-    """
+    """Ask the API for the URL with which the page of an application opens signed in."""
     with served_plane.plane.client() as api:
         api.headers.update(headers)
         answer: httpx.Response = api.post("/dashboard/playground", json={"application": name})
@@ -118,9 +112,7 @@ def test_page_of_a_public_application_comes_with_its_document(
 
 
 def test_page_is_sent_compressed(shown: httpx.Client):
-    """
-    The page is sent compressed to who takes that, and not again while it is the same.
-    """
+    """The page is sent compressed to who takes that, and not again while it is the same."""
     packed = shown.get("/owner/open/playground")
     plain = shown.get("/owner/open/playground", headers={"Accept-Encoding": "identity"})
     assert packed.headers["content-encoding"] == "gzip"
@@ -150,9 +142,7 @@ def test_queue_is_all_that_the_page_may_reach_beside_it(shown: httpx.Client):
 def test_document_and_state_of_a_private_application_need_its_owner(
     shown: httpx.Client, served_plane: Any
 ):
-    """
-    Nothing is told of a private application without a key, nor to another account.
-    """
+    """Nothing is told of a private application without a key, nor to another account."""
     other = key_of(served_plane, served_plane.plane.add_user("other"))
     for path in ("openapi.json", "playground/state"):
         assert shown.get(f"/owner/closed/{path}").status_code == 401
@@ -165,9 +155,7 @@ def test_document_and_state_of_a_private_application_need_its_owner(
 
 
 def test_nothing_runs_for_a_page(shown: httpx.Client, served_plane: Any):
-    """
-    The page, the document and the state start no runner.
-    """
+    """The page, the document and the state start no runner."""
     served_plane.settle(lambda: not runners_of(served_plane))
 
     assert shown.get("/owner/open/playground").status_code == 200
@@ -204,9 +192,7 @@ def test_token_of_a_page_is_for_its_application_alone(shown: httpx.Client, serve
 def test_key_that_may_only_read_gets_no_token_that_submits(
     shown: httpx.Client, served_plane: Any
 ):
-    """
-    A token may do nothing that the key may not which it was exchanged for.
-    """
+    """A token may do nothing that the key may not which it was exchanged for."""
     key = served_plane.plane.make_key(policy_preset="READONLY")
     link = link_of(served_plane, "closed", key_of(served_plane, key))
 
@@ -214,9 +200,7 @@ def test_key_that_may_only_read_gets_no_token_that_submits(
 
 
 def test_shared_application_of_another_account_is_tried(shown: httpx.Client, served_plane: Any):
-    """
-    Whoever may use an application of another account gets a token for it by its full name.
-    """
+    """Whoever may use an application of another account gets a token for it by its full name."""
     served_plane.deploy("lent", auth_mode=wire.SHARED, change=documented, keep_alive=0)
     guest = key_of(served_plane, served_plane.plane.add_user("guest"))
     bearer = bearer_of(link_of(served_plane, "owner/lent", guest))
@@ -228,9 +212,7 @@ def test_shared_application_of_another_account_is_tried(shown: httpx.Client, ser
 def test_no_key_is_exchanged_at_the_origin_of_applications(
     shown: httpx.Client, served_plane: Any
 ):
-    """
-    What is sent there under the path of a playground is a request to the application.
-    """
+    """What is sent there under the path of a playground is a request to the application."""
     answer = shown.post(
         "/owner/closed/playground/session", headers=key_of(served_plane), timeout=PATIENCE
     )
@@ -239,9 +221,7 @@ def test_no_key_is_exchanged_at_the_origin_of_applications(
 
 
 def test_root_leads_browsers_to_the_page(shown: httpx.Client):
-    """
-    A browser that opens an application is led to its playground; a page of its own stays.
-    """
+    """A browser that opens an application is led to its playground; a page of its own stays."""
     browser = {"Accept": "text/html,*/*"}
     led = shown.get("/owner/open/", headers=browser)
     assert (led.status_code, led.headers["location"]) == (307, "/owner/open/playground")
@@ -252,9 +232,7 @@ def test_root_leads_browsers_to_the_page(shown: httpx.Client):
 
 
 def test_application_without_a_document_answers_itself(shown: httpx.Client, served_plane: Any):
-    """
-    What a gateway knows no document of has no page here.
-    """
+    """What a gateway knows no document of has no page here."""
     served_plane.deploy("bare", auth_mode=wire.PUBLIC, keep_alive=0)
     answer = shown.get("/owner/bare/playground", timeout=PATIENCE)
 
@@ -262,9 +240,7 @@ def test_application_without_a_document_answers_itself(shown: httpx.Client, serv
 
 
 def test_lines_of_a_start_are_for_the_owner(shown: httpx.Client, served_plane: Any):
-    """
-    While a runner starts, its phase is told to all, and what it prints to the owner.
-    """
+    """While a runner starts, its phase is told to all, and what it prints to the owner."""
     folder = str(served_plane.folder)
 
     def slow(*, exposed_port: int) -> None:
@@ -303,9 +279,7 @@ def test_lines_of_a_start_are_for_the_owner(shown: httpx.Client, served_plane: A
 def test_document_is_read_once_beside_the_event_loop(
     shown: httpx.Client, served_plane: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    However many ask for a page, its document is read once, and nothing waits for that.
-    """
+    """However many ask for a page, its document is read once, and nothing waits for that."""
     readers = []
     read = descriptions.describe
 

@@ -1,6 +1,4 @@
-"""
-The queue gateway: how requests are submitted, followed and cancelled, and who may do so.
-"""
+"""The queue gateway: how requests are submitted, followed and cancelled, and who may do so."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ def test_request_is_followed_until_its_answer(served_plane, app, held):
 
 
 def test_lines_of_a_request_have_labels(served_plane, app):
-    """
-    Each line in the status of a request says of which request it is.
-    """
+    """Each line in the status of a request says of which request it is."""
     request = served_plane.submit(f"{app}/say", {"word": "sesame"})
     served_plane.finish(app, request)
     with served_plane.client() as client:
@@ -72,9 +68,7 @@ def test_lines_of_a_request_have_labels(served_plane, app):
 
 
 def test_waiting_request_is_cancelled(served_plane, app, held):
-    """
-    A request that is cancelled while it waits never reaches the application.
-    """
+    """A request that is cancelled while it waits never reaches the application."""
     _, gate = held
     dropped = served_plane.submit(app, {"name": "dropped"})
     url = f"/owner/{app}/requests/{dropped}"
@@ -93,9 +87,7 @@ def test_waiting_request_is_cancelled(served_plane, app, held):
 
 @pytest.mark.parametrize("auth_mode", [wire.PRIVATE, wire.PUBLIC])
 def test_key_that_only_reads_cancels_nothing(served_plane, app, held, auth_mode):
-    """
-    Cancelling takes the permission to send requests, even where anybody may send them.
-    """
+    """Cancelling takes the permission to send requests, even where anybody may send them."""
     _, gate = held
     alias = f"{app}-{auth_mode}"
     served_plane.deploy(alias, auth_mode=auth_mode)
@@ -114,9 +106,7 @@ def test_key_that_only_reads_cancels_nothing(served_plane, app, held, auth_mode)
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_method_that_reads_submits_nothing(served_plane, app, method):
-    """
-    Browsers and caches send some requests by themselves, and none of them runs anything.
-    """
+    """Browsers and caches send some requests by themselves, and none of them runs anything."""
     with served_plane.client() as client:
         for path in ("", "/sub/path", "/requests"):
             refused = client.request(method, f"/owner/{app}{path}")
@@ -128,9 +118,7 @@ def test_method_that_reads_submits_nothing(served_plane, app, method):
 
 
 def test_request_is_visible_to_its_sender_and_the_owner(served_plane, app):
-    """
-    Only its sender and the owner see a request to a shared application.
-    """
+    """Only its sender and the owner see a request to a shared application."""
     bob, eve = served_plane.plane.add_user("bob"), served_plane.plane.add_user("eve")
     served_plane.deploy("shared", auth_mode=wire.SHARED)
     request = served_plane.submit("shared", {"n": 1}, key=bob)
@@ -145,9 +133,7 @@ def test_request_is_visible_to_its_sender_and_the_owner(served_plane, app):
 
 
 def test_credentials_are_not_stored(served_plane: Any, mirror: str):
-    """
-    A queued request is stored without the credentials of its sender.
-    """
+    """A queued request is stored without the credentials of its sender."""
     id, _, secret = served_plane.plane.key.partition(":")
     request = served_plane.submit(
         mirror, auth_key=secret, auth_key_id=id, x_fal_user_id="user|7"
@@ -158,9 +144,7 @@ def test_credentials_are_not_stored(served_plane: Any, mirror: str):
 
 
 def add_closed(plane: Any) -> None:
-    """
-    Add an application that can have no runners.
-    """
+    """Add an application that can have no runners."""
     with plane.client() as client:
         account = client.get("/users/current").json()["user_id"]
     application = Application(
@@ -176,9 +160,7 @@ def add_closed(plane: Any) -> None:
 
 @pytest.fixture
 def closed(plane: Any) -> Iterator[httpx.Client]:
-    """
-    A client of the queue for an application that can have no runners.
-    """
+    """A client of the queue for an application that can have no runners."""
     add_closed(plane)
     with httpx.Client(
         base_url=f"http://127.0.0.1:{plane.plane.ports['queue']}/owner/closed",
@@ -208,9 +190,7 @@ def test_request_that_no_runner_takes(plane, closed, settle):
 
 
 def test_body_that_is_too_large_for_the_queue(plane, closed, monkeypatch):
-    """
-    A body over the limit is refused, whether its length is known in advance or not.
-    """
+    """A body over the limit is refused, whether its length is known in advance or not."""
     reception = plane.plane.queue.reception
     limits = attrs.evolve(reception.limits, largest_queued_body=10)
     monkeypatch.setattr(reception, "limits", limits)
@@ -248,9 +228,7 @@ def test_route_that_queued_requests_do_not_have(closed, method, path):
     "headers", [{"X-Fal-Request-Timeout": "soon"}, {"X-Fal-Queue-Priority": "now"}]
 )
 def test_header_that_is_not_valid_is_refused_at_once(closed, headers):
-    """
-    A header that no runner could be found with is refused when the request is submitted.
-    """
+    """A header that no runner could be found with is refused when the request is submitted."""
     assert closed.post("/", headers=headers).status_code == 422
 
 

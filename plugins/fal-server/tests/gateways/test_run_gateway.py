@@ -1,6 +1,4 @@
-"""
-The gateways: which parts of requests and responses they forward.
-"""
+"""The gateways: which parts of requests and responses they forward."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ WORDS = b"words that are compressed, " * 100
 
 @pytest.fixture(params=["run", "queue"])
 def post(served_plane: Any, mirror: str, request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """
-    Send a request through a gateway, and return the request that the application got.
-    """
+    """Send a request through a gateway, and return the request that the application got."""
 
     def send(path: str = "", key: str | None = None, **given: Any) -> Any:
         with served_plane.client(request.param, key) as client:
@@ -60,9 +56,7 @@ def test_compressed_bodies_pass_as_they_are(post: Any, inflates: bool):
 
 
 def test_no_header_is_added(post: Any):
-    """
-    A header that a sender leaves out is not added for the application.
-    """
+    """A header that a sender leaves out is not added for the application."""
     received = post(content=b"a", headers={"User-Agent": "mine"})
     assert received["headers"]["User-Agent"] == "mine"
     assert "Content-Type" not in received["headers"]
@@ -122,9 +116,7 @@ def test_credentials_are_not_forwarded(served_plane: Any, post: Any):
 
 @pytest.mark.parametrize("listener", ["api", "run", "queue"])
 def test_headers_of_grpc_are_no_credentials_of_http(served_plane: Any, listener: str):
-    """
-    Over HTTP only a key in ``Authorization`` is accepted.
-    """
+    """Over HTTP only a key in ``Authorization`` is accepted."""
     served_plane.deploy("own")
     id, _, secret = served_plane.plane.key.partition(":")
     path = "/users/current" if listener == "api" else "/owner/own"
@@ -137,9 +129,7 @@ def test_headers_of_grpc_are_no_credentials_of_http(served_plane: Any, listener:
 
 
 class Refusing(RunGateway):
-    """
-    A gateway that refuses all requests for one reason.
-    """
+    """A gateway that refuses all requests for one reason."""
 
     refusal: Refusal
 

@@ -1,6 +1,4 @@
-"""
-The websocket gateway: many requests over one websocket.
-"""
+"""The websocket gateway: many requests over one websocket."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ import aiohttp
 
 
 def exchange(served_plane: Any, path: str, *sent: str) -> list[list[str]]:
-    """
-    Send requests over a websocket, and return the messages of each response.
-    """
+    """Send requests over a websocket, and return the messages of each response."""
     url = f"ws://127.0.0.1:{served_plane.plane.plane.ports['ws']}/owner/{path}"
     headers = {"Authorization": f"Key {served_plane.plane.key}"}
 

@@ -1,6 +1,4 @@
-"""
-The gRPC methods for applications: deployments that come up, and those that do not.
-"""
+"""The gRPC methods for applications: deployments that come up, and those that do not."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_server.grpc import application_methods
 
 
 def test_attached_deployment_that_is_superseded(holder, settle):
-    """
-    An attached deployment fails if the application is deployed again before it is done.
-    """
+    """An attached deployment fails if the application is deployed again before it is done."""
     holder.deploy("superseded")
     assert release_of(holder.ask("superseded")) == 1
     holder.write("starting-8")
@@ -74,9 +70,7 @@ def test_first_deployment_that_fails(holder):
 
 
 def test_idle_application_is_not_replaced_by_what_fails(holder, settle):
-    """
-    An application that has no runner at the moment keeps its revision as well.
-    """
+    """An application that has no runner at the moment keeps its revision as well."""
     first = holder.deploy("asleep", attach=True)
     holder.set("asleep", keep_alive=0)
     settle(lambda: not holder.runners("asleep"))
@@ -86,9 +80,7 @@ def test_idle_application_is_not_replaced_by_what_fails(holder, settle):
 
 
 def test_detached_deployment_that_fails(holder, settle):
-    """
-    A deployment that nobody waits for returns at once, and changes nothing if it fails.
-    """
+    """A deployment that nobody waits for returns at once, and changes nothing if it fails."""
     first = holder.deploy("detached", attach=True)
     holder.write("starting-4")
     try:
@@ -110,9 +102,7 @@ def test_detached_deployment_that_fails(holder, settle):
 
 
 def test_runner_of_a_deployment_is_the_first_of_its_revision(holder, settle):
-    """
-    The runner that was started for a deployment takes the first request.
-    """
+    """The runner that was started for a deployment takes the first request."""
     for release in (1, 2):
         revision = holder.deploy("first", release, attach=True)
         (runner,) = [each for each in holder.ready("first") if each.revision == revision]
@@ -122,9 +112,7 @@ def test_runner_of_a_deployment_is_the_first_of_its_revision(holder, settle):
 
 
 def test_deployment_goes_on_without_its_client(holder, settle):
-    """
-    A deployment goes on if its client goes, and takes over once its runner is up.
-    """
+    """A deployment goes on if its client goes, and takes over once its runner is up."""
     holder.deploy("left", attach=True)
     holder.write("starting-11")
     try:
@@ -138,9 +126,7 @@ def test_deployment_goes_on_without_its_client(holder, settle):
 
 
 def test_strangers_are_not_told_why(holder):
-    """
-    Why an application does not start is for its owner: others are told that it does not.
-    """
+    """Why an application does not start is for its owner: others are told that it does not."""
     error_of(
         lambda: holder.deploy("public", function=make_failure(), attach=True, auth=wire.PUBLIC)
     )

@@ -28,9 +28,7 @@ SUCCESS, IN_PROGRESS = HostedRunStatus.SUCCESS, HostedRunStatus.IN_PROGRESS
 
 @attrs.define(eq=False)
 class Interaction:
-    """
-    A call that the test feeds with runs.
-    """
+    """A call that the test feeds with runs."""
 
     served: Any
     call: Any = None
@@ -40,9 +38,7 @@ class Interaction:
         yield from iter(self._sent.get, None)
 
     def send(self, function: Callable[..., Any], **machine: Any) -> None:
-        """
-        Send a run of a function.
-        """
+        """Send a run of a function."""
         run = HostedRun(application_name="tried")
         self.served.fill(run, function)
         for name, value in {"keep_alive": 300, **machine}.items():
@@ -50,18 +46,14 @@ class Interaction:
         self._sent.put(InteractiveRunRequest(hosted_run=run))
 
     def send_all(self) -> None:
-        """
-        Send nothing more.
-        """
+        """Send nothing more."""
         self._sent.put(None)
 
     def read(self) -> Any:
         return next(self.call).hosted_run_result
 
     def read_end(self) -> Any:
-        """
-        Return the last message of a run.
-        """
+        """Return the last message of a run."""
         while (message := self.read()).status.state == IN_PROGRESS:
             pass
         return message
@@ -152,9 +144,7 @@ def test_runs_follow_each_other(interaction: Interaction):
 def test_run_takes_the_place_of_the_one_before_it(
     interaction: Interaction, tmp_path: Path, settle: Any
 ):
-    """
-    A run that is still under way is ended when another one comes.
-    """
+    """A run that is still under way is ended when another one comes."""
     interaction.send(make_waiting(tmp_path))
     pid = wait_for_pid(settle, tmp_path)
     interaction.send(lambda: "changed")
@@ -181,9 +171,7 @@ def make_served(word: str) -> Callable[..., None]:
 
 
 def test_served_runs_have_one_address(interaction: Interaction, served_plane: Any, settle: Any):
-    """
-    What serves is reached at the same address after it was changed.
-    """
+    """What serves is reached at the same address after it was changed."""
     interaction.send(make_served("old"), exposed_port=8080)
     before = interaction.read_urls()
     interaction.send(make_served("new"), exposed_port=8080)
@@ -197,9 +185,7 @@ def test_served_runs_have_one_address(interaction: Interaction, served_plane: An
 
 
 def test_run_that_fails_leaves_the_call_open(interaction: Interaction):
-    """
-    A run that cannot be had, or whose runner dies, is told, and another one may follow it.
-    """
+    """A run that cannot be had, or whose runner dies, is told, and another one may follow it."""
 
     def die() -> None:
         import os
@@ -221,9 +207,7 @@ def test_run_that_fails_leaves_the_call_open(interaction: Interaction):
 
 
 def test_call_ends_as_its_last_run_does(interaction: Interaction):
-    """
-    Where the last run could not be had, the call ends with the status that it would have alone.
-    """
+    """Where the last run could not be had, the call ends with the status that it would have alone."""
     interaction.send(lambda: "never", max_multiplexing=0)
     interaction.send_all()
     with pytest.raises(grpc.RpcError, match="max_multiplexing") as caught:
@@ -234,9 +218,7 @@ def test_call_ends_as_its_last_run_does(interaction: Interaction):
 def test_last_run_goes_on_when_all_is_sent(
     interaction: Interaction, tmp_path: Path, settle: Any
 ):
-    """
-    A client that sends no more runs gets the outcome of the last one.
-    """
+    """A client that sends no more runs gets the outcome of the last one."""
     place = str(tmp_path)
 
     def wait() -> str:
@@ -257,9 +239,7 @@ def test_last_run_goes_on_when_all_is_sent(
 
 
 def test_caller_that_leaves_ends_the_run(interaction: Interaction, tmp_path: Path, settle: Any):
-    """
-    A call that is cancelled ends its run.
-    """
+    """A call that is cancelled ends its run."""
     interaction.send(make_waiting(tmp_path))
     pid = wait_for_pid(settle, tmp_path)
     interaction.call.cancel()
@@ -269,9 +249,7 @@ def test_caller_that_leaves_ends_the_run(interaction: Interaction, tmp_path: Pat
 def test_client_that_sends_no_other_run(
     interaction: Interaction, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A call in which nothing runs ends after a while.
-    """
+    """A call in which nothing runs ends after a while."""
     monkeypatch.setattr(interactive_methods, "_LONGEST_PAUSE", 0.01)
     interaction.send(lambda: "done")
     assert opened(interaction.read_end()) == "done"
@@ -283,9 +261,7 @@ def test_client_that_sends_no_other_run(
 def test_client_that_sends_no_run(
     served_plane: Any, served: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    So does one whose client never begins.
-    """
+    """So does one whose client never begins."""
     monkeypatch.setattr(interactive_methods, "_LONGEST_BEGINNING", 0.01)
     made = Interaction(served)
     with grpc.insecure_channel(served_plane.plane.address) as channel:
@@ -300,9 +276,7 @@ def test_client_that_sends_no_run(
 def test_server_that_ends_meanwhile(
     make_plane: Callable[..., Any], served: Any, tmp_path: Path, settle: Any
 ):
-    """
-    The call ends with an error, and so does its run.
-    """
+    """The call ends with an error, and so does its run."""
     plane = make_plane()
     made = Interaction(served)
     made.send(make_waiting(tmp_path))

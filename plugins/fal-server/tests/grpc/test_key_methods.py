@@ -1,6 +1,4 @@
-"""
-The gRPC methods for keys: what a new key may do, and whose it is.
-"""
+"""The gRPC methods for keys: what a new key may do, and whose it is."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ def test_scopes_of_older_clients(plane, wanted, scope):
 
 
 def test_permissions_one_by_one(plane):
-    """
-    A key may have permissions of its own.
-    """
+    """A key may have permissions of its own."""
     key = plane.make_key(policy=KeyPolicy(permissions=["serverless:secrets:read"]))
     assert plane.code_of("ListSecrets", ListSecretsRequest(), key=key) is grpc.StatusCode.OK
     assert (
@@ -64,17 +60,13 @@ def test_permissions_one_by_one(plane):
     ids=["preset", "permission", "nothing", "both", "alias"],
 )
 def test_invalid_permissions_are_refused(plane, wanted):
-    """
-    A key with permissions that cannot be granted is refused with a sentence.
-    """
+    """A key with permissions that cannot be granted is refused with a sentence."""
     request = CreateUserKeyRequest(**wanted)
     assert plane.code_of("CreateUserKey", request) is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_key_grants_only_its_own_permissions(plane):
-    """
-    A key can create only keys with permissions that it has itself.
-    """
+    """A key can create only keys with permissions that it has itself."""
     narrow = plane.make_key(
         policy=KeyPolicy(permissions=["account:keys:write", "account:keys:read"])
     )
@@ -86,9 +78,7 @@ def test_key_grants_only_its_own_permissions(plane):
 
 
 def test_key_of_another_user_is_not_there(plane):
-    """
-    A user sees and revokes their own keys alone.
-    """
+    """A user sees and revokes their own keys alone."""
     other = plane.add_user("stranger")
     request = RevokeUserKeyRequest(key_id=plane.key.partition(":")[0])
     assert plane.code_of("RevokeUserKey", request, key=other) is grpc.StatusCode.NOT_FOUND

@@ -45,9 +45,7 @@ def make_map(served: Any, function: Callable[[Any], Any], inputs: Any, **machine
 
 
 def results_of(messages: list[Any]) -> list[Any]:
-    """
-    Return the last message of each input.
-    """
+    """Return the last message of each input."""
     return [each for each in messages if each.status.state != IN_PROGRESS]
 
 
@@ -58,9 +56,7 @@ def opened(message: Any) -> Any:
 
 @attrs.define
 class Gates:
-    """
-    Files by which a function and a test signal each other.
-    """
+    """Files by which a function and a test signal each other."""
 
     folder: Path
 
@@ -69,9 +65,7 @@ class Gates:
 
     @property
     def order(self) -> list[list[str]]:
-        """
-        What calls have done, in order: "begun" or "ended", the name, and the process.
-        """
+        """What calls have done, in order: "begun" or "ended", the name, and the process."""
         file = self.folder / "order"
         return [each.split() for each in file.read_text().splitlines()] if file.exists() else []
 
@@ -81,9 +75,7 @@ class Gates:
 
     @property
     def before_a(self) -> list[str]:
-        """
-        What had begun when *a* ended.
-        """
+        """What had begun when *a* ended."""
         done = [(what, name) for what, name, _ in self.order]
         return [name for what, name in done[: done.index(("ended", "a"))] if what == "begun"]
 
@@ -160,9 +152,7 @@ def test_inputs_run_at_once_on_as_many_runners_as_are_asked_for(served_plane, se
 
 
 def test_inputs_that_wait_are_bounded(served_plane, served, gates, monkeypatch):
-    """
-    Where the first input takes long, only so many of the others begin meanwhile.
-    """
+    """Where the first input takes long, only so many of the others begin meanwhile."""
     monkeypatch.setattr(map_methods, "_AHEAD", 2)
     inputs = [(str(gates.folder), name) for name in "abcdefgh"]
     for name in "bcdefgh":
@@ -177,9 +167,7 @@ def test_inputs_that_wait_are_bounded(served_plane, served, gates, monkeypatch):
 
 
 def test_large_results_that_wait_are_bounded(served_plane, served, gates, monkeypatch):
-    """
-    No input begins while the results that wait have too many bytes.
-    """
+    """No input begins while the results that wait have too many bytes."""
     monkeypatch.setattr(map_methods, "_LARGEST_WAITING", 1)
     inputs = [(str(gates.folder), name) for name in "abcd"]
     for name in "bcd":
@@ -193,9 +181,7 @@ def test_large_results_that_wait_are_bounded(served_plane, served, gates, monkey
 
 
 def test_runner_that_dies_costs_its_input_alone(served_plane, served):
-    """
-    The result of an input whose runner dies says so, and others come.
-    """
+    """The result of an input whose runner dies says so, and others come."""
 
     def die_at_two(number: int) -> int:
         import os
@@ -213,9 +199,7 @@ def test_runner_that_dies_costs_its_input_alone(served_plane, served):
 
 
 def test_input_that_cannot_be_opened(served_plane, served):
-    """
-    What opening an input raises is its result.
-    """
+    """What opening an input raises is its result."""
     request = make_map(served, square, [1])
     request.inputs.add(method="no_such_module", definition=b"")
     request.inputs.add(method="", definition=cloudpickle.dumps(2))
@@ -225,9 +209,7 @@ def test_input_that_cannot_be_opened(served_plane, served):
 
 
 def test_entry_point(served_plane, served):
-    """
-    The function may be one that an entry point names.
-    """
+    """The function may be one that an entry point names."""
     request = make_map(served, square, [-1, 2])
     request.entrypoint = "builtins:abs"
     results = results_of([*served_plane.plane.stream("Map", request)])
@@ -235,9 +217,7 @@ def test_entry_point(served_plane, served):
 
 
 def test_no_inputs(served_plane, served):
-    """
-    Nothing is called, and the call ends well.
-    """
+    """Nothing is called, and the call ends well."""
     [message] = served_plane.plane.stream("Map", make_map(served, square, []))
     assert message.status.state == IN_PROGRESS
 
@@ -259,9 +239,7 @@ def test_no_inputs(served_plane, served):
     ],
 )
 def test_what_cannot_be_mapped_is_refused(served_plane, served, change, code, sentence):
-    """
-    A request that makes no sense is refused before anything runs.
-    """
+    """A request that makes no sense is refused before anything runs."""
     request = make_map(served, square, [1])
     change(request)
     with pytest.raises(grpc.RpcError, match=sentence) as caught:
@@ -270,9 +248,7 @@ def test_what_cannot_be_mapped_is_refused(served_plane, served, change, code, se
 
 
 def test_too_many_inputs(make_plane, served):
-    """
-    More inputs than a call may have are refused, with the option that allows more.
-    """
+    """More inputs than a call may have are refused, with the option that allows more."""
     plane = make_plane(limits=Limits(most_inputs=2))
     with pytest.raises(grpc.RpcError, match="--most-inputs") as caught:
         list(plane.stream("Map", make_map(served, square, [1, 2, 3])))
@@ -280,9 +256,7 @@ def test_too_many_inputs(make_plane, served):
 
 
 def test_function_without_an_environment(served_plane, served):
-    """
-    Where no runner can start, the call ends as that of one run does.
-    """
+    """Where no runner can start, the call ends as that of one run does."""
     request = make_map(served, square, [1, 2])
     request.environments[0].configuration["requirements"] = ["./no-such-thing"]
     with pytest.raises(grpc.RpcError) as caught:
@@ -299,9 +273,7 @@ def is_gone(pid: int) -> bool:
 
 
 def test_caller_that_leaves_ends_its_runners(served_plane, served, gates):
-    """
-    A call that is cancelled ends the runners of all its inputs, and no other input begins.
-    """
+    """A call that is cancelled ends the runners of all its inputs, and no other input begins."""
     inputs = [(str(gates.folder), name) for name in "abcd"]
     with grpc.insecure_channel(served_plane.plane.address) as channel:
         call = IsolateControllerStub(channel).Map(
@@ -315,9 +287,7 @@ def test_caller_that_leaves_ends_its_runners(served_plane, served, gates):
 
 
 def test_input_is_stopped_by_the_id_of_its_run(served_plane, served, gates):
-    """
-    The runner of one input can be killed by the id that its messages have.
-    """
+    """The runner of one input can be killed by the id that its messages have."""
     inputs = [(str(gates.folder), name) for name in "ab"]
     messages = served_plane.plane.stream("Map", make_map(served, wait_at_gate, inputs))
     map_id = next(messages).run_id
@@ -330,9 +300,7 @@ def test_input_is_stopped_by_the_id_of_its_run(served_plane, served, gates):
 
 
 def test_server_that_ends_meanwhile(make_plane, served, gates, settle):
-    """
-    The call ends with an error, and so do its runners.
-    """
+    """The call ends with an error, and so do its runners."""
     plane = make_plane()
     inputs = [(str(gates.folder), name) for name in "ab"]
     codes: list[grpc.StatusCode] = []

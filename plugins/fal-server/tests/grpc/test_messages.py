@@ -1,6 +1,4 @@
-"""
-Protocol messages: times and log lines.
-"""
+"""Protocol messages: times and log lines."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_server.logs.log_lines import LogLine
 
 @given(st.integers(0, 4_000_000_000_000_000))
 def test_time_keeps_its_microseconds(micros: int):
-    """
-    A time arrives with its microseconds, whichever float stands for it.
-    """
+    """A time arrives with its microseconds, whichever float stands for it."""
     timestamp = to_timestamp(micros / 1_000_000)
     assert timestamp.ToMicroseconds() == micros
 
@@ -52,9 +48,7 @@ def test_line_arrives_with_its_level_and_source(level: str, source: str):
 
 
 def test_line_of_a_builder():
-    """
-    A line of a builder keeps its time, and gets that of now if it has none.
-    """
+    """A line of a builder keeps its time, and gets that of now if it has none."""
     line = line_of(Log("built", "ERROR", "BUILDER", 7.0))
     assert (line.message, line.level, line.source, line.time) == (
         "built",

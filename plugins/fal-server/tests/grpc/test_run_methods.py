@@ -1,6 +1,4 @@
-"""
-Runs: functions that come with the call, and how they are stopped.
-"""
+"""Runs: functions that come with the call, and how they are stopped."""
 
 from __future__ import annotations
 

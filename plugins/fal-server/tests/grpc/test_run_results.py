@@ -1,6 +1,4 @@
-"""
-The messages of a run: lines in blocks, and how it ends.
-"""
+"""The messages of a run: lines in blocks, and how it ends."""
 
 from __future__ import annotations
 
@@ -100,9 +98,7 @@ def test_last_message_of_a_run():
 
 
 def test_error_of_a_build_is_a_line_of_the_builder():
-    """
-    The error of a build is shown as a line, and no other error.
-    """
+    """The error of a build is shown as a line, and no other error."""
     (log,) = told_by_builder(EnvironmentBuildError("virtualenv", "No wheel.")).logs
     assert "No wheel." in log.message
     for cause in (None, Invalid("no")):

@@ -1,6 +1,4 @@
-"""
-Listed runners: those that live, those that have ended, and those of functions.
-"""
+"""Listed runners: those that live, those that have ended, and those of functions."""
 
 from __future__ import annotations
 
@@ -97,9 +95,7 @@ def test_runners_of_functions_are_listed_and_ended(served_plane):
 
 
 def test_run_is_killed_by_its_id(served_plane, served):
-    """
-    The id of a run names its runner: killing it ends the run too.
-    """
+    """The id of a run names its runner: killing it ends the run too."""
     folder = str(served_plane.folder)
 
     def hang() -> None:

@@ -1,6 +1,4 @@
-"""
-The gRPC service: what it refuses before a method is called, and what becomes of errors.
-"""
+"""The gRPC service: what it refuses before a method is called, and what becomes of errors."""
 
 from __future__ import annotations
 
@@ -57,9 +55,7 @@ def test_method_of_another_protocol_is_unimplemented(plane, method):
 
 
 def test_unreadable_message_is_refused(plane):
-    """
-    An unreadable message is refused, after its sender has been authenticated.
-    """
+    """An unreadable message is refused, after its sender has been authenticated."""
     with grpc.insecure_channel(plane.address) as channel:
         call = channel.unary_unary("/controller.IsolateController/ListSecrets")
         for key, code in [
@@ -72,9 +68,7 @@ def test_unreadable_message_is_refused(plane):
 
 
 def test_choice_that_there_is_not_is_refused(plane):
-    """
-    A way to authorise callers that there is not is refused, with those that there are.
-    """
+    """A way to authorise callers that there is not is refused, with those that there are."""
     request = RegisterApplicationRequest(application_name="app", auth_mode=7)
     with pytest.raises(grpc.RpcError, match="PRIVATE, PUBLIC, SHARED") as caught:
         list(plane.stream("RegisterApplication", request))
@@ -85,9 +79,7 @@ def test_choice_that_there_is_not_is_refused(plane):
     ("is_silent", "sentence"), [(True, "within 0.1 s"), (False, "has no message")]
 )
 def test_call_without_its_message_is_refused(plane, monkeypatch, is_silent, sentence):
-    """
-    A call whose only message does not come keeps its place among the calls for a while.
-    """
+    """A call whose only message does not come keeps its place among the calls for a while."""
     monkeypatch.setattr(service_module, "_LONGEST_READ", 0.1 if is_silent else 60.0)
     ended = threading.Event()
 
@@ -107,9 +99,7 @@ def test_call_without_its_message_is_refused(plane, monkeypatch, is_silent, sent
 
 
 def test_refusals_are_logged_without_secrets(plane, caplog):
-    """
-    The log says who was refused and why, and never shows a secret.
-    """
+    """The log says who was refused and why, and never shows a secret."""
     caplog.set_level(logging.DEBUG)
     wrong = f"{plane.key.partition(':')[0]}:very-wrong-secret"
     plane.code_of("ListUserKeys", ListUserKeysRequest(), key=wrong)
@@ -124,9 +114,7 @@ def test_refusals_are_logged_without_secrets(plane, caplog):
 
 
 def test_refused_keys_do_not_fill_the_log(service: Served, caplog):
-    """
-    Of calls without a valid key the log has a few, whoever makes how many.
-    """
+    """Of calls without a valid key the log has a few, whoever makes how many."""
     caplog.set_level(logging.WARNING)
     with service.stub() as stub:
         for _ in range(30):
@@ -138,9 +126,7 @@ def test_refused_keys_do_not_fill_the_log(service: Served, caplog):
 
 
 class Methods:
-    """
-    Two methods of the service, which do what their request says.
-    """
+    """Two methods of the service, which do what their request says."""
 
     def __init__(self) -> None:
         self.callers: list[Caller] = []
@@ -168,9 +154,7 @@ class Methods:
 
 
 class Served:
-    """
-    A service of `Methods` alone, beside that of the plane and with its callers.
-    """
+    """A service of `Methods` alone, beside that of the plane and with its callers."""
 
     def __init__(self, plane: Any) -> None:
         self.plane = plane
@@ -207,18 +191,14 @@ class Served:
 
 @pytest.fixture
 def service(plane: Any) -> Iterator[Served]:
-    """
-    A service of two methods.
-    """
+    """A service of two methods."""
     served = Served(plane)
     yield served
     served.close()
 
 
 def test_method_that_no_object_has_is_unimplemented(service: Served):
-    """
-    A method of the protocol that the service does not have is UNIMPLEMENTED for who has a key.
-    """
+    """A method of the protocol that the service does not have is UNIMPLEMENTED for who has a key."""
     key = service.metadata()
     with service.stub() as stub:
         calls: list[Callable[[], Any]] = [
@@ -282,9 +262,7 @@ def test_method_knows_its_caller(service: Served):
 
 
 def test_client_that_goes_ends_its_stream(service: Served, settle):
-    """
-    A stream whose client has gone is closed, and no longer counted as open.
-    """
+    """A stream whose client has gone is closed, and no longer counted as open."""
     with service.stub() as stub:
         messages = stub.Run(HostedRun(), metadata=service.metadata())
         assert next(messages).run_id == "begun"

@@ -1,6 +1,4 @@
-"""
-Runs of applications whose runner is replaced, and those whose runner ends.
-"""
+"""Runs of applications whose runner is replaced, and those whose runner ends."""
 
 from __future__ import annotations
 
@@ -16,18 +14,14 @@ from isolate_proto import HostedRun, StopRunnerRequest
 
 @pytest.fixture
 def run(served_plane: Any, served: Any) -> Any:
-    """
-    A run of the application.
-    """
+    """A run of the application."""
     running = Run(served_plane, served)
     yield running
     running.stop()
 
 
 class Run:
-    """
-    The messages of a run, which a thread takes as they come.
-    """
+    """The messages of a run, which a thread takes as they come."""
 
     def __init__(self, served_plane: Any, served: Any) -> None:
         self.plane = served_plane
@@ -86,9 +80,7 @@ def test_broken_runner_of_a_run_is_replaced(run: Any):
 
 
 def test_runner_that_dies_ends_its_run(run: Any):
-    """
-    The process of the runner that ends by itself is the end of the run, with an error.
-    """
+    """The process of the runner that ends by itself is the end of the run, with an error."""
     os.kill(run.ask("attempts", {"statuses": [200]}).json()["pid"], signal.SIGKILL)
     run.plane.settle(lambda: run.ended)
     assert run.error is not None
@@ -97,9 +89,7 @@ def test_runner_that_dies_ends_its_run(run: Any):
 
 
 def test_run_that_is_stopped_after_its_runner_was_replaced(run: Any):
-    """
-    The id of a run stands for the runner that has taken the place of the first.
-    """
+    """The id of a run stands for the runner that has taken the place of the first."""
     assert run.ask("attempts", {"statuses": [503]}).status_code == 503
     assert run.ask("attempts", {"statuses": [200]}).status_code == 200
     run.plane.settle(lambda: "was replaced" in "".join(run.lines()))

@@ -1,6 +1,4 @@
-"""
-The gRPC methods for stages and secrets: what they default to, and what they show.
-"""
+"""The gRPC methods for stages and secrets: what they default to, and what they show."""
 
 from __future__ import annotations
 
@@ -18,16 +16,12 @@ from isolate_proto import (
 
 @pytest.fixture
 def key(plane) -> str:
-    """
-    The key of a user that the test has for itself.
-    """
+    """The key of a user that the test has for itself."""
     return plane.add_user(f"u{time.monotonic_ns()}")
 
 
 def test_stages_are_shown_with_their_descriptions(plane, key):
-    """
-    A stage that is made is returned as it is listed, with its description if it has one.
-    """
+    """A stage that is made is returned as it is listed, with its description if it has one."""
     before = time.time()
     for name, description in (("dev", "For trials."), ("test", None)):
         request = CreateEnvironmentRequest(name=name, description=description)
@@ -67,9 +61,7 @@ def test_secrets_without_a_stage_are_those_of_the_default(plane, key):
 
 @pytest.mark.parametrize("exposed", [True, False, None])
 def test_exposure_of_a_secret(plane, key, exposed):
-    """
-    Whether a secret is exposed is kept as it was asked for, and with a later value too.
-    """
+    """Whether a secret is exposed is kept as it was asked for, and with a later value too."""
     request = SetSecretRequest(name="A", value="1", default_exposed=exposed)
     plane.call("SetSecret", request, key=key)
     plane.call("SetSecret", SetSecretRequest(name="A", value="2"), key=key)

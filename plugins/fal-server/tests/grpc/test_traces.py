@@ -1,6 +1,4 @@
-"""
-Traces: a function sees the trace of its caller.
-"""
+"""Traces: a function sees the trace of its caller."""
 
 from __future__ import annotations
 
@@ -10,9 +8,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def look() -> dict[str, str]:
-    """
-    Return the trace variables, and the id of the process.
-    """
+    """Return the trace variables, and the id of the process."""
     import os
 
     names = ("TRACEPARENT", "TRACESTATE", "BAGGAGE")
@@ -43,9 +39,7 @@ def test_trace_of_the_caller_reaches_a_function(served_plane):
 
 
 def test_span_of_a_released_client_is_a_trace(served_plane):
-    """
-    The numbers of a span that released clients send stand for a trace.
-    """
+    """The numbers of a span that released clients send stand for a trace."""
     found = run(served_plane, **{"x-datadog-trace-id": "255", "x-datadog-parent-id": "4096"})
     assert found["TRACEPARENT"] == f"00-{'ff':0>32}-{'1000':0>16}-01"
 
@@ -65,7 +59,5 @@ def test_span_of_a_released_client_is_a_trace(served_plane):
     ],
 )
 def test_malformed_trace_is_dropped(served_plane, metadata):
-    """
-    A malformed trace header is dropped, and the call goes on.
-    """
+    """A malformed trace header is dropped, and the call goes on."""
     assert {*run(served_plane, **metadata)} == {"PID"}

@@ -1,6 +1,4 @@
-"""
-The routes for applications, queues and runners, with an implementation in memory.
-"""
+"""The routes for applications, queues and runners, with an implementation in memory."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ from fal_server.telemetry.server_metrics import ServerMetrics
 
 @attrs.define
 class InMemoryPlane:
-    """
-    An application, a queue and a runner in memory.
-    """
+    """An application, a queue and a runner in memory."""
 
     waiting: dict[str, int] = attrs.field(factory=dict)
 
@@ -58,9 +54,7 @@ class InMemoryPlane:
 
 @pytest.fixture
 def ask(tmp_path):
-    """
-    Send requests to the routes, with a key that has the permissions of a preset.
-    """
+    """Send requests to the routes, with a key that has the permissions of a preset."""
 
     async def asking(requests: list[tuple[str, str]], preset: str) -> list[tuple[int, Any]]:
         plane = ControlPlane.create(ServerSettings(data=tmp_path / "data"))
@@ -129,9 +123,7 @@ def test_metadata_and_times_of_runners(ask):
 
 
 def test_unknown_applications_and_runners(ask):
-    """
-    Applications of others and unknown runners are 404, with a message.
-    """
+    """Applications of others and unknown runners are 404, with a message."""
     for status, content in ask(
         ("GET", "/applications/other/app/metadata"),
         ("GET", "/applications/owner/none/queue"),
@@ -143,9 +135,7 @@ def test_unknown_applications_and_runners(ask):
 
 
 def test_key_for_requests_cannot_manage_queues(ask):
-    """
-    A key that may only send requests can neither read nor flush a queue.
-    """
+    """A key that may only send requests can neither read nor flush a queue."""
     answers = ask(
         ("GET", "/applications/owner/app/queue"),
         ("DELETE", "/applications/owner/app/queue"),

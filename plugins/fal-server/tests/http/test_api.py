@@ -1,6 +1,4 @@
-"""
-The HTTP API: who may call a route, and what becomes of errors.
-"""
+"""The HTTP API: who may call a route, and what becomes of errors."""
 
 from __future__ import annotations
 
@@ -55,9 +53,7 @@ def metrics() -> ServerMetrics:
 
 @pytest.fixture
 def ask(database: Database, metrics: ServerMetrics) -> Ask:
-    """
-    Send a request to an API of three routes, with a key that may read logs.
-    """
+    """Send a request to an API of three routes, with a key that may read logs."""
 
     def make(connection: Any) -> str:
         account = make_account(connection, "user", "owner")
@@ -139,9 +135,7 @@ def test_error_is_a_sentence(ask: Ask, caplog, error: str, status: int, detail: 
 
 
 def test_body_that_is_too_large(ask: Ask):
-    """
-    A body is read into memory up to a limit.
-    """
+    """A body is read into memory up to a limit."""
     assert ask("POST", "/logs/one", body=b"a" * LARGEST_BODY) == (200, ["owner", LARGEST_BODY])
     status, content = ask("POST", "/logs/one", body=b"a" * (LARGEST_BODY + 1))
     assert (status, content["detail"]) == (413, HTTPStatus(413).phrase)

@@ -1,6 +1,4 @@
-"""
-Bodies and queries of requests, and what is said of those that are not valid.
-"""
+"""Bodies and queries of requests, and what is said of those that are not valid."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ from fal_server.http.bodies import number_of, read_object, text_of, time_of, to_
     ],
 )
 def test_invalid_queries_are_refused(plane, query):
-    """
-    An invalid page or time is refused with a sentence.
-    """
+    """An invalid page or time is refused with a sentence."""
     with plane.client() as client:
         answer = client.post("/logs/history", params=query)
     assert answer.status_code == 422
@@ -42,9 +38,7 @@ def test_invalid_queries_are_refused(plane, query):
 
 
 def handle(method: str, path: str, read: Callable[..., Any], body: bytes = b"") -> Any:
-    """
-    Return what *read* makes of a request, or the error that it raises.
-    """
+    """Return what *read* makes of a request, or the error that it raises."""
     found: list[Any] = []
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -77,18 +71,14 @@ def handle(method: str, path: str, read: Callable[..., Any], body: bytes = b"") 
     ids=["none", "object", "list", "null", "half", "bytes", "deep"],
 )
 def test_object_in_a_body(body: bytes, value: Any):
-    """
-    A body is a JSON object, or there is none; anything else is refused.
-    """
+    """A body is a JSON object, or there is none; anything else is refused."""
     found = handle("POST", "/", read_object, body)
     assert (str(found) if isinstance(found, Invalid) else found) == value
 
 
 @pytest.mark.parametrize("value", [None, 7, ["a"], "a" * 11])
 def test_text_in_an_object(value: Any):
-    """
-    A text has a limited length, and is not made out of another value.
-    """
+    """A text has a limited length, and is not made out of another value."""
     assert text_of({"name": "a" * 10}, "name", longest=10) == "a" * 10
     for content in ({"name": value}, {}):
         with pytest.raises(Invalid, match="'name' must be a string of at most 10 characters"):
@@ -107,17 +97,13 @@ def test_text_in_an_object(value: Any):
     ],
 )
 def test_time_in_a_query(text: str, seconds: float | None):
-    """
-    A time is in UTC unless it has a time zone, whose sign may be unescaped.
-    """
+    """A time is in UTC unless it has a time zone, whose sign may be unescaped."""
     assert handle("GET", f"/?since={text}", lambda it: time_of(it, "since")) == seconds
 
 
 @pytest.mark.parametrize("text", ["now", "1970-13-01", "60", "1970-01-01T25:00"])
 def test_time_that_is_none(text: str):
-    """
-    A time that is not in ISO 8601 is refused.
-    """
+    """A time that is not in ISO 8601 is refused."""
     found = handle("GET", f"/?since={text}", lambda it: time_of(it, "since"))
     assert str(found) == "'since' must be a time in ISO 8601."
 
@@ -139,9 +125,7 @@ def test_time_that_is_none(text: str):
     ids=range(10),
 )
 def test_number_in_a_query(text: str, number: int | None):
-    """
-    A number is in its range and written in digits; without one the default counts.
-    """
+    """A number is in its range and written in digits; without one the default counts."""
     found = handle("GET", f"/?size={text}", lambda it: number_of(it, "size", 3, most=7))
     if number is None:
         assert str(found) == "'size' must be a number from 1 to 7."
@@ -151,9 +135,7 @@ def test_number_in_a_query(text: str, number: int | None):
 
 @given(st.integers(0, 4_000_000_000_000_000))
 def test_time_is_read_as_it_was_written(micros: int):
-    """
-    A time that a response has selects the same moment in a query.
-    """
+    """A time that a response has selects the same moment in a query."""
     text = to_text(micros / 1_000_000)
     found = datetime.datetime.fromisoformat(text)
     epoch = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)

@@ -1,6 +1,4 @@
-"""
-Fleet metrics: gauges of runners and requests, counted when the metrics are read.
-"""
+"""Fleet metrics: gauges of runners and requests, counted when the metrics are read."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from isolate_proto import controller_pb2 as wire
 
 @pytest.fixture
 def metrics(served_plane):
-    """
-    Read the metrics, by name and labels.
-    """
+    """Read the metrics, by name and labels."""
 
     def read() -> dict[str, float]:
         url = f"http://127.0.0.1:{served_plane.plane.plane.ports['metrics']}/metrics"
@@ -68,9 +64,7 @@ def test_runners_and_requests(served_plane, metrics):
 
 
 def test_functions_have_no_label(served_plane, metrics):
-    """
-    The runners of all functions are counted together.
-    """
+    """The runners of all functions are counted together."""
 
     def nothing() -> int:
         return 1
@@ -84,9 +78,7 @@ def test_functions_have_no_label(served_plane, metrics):
 
 
 def test_deliveries(served_plane, metrics):
-    """
-    Attempts to deliver a webhook are counted by outcome.
-    """
+    """Attempts to deliver a webhook are counted by outcome."""
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     answers = iter([500, 204])

@@ -1,6 +1,4 @@
-"""
-The routes of the key-value store.
-"""
+"""The routes of the key-value store."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The routes for logs: pages, searches and streams.
-"""
+"""The routes for logs: pages, searches and streams."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_server.http.bodies import to_text
 
 
 def test_history_is_newest_first(plane, add_lines, runner_id):
-    """
-    The lines of a runner come newest first, with their times and levels.
-    """
+    """The lines of a runner come newest first, with their times and levels."""
     add_lines("one", "two", level="STDERR")
     with plane.client() as client:
         found = history(client, job_id=runner_id)
@@ -30,9 +26,7 @@ def test_history_is_newest_first(plane, add_lines, runner_id):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
 def test_pages_have_every_line_once(plane, add_lines, runner_id, size):
-    """
-    Pages of lines have no gaps and no duplicates, also if many lines have the same time.
-    """
+    """Pages of lines have no gaps and no duplicates, also if many lines have the same time."""
     for second in range(4):
         add_lines(*(f"{second}.{n}" for n in range(5)), time=BASE + second)
     seen: list[str] = []
@@ -49,9 +43,7 @@ def test_pages_have_every_line_once(plane, add_lines, runner_id, size):
 
 
 def test_search_by_text_time_request_and_application(plane, add_lines, runner_id):
-    """
-    Lines are found by their text, time, request and application.
-    """
+    """Lines are found by their text, time, request and application."""
     add_lines("Alpha 100%", "beta_b", "gamma", "delta", request_id="r1")
     add_lines("other", request_id="r2", application="second")
     with plane.client() as client:
@@ -69,18 +61,14 @@ def test_search_by_text_time_request_and_application(plane, add_lines, runner_id
 
 
 def test_other_accounts_see_no_lines(plane, add_lines, runner_id):
-    """
-    The logs of an account are for that account.
-    """
+    """The logs of an account are for that account."""
     add_lines("private")
     with plane.client(plane.add_user("reader")) as client:
         assert history(client, job_id=runner_id)["items"] == []
 
 
 def test_stream_has_kept_and_new_lines(plane, add_lines, runner_id):
-    """
-    A stream begins with the kept lines and continues with new ones, each line once.
-    """
+    """A stream begins with the kept lines and continues with new ones, each line once."""
     add_lines("before")
     url = "/logs/stream"
     with (
@@ -104,9 +92,7 @@ def read_event(lines: Any) -> Any:
 
 
 def test_stream_of_a_disconnected_client_is_removed(plane, add_lines, runner_id):
-    """
-    A subscriber that has disconnected is removed when the next line comes for it.
-    """
+    """A subscriber that has disconnected is removed when the next line comes for it."""
     logs = plane.plane.logs
 
     def is_followed() -> bool:
@@ -124,9 +110,7 @@ def test_stream_of_a_disconnected_client_is_removed(plane, add_lines, runner_id)
 
 
 def test_tracebacks_are_found_among_lines(plane, add_lines):
-    """
-    Messages with an exception are returned whole.
-    """
+    """Messages with an exception are returned whole."""
     text = 'Traceback (most recent call last):\n  File "a.py"\nKeyError: 1'
     since = time.time()
     add_lines("quiet", text, time=since + 1)
@@ -159,9 +143,7 @@ def test_levels_and_numbers(plane, add_lines, runner_id):
 
 
 def test_tracebacks_of_any_age_are_found(plane, add_lines, runner_id):
-    """
-    Tracebacks are found however many other lines came after them.
-    """
+    """Tracebacks are found however many other lines came after them."""
     text = "Traceback (most recent call last):\n  File\nLookupError: rare"
     add_lines(text, level="ERROR")
     add_lines(*map(str, range(1100)), time=BASE + 1)

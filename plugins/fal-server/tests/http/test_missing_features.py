@@ -1,6 +1,4 @@
-"""
-Routes of fal's service that this server does not have.
-"""
+"""Routes of fal's service that this server does not have."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The routes that make tokens: what these are good for.
-"""
+"""The routes that make tokens: what these are good for."""
 
 from __future__ import annotations
 
@@ -8,9 +6,7 @@ from isolate_proto import controller_pb2 as wire
 
 
 def test_tokens_of_uploads(plane):
-    """
-    A token uploads files, and does nothing else.
-    """
+    """A token uploads files, and does nothing else."""
     with plane.client() as client:
         made = client.post("/storage/auth/token", json={}).json()
         client.headers["Authorization"] = f"{made['token_type']} {made['token']}"

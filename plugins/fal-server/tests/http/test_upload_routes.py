@@ -1,6 +1,4 @@
-"""
-The routes for files that anybody with their URL may read.
-"""
+"""The routes for files that anybody with their URL may read."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ def initiate(client: httpx.Client, path: str = "initiate", **headers: str) -> An
 
 
 def test_stored_file_is_read_by_anybody(plane):
-    """
-    An upload starts with a key, and the file is read without one.
-    """
+    """An upload starts with a key, and the file is read without one."""
     with plane.client() as client, httpx.Client(trust_env=False, timeout=60) as anybody:
         urls = initiate(client)
         assert anybody.get(urls["file_url"]).status_code == 404
@@ -48,9 +44,7 @@ def test_stored_file_is_read_by_anybody(plane):
 
 
 def test_stored_file_in_parts(plane):
-    """
-    A large file is joined from its parts, in the order of their numbers.
-    """
+    """A large file is joined from its parts, in the order of their numbers."""
     with plane.client() as client, httpx.Client(trust_env=False, timeout=60) as anybody:
         urls, parts = initiate(client, "initiate-multipart"), []
         for number in (2, 1):
@@ -99,9 +93,7 @@ def test_upload_that_is_completed_twice_at_once(plane):
 
 
 def test_stored_file_whose_client_asks_for_the_url_of_each_part(plane):
-    """
-    A client may ask for the URL of each part.
-    """
+    """A client may ask for the URL of each part."""
     with plane.client() as client, httpx.Client(trust_env=False, timeout=60) as anybody:
         urls, parts = initiate(client, "initiate-multipart"), []
         for number in (1, 2):
@@ -114,9 +106,7 @@ def test_stored_file_whose_client_asks_for_the_url_of_each_part(plane):
 
 
 def test_files_expire(plane):
-    """
-    A file is gone once its lifetime is over, and so is its content.
-    """
+    """A file is gone once its lifetime is over, and so is its content."""
     life = json.dumps({"expiration_duration_seconds": 0.000001})
     with plane.client() as client, httpx.Client(trust_env=False, timeout=60) as anybody:
         urls = initiate(client, **{"X-Fal-Object-Lifecycle": life})
@@ -165,18 +155,14 @@ def test_content_with_a_digest_has_one_url(plane):
 
 @pytest.mark.parametrize("token", ["x", "a.b.c", "..%2f..%2fx"])
 def test_upload_url_with_a_forged_token(plane, token):
-    """
-    An upload URL that the server did not create is refused.
-    """
+    """An upload URL that the server did not create is refused."""
     with plane.client() as client:
         answer = client.put(f"/storage/uploads/{token}", content=b"x")
     assert answer.status_code in {401, 404}
 
 
 def test_upload_needs_the_permission(plane):
-    """
-    A key that may only read cannot upload.
-    """
+    """A key that may only read cannot upload."""
     reader = plane.add_user("onlooker", preset="READONLY")
     with plane.client(reader) as client:
         assert client.post("/storage/upload/initiate", json={}).status_code == 403
@@ -184,9 +170,7 @@ def test_upload_needs_the_permission(plane):
 
 
 def test_large_body_is_refused(plane):
-    """
-    A body over the limit is refused before all of it is read.
-    """
+    """A body over the limit is refused before all of it is read."""
     with plane.client() as client:
         answer = client.post("/files/missing_hashes", content=b" " * (9 << 20))
     assert answer.status_code == 413

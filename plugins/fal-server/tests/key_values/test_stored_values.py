@@ -1,6 +1,4 @@
-"""
-Values that are kept for a while.
-"""
+"""Values that are kept for a while."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_server.store.accounts import make_account
 
 @pytest.fixture
 def accounts(database: Any) -> list[str]:
-    """
-    Two accounts.
-    """
+    """Two accounts."""
 
     def make(connection: Any) -> list[str]:
         return [make_account(connection, "user", name).id for name in ("ann", "bob")]
@@ -28,9 +24,7 @@ def accounts(database: Any) -> list[str]:
 
 
 class Clock:
-    """
-    A clock that a test sets.
-    """
+    """A clock that a test sets."""
 
     now = 1_000_000.0
 

@@ -1,6 +1,4 @@
-"""
-Certificates: kept, renewed, and trusted beside those of the system.
-"""
+"""Certificates: kept, renewed, and trusted beside those of the system."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Drains: how long requests have to finish when a server ends.
-"""
+"""Drains: how long requests have to finish when a server ends."""
 
 from __future__ import annotations
 
@@ -82,9 +80,7 @@ def test_requests_at_all_ports_have_the_same_time(tmp_path: Path, seconds: float
 
 
 def test_connections_without_a_request_are_not_waited_for(tmp_path: Path):
-    """
-    A connection that is kept open for its next request holds up no end.
-    """
+    """A connection that is kept open for its next request holds up no end."""
 
     async def answer(request: BaseRequest) -> web.Response:
         begin(request)

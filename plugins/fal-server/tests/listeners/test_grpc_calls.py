@@ -1,6 +1,4 @@
-"""
-gRPC calls: their messages, what they take of their connection, and how they end.
-"""
+"""gRPC calls: their messages, what they take of their connection, and how they end."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ from fal_server.listeners.http_connections import RELAY
 
 
 def test_messages_pass_both_ways():
-    """
-    Messages of any size pass whole, with what comes before and after them, compressed or not.
-    """
+    """Messages of any size pass whole, with what comes before and after them, compressed or not."""
 
     async def main() -> None:
         async with Listening() as listening, listening.channel() as channel:
@@ -51,9 +47,7 @@ def test_messages_pass_both_ways():
 
 @pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
 def test_message_that_is_too_large(compression: Any):
-    """
-    A message beyond the limit ends its call, and no other one.
-    """
+    """A message beyond the limit ends its call, and no other one."""
 
     async def main() -> None:
         async with Listening() as listening, listening.channel() as channel:
@@ -90,9 +84,7 @@ def test_calls_that_fail(caplog: pytest.LogCaptureFixture):
 
 
 def test_large_answer_waits_for_its_client():
-    """
-    Of what a client does not take, little is made and kept; it gets all of it when it reads on.
-    """
+    """Of what a client does not take, little is made and kept; it gets all of it when it reads on."""
 
     async def main() -> None:
         async with Listening() as listening, listening.channel() as channel:
@@ -114,9 +106,7 @@ def test_large_answer_waits_for_its_client():
 
 
 def test_message_that_was_read_takes_no_room():
-    """
-    A call that goes on after its message was read leaves others the window of its connection.
-    """
+    """A call that goes on after its message was read leaves others the window of its connection."""
 
     async def main() -> None:
         async with Listening() as listening, listening.client() as client:
@@ -135,9 +125,7 @@ def test_message_that_was_read_takes_no_room():
 
 
 def test_calls_that_their_client_resets_take_no_room():
-    """
-    What a call took of the window of its connection is there again once it was reset.
-    """
+    """What a call took of the window of its connection is there again once it was reset."""
 
     async def main() -> None:
         async with Listening() as listening, listening.client() as client:
@@ -187,9 +175,7 @@ def test_large_message_is_not_decompressed_in_the_event_loop(monkeypatch: pytest
 
 @pytest.mark.parametrize("size", [100, 1 << 20])
 def test_compressed_message_that_is_cut_off(size: int):
-    """
-    A compressed message without its end is refused.
-    """
+    """A compressed message without its end is refused."""
 
     async def main() -> None:
         async with Listening() as listening, listening.client() as client:
@@ -213,9 +199,7 @@ def test_compressed_message_that_is_cut_off(size: int):
     ("field", "status"), [("50m", "4"), ("0n", "4"), ("1 hour", "13"), ("123456789S", "13")]
 )
 def test_time_of_a_call(field: str, status: str):
-    """
-    A call ends when the time is over that its client gives it.
-    """
+    """A call ends when the time is over that its client gives it."""
 
     async def main() -> None:
         async with Listening() as listening, listening.client() as client:
@@ -257,9 +241,7 @@ def test_task_that_is_cancelled_tells_its_client(why: str, status: str):
 
 
 def test_messages_that_are_not_read_hold_nothing_up():
-    """
-    A call that ends without its message having been read leaves room for others.
-    """
+    """A call that ends without its message having been read leaves room for others."""
 
     async def main() -> None:
         async with Listening() as listening, listening.channel() as channel:

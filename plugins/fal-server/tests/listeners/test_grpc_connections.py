@@ -1,6 +1,4 @@
-"""
-gRPC connections: what clients send and get, and what strangers may.
-"""
+"""gRPC connections: what clients send and get, and what strangers may."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ from fal_server.listeners.open_connections import OpenConnection
 
 
 def test_call_ends_with_its_client():
-    """
-    A call is cancelled when its client cancels it, goes, or when the server ends.
-    """
+    """A call is cancelled when its client cancels it, goes, or when the server ends."""
 
     async def hang(listening: Listening) -> Any:
         listening.answers.begun.clear()
@@ -73,9 +69,7 @@ def test_call_ends_with_its_client():
 
 
 def test_dead_client_is_noticed(monkeypatch: pytest.MonkeyPatch):
-    """
-    The calls of a client that gives no sign any more end, and those of one that does go on.
-    """
+    """The calls of a client that gives no sign any more end, and those of one that does go on."""
     monkeypatch.setattr(grpc_connections, "_SILENCE", 0.2)
 
     async def main() -> None:
@@ -102,9 +96,7 @@ def test_dead_client_is_noticed(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_one_stream_too_many_is_refused():
-    """
-    A stream beyond those that a client may have is refused, and the others go on.
-    """
+    """A stream beyond those that a client may have is refused, and the others go on."""
 
     async def main() -> None:
         async with Listening() as listening, listening.client() as client:
@@ -152,9 +144,7 @@ def test_client_that_leaves_gets_the_answers_of_its_calls():
 
 
 def test_calls_end_when_the_server_ends():
-    """
-    When the server ends, calls that run are answered, no more begin, and idle connections end.
-    """
+    """When the server ends, calls that run are answered, no more begin, and idle connections end."""
 
     async def main() -> None:
         async with Listening() as listening, listening.client() as client:
@@ -197,9 +187,7 @@ def test_calls_end_when_the_server_ends():
 
 
 def test_calls_of_a_library_go_on_when_the_server_ends():
-    """
-    A client of gRPC gets its answer, and makes no more calls.
-    """
+    """A client of gRPC gets its answer, and makes no more calls."""
 
     async def main() -> None:
         async with Listening() as listening, listening.channel() as channel:
@@ -217,9 +205,7 @@ def test_calls_of_a_library_go_on_when_the_server_ends():
 
 
 def test_connection_is_ended_before_it_has_begun():
-    """
-    A connection that was ended before it had its transport has none.
-    """
+    """A connection that was ended before it had its transport has none."""
 
     class Ended(GrpcServer):
         def connect(self, visit: OpenConnection) -> Any:
@@ -238,9 +224,7 @@ def test_connection_is_ended_before_it_has_begun():
 
 
 def test_calls_beyond_the_limit():
-    """
-    While as many calls run as may, others are refused.
-    """
+    """While as many calls run as may, others are refused."""
 
     async def main() -> None:
         async with Listening(most_calls=2) as listening, listening.channel() as channel:
@@ -292,9 +276,7 @@ def test_calls_of_strangers_take_no_room():
 
 
 def test_stranger_that_does_nothing_is_closed():
-    """
-    A client that shows no key in time is closed; one that has shown it before stays.
-    """
+    """A client that shows no key in time is closed; one that has shown it before stays."""
 
     async def main() -> None:
         async with Listening(longest_idle=0.3) as listening, listening.client() as known:
@@ -312,9 +294,7 @@ def test_stranger_that_does_nothing_is_closed():
 
 
 def test_request_that_is_no_call():
-    """
-    HTTP/2 without gRPC is answered with a status that says so.
-    """
+    """HTTP/2 without gRPC is answered with a status that says so."""
 
     async def main() -> None:
         client = H2Connection(H2Configuration(client_side=True))
@@ -339,9 +319,7 @@ def _bytes(text: str | bytes) -> bytes:
 
 
 def test_changed_bytes_are_no_trouble(caplog: pytest.LogCaptureFixture):
-    """
-    A connection whose bytes were changed is answered or ended, and no more.
-    """
+    """A connection whose bytes were changed is answered or ended, and no more."""
     chance = random.Random(7)
     clean = b"".join(
         part
@@ -418,9 +396,7 @@ def test_flood_of_a_stranger_ends(plane: Any, name: str, is_secret: bool):
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """
-    Return whether a connection has been closed by the other side.
-    """
+    """Return whether a connection has been closed by the other side."""
     connection.settimeout(PATIENCE)
     try:
         while connection.recv(1 << 18):
@@ -433,9 +409,7 @@ def is_closed(connection: socket.socket) -> bool:
 
 
 def test_keys_are_not_logged(plane: Any, caplog: pytest.LogCaptureFixture):
-    """
-    What is read of a request is not in the log, at any level: it has the client's key.
-    """
+    """What is read of a request is not in the log, at any level: it has the client's key."""
     caplog.set_level("DEBUG")
     plane.call("ListSecrets", ListSecretsRequest())
     assert plane.key.partition(":")[2] not in caplog.text

@@ -1,6 +1,4 @@
-"""
-Meters of HTTP/2 connections: what is too much, before and after a client has shown a key.
-"""
+"""Meters of HTTP/2 connections: what is too much, before and after a client has shown a key."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ def take_all(meter: Http2Meter, parts: Iterable[bytes]) -> None:
 @pytest.mark.parametrize("name", sorted(floods.FLOODS.keys() - FEW))
 @pytest.mark.parametrize("size", [1000, 1 << 18])
 def test_flood_of_a_stranger_is_too_much(name: str, size: int):
-    """
-    Each flood is too much after a megabyte, in whatever pieces it comes.
-    """
+    """Each flood is too much after a megabyte, in whatever pieces it comes."""
     meter = Http2Meter(OpenConnection())
     data = b"".join(itertools.islice(floods.FLOODS[name](), 70))[: 1 << 20]
     with pytest.raises(TooMuch):
@@ -46,18 +42,14 @@ def test_flood_of_a_stranger_is_too_much(name: str, size: int):
     ["continuations", "settings", "pings", "resets", "large_frames", "empty_messages"],
 )
 def test_flood_with_a_key_is_too_much(name: str):
-    """
-    Who has shown a key may do more, but not without end.
-    """
+    """Who has shown a key may do more, but not without end."""
     meter = Http2Meter(OpenConnection(is_known=True))
     with pytest.raises(TooMuch):
         take_all(meter, itertools.islice(floods.FLOODS[name](), 1000))
 
 
 def test_frames_are_counted_for_a_while(monkeypatch: pytest.MonkeyPatch):
-    """
-    A client that sends little in any time may send on for ever.
-    """
+    """A client that sends little in any time may send on for ever."""
     now = [1000.0]
     monkeypatch.setattr(http2_meters.time, "monotonic", lambda: now[0])
     meter, ping = Http2Meter(OpenConnection()), PingFrame(0, b"12345678").serialize()
@@ -71,9 +63,7 @@ def test_frames_are_counted_for_a_while(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_large_messages_with_a_key_are_no_flood():
-    """
-    Messages, and the room for answers, are as many as a client with a key needs.
-    """
+    """Messages, and the room for answers, are as many as a client with a key needs."""
     meter = Http2Meter(OpenConnection(is_known=True))
     part = DataFrame(1, bytes(1 << 14)).serialize()
     part += WindowUpdateFrame(1, window_increment=1).serialize()
@@ -84,9 +74,7 @@ def test_large_messages_with_a_key_are_no_flood():
 
 @pytest.mark.parametrize("size", [1, 2, 5, 9, 10, 23, 1000])
 def test_frames_by_which_a_client_leaves_are_dropped(size: int):
-    """
-    In pieces of any size, all comes out that has gone in but those frames.
-    """
+    """In pieces of any size, all comes out that has gone in but those frames."""
     ping = PingFrame(0, b"12345678").serialize()
     leaving = GoAwayFrame(0, additional_data=b"bye").serialize()
     shorter = GoAwayFrame(0).serialize()
@@ -100,9 +88,7 @@ def test_frames_by_which_a_client_leaves_are_dropped(size: int):
 
 
 def test_what_a_library_sends_is_read():
-    """
-    A client that makes as many calls at once as it may is below the limit of strangers.
-    """
+    """A client that makes as many calls at once as it may is below the limit of strangers."""
     client = H2Connection(H2Configuration(client_side=True))
     client.initiate_connection()
     named = [(":method", "POST"), (":path", "/x"), (":scheme", "http"), (":authority", "x")]

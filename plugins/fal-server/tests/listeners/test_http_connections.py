@@ -1,6 +1,4 @@
-"""
-HTTP connections: requests that cannot be read, and bodies that are passed as they are.
-"""
+"""HTTP connections: requests that cannot be read, and bodies that are passed as they are."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ Send = Callable[[bytes], Awaitable[bytes]]
 def exchange(
     message: bytes, *, inflates: bool = True, answer: Callable[..., Awaitable[web.Response]]
 ) -> bytes:
-    """
-    Send *message* to a server whose requests *answer* handles, and return all that comes.
-    """
+    """Send *message* to a server whose requests *answer* handles, and return all that comes."""
 
     async def main() -> bytes:
         server = web.Server(answer)
@@ -41,9 +37,7 @@ def exchange(
 
 
 async def echo(request: web.BaseRequest) -> web.Response:
-    """
-    Answer with the length of the path and the body.
-    """
+    """Answer with the length of the path and the body."""
     body = await request.read()
     return web.Response(body=str(len(request.path)).encode() + b" " + body)
 
@@ -74,18 +68,14 @@ def test_request_that_cannot_be_parsed(message: bytes, caplog: pytest.LogCapture
 
 
 def test_path_with_a_token():
-    """
-    A path may be as long as a token in it needs.
-    """
+    """A path may be as long as a token in it needs."""
     path = b"/" + b"a" * 12_000
     message = b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     assert exchange(message, answer=echo).endswith(b"12001 ")
 
 
 def test_error_of_a_handler_is_no_unreadable_request():
-    """
-    A request whose handler fails gets a 500 that does not show the error.
-    """
+    """A request whose handler fails gets a 500 that does not show the error."""
 
     async def fail(request: web.BaseRequest) -> web.Response:
         raise LookupError("SECRET")
@@ -97,9 +87,7 @@ def test_error_of_a_handler_is_no_unreadable_request():
 
 @pytest.mark.parametrize("inflates", [True, False])
 def test_compressed_body(inflates: bool):
-    """
-    A compressed body is inflated for the API, and left as it is for a gateway.
-    """
+    """A compressed body is inflated for the API, and left as it is for a gateway."""
     body = gzip.compress(b"words", mtime=0)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Encoding: gzip\r\n"
     message = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
@@ -108,9 +96,7 @@ def test_compressed_body(inflates: bool):
 
 
 def test_ending_server_lets_requests_finish():
-    """
-    A request that runs when the server ends is answered within the time for that.
-    """
+    """A request that runs when the server ends is answered within the time for that."""
 
     async def main() -> None:
         begun, go_on = asyncio.Event(), asyncio.Event()

@@ -1,6 +1,4 @@
-"""
-Open connections: which are closed to make room, and which stay.
-"""
+"""Open connections: which are closed to make room, and which stay."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ HERE, THERE, ELSEWHERE = "127.0.0.1", "192.0.2.7", "198.51.100.9"
 
 
 class Visitors:
-    """
-    Clients that open connections.
-    """
+    """Clients that open connections."""
 
     def __init__(
         self, most: int, of_address: int = 99, proxies: tuple[str, ...] = (), **given: int
@@ -29,9 +25,7 @@ class Visitors:
         self.closed: list[str] = []
 
     def open(self, name: str, address: str = HERE) -> OpenConnection | None:
-        """
-        Open a connection, whose name is noted when it is closed to make room.
-        """
+        """Open a connection, whose name is noted when it is closed to make room."""
         connection = self.all.add(address)
         if connection is not None:
             connection.abort = lambda: self.closed.append(name)
@@ -77,9 +71,7 @@ def test_connections_of_one_address():
 
 
 def test_only_connection_of_an_address_makes_room():
-    """
-    A connection that takes the place of the only other one of its address counts too.
-    """
+    """A connection that takes the place of the only other one of its address counts too."""
     visitors = Visitors(100, of_address=1)
     for number in range(4):
         visitors.open(str(number), THERE)
@@ -87,9 +79,7 @@ def test_only_connection_of_an_address_makes_room():
 
 
 def test_addresses_of_one_site():
-    """
-    Addresses that one client may choose among count as one.
-    """
+    """Addresses that one client may choose among count as one."""
     visitors = Visitors(100, of_address=2)
     for number, address in enumerate(("2001:db8::1", "2001:db8::2:2%eth0", "2001:db8::3")):
         visitors.open(f"site {number}", address)
@@ -101,9 +91,7 @@ def test_addresses_of_one_site():
 
 
 def test_files_limit_connections():
-    """
-    There are only as many connections as there may be open files for.
-    """
+    """There are only as many connections as there may be open files for."""
     assert Visitors(100).all.most == 100
     assert Visitors(100, files=65_536).all.most == 100
     assert Visitors(100, files=248).all.most == 60
@@ -136,9 +124,7 @@ def test_no_more_open_files(caplog: pytest.LogCaptureFixture):
 
 
 def test_flood_is_logged_once(caplog: pytest.LogCaptureFixture):
-    """
-    However many connections are closed, one line says so.
-    """
+    """However many connections are closed, one line says so."""
     caplog.set_level(logging.INFO)
     visitors = Visitors(2, of_address=1)
     for number in range(50):
@@ -153,9 +139,7 @@ def test_flood_is_logged_once(caplog: pytest.LogCaptureFixture):
 
 
 def test_only_the_secret_of_replicas_shows_a_replica():
-    """
-    Whatever else a client sends in its place changes nothing.
-    """
+    """Whatever else a client sends in its place changes nothing."""
     visitors = Visitors(most=1)
     visitors.all.relay_secret = "shared"
     connection = visitors.open("client")

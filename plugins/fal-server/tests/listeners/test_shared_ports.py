@@ -1,6 +1,4 @@
-"""
-Listeners: one port for gRPC, TLS and HTTP.
-"""
+"""Listeners: one port for gRPC, TLS and HTTP."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ from fal_server.listeners.shared_ports import Listener
 
 
 def test_plain_http_is_answered(plane):
-    """
-    A connection that begins as HTTP/1.1 is HTTP.
-    """
+    """A connection that begins as HTTP/1.1 is HTTP."""
     with connect(plane) as connection:
         connection.sendall(REQUEST)
         answer = read_all(connection)
@@ -40,9 +36,7 @@ def test_plain_http_is_answered(plane):
 
 
 def test_bytes_that_arrive_one_by_one(plane):
-    """
-    The protocol of a connection is recognised by its first bytes, however they are cut.
-    """
+    """The protocol of a connection is recognised by its first bytes, however they are cut."""
     request = REQUEST.replace(b"GET", b"PUT")
     with connect(plane) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -79,9 +73,7 @@ def test_a_connection_that_stops_after_a_byte_costs_nothing(plane, monkeypatch):
 
 
 def test_a_silent_connection_does_not_hold_others_up(plane):
-    """
-    Connections that say nothing, or end at once, are no trouble to others.
-    """
+    """Connections that say nothing, or end at once, are no trouble to others."""
     silent = [connect(plane) for _ in range(50)]
     for each in silent[:25]:
         each.close()
@@ -92,9 +84,7 @@ def test_a_silent_connection_does_not_hold_others_up(plane):
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_tls_speaks_http(plane, host):
-    """
-    The same port answers HTTPS with a certificate of its own authority.
-    """
+    """The same port answers HTTPS with a certificate of its own authority."""
     client = http.client.HTTPSConnection(
         host, plane.plane.ports["api"], context=trusting(plane), timeout=30
     )
@@ -148,9 +138,7 @@ def test_listeners_offer_their_protocols(plane, listener):
 
 @pytest.mark.parametrize("tls", [False, True])
 def test_grpc_with_and_without_tls(plane, tls):
-    """
-    The same port answers gRPC, plain and over TLS.
-    """
+    """The same port answers gRPC, plain and over TLS."""
     if tls:
         authority = (plane.directory.tls / "ca.pem").read_bytes()
         credentials = grpc.ssl_channel_credentials(authority)
@@ -166,9 +154,7 @@ def test_grpc_with_and_without_tls(plane, tls):
 
 
 def test_large_bodies_pass_whole(plane):
-    """
-    A message of megabytes passes through the listener.
-    """
+    """A message of megabytes passes through the listener."""
     request = CreateUserKeyRequest(alias="x" * (20 << 20))
     with pytest.raises(grpc.RpcError) as caught:
         plane.call("CreateUserKey", request)
@@ -177,9 +163,7 @@ def test_large_bodies_pass_whole(plane):
 
 
 def test_plain_text_is_for_this_machine_only(make_plane):
-    """
-    Clients on other machines are served over TLS only.
-    """
+    """Clients on other machines are served over TLS only."""
     plane = make_plane(host="0.0.0.0")
     probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with probe:
@@ -205,9 +189,7 @@ def test_plain_text_is_for_this_machine_only(make_plane):
 
 
 async def listen_anywhere() -> int:
-    """
-    Return the port of a listener that was given none.
-    """
+    """Return the port of a listener that was given none."""
     listener = Listener(name="any", http=lambda _: asyncio.Protocol())
     try:
         return listener.listen("127.0.0.1", 0)
@@ -216,9 +198,7 @@ async def listen_anywhere() -> int:
 
 
 def test_connections_wait_until_a_listener_opens():
-    """
-    A connection that comes while a server still reads its state is served afterwards.
-    """
+    """A connection that comes while a server still reads its state is served afterwards."""
 
     async def main() -> None:
         made = asyncio.Event()
@@ -244,9 +224,7 @@ def test_connections_wait_until_a_listener_opens():
 
 
 def test_free_port_is_left_to_a_server_that_starts_again():
-    """
-    A port that a listener chooses is none that the system gives to connections.
-    """
+    """A port that a listener chooses is none that the system gives to connections."""
     given = Path("/proc/sys/net/ipv4/ip_local_port_range")
     if not given.exists():
         pytest.skip("This system does not say which ports it gives to connections.")
@@ -256,9 +234,7 @@ def test_free_port_is_left_to_a_server_that_starts_again():
 
 
 def test_free_port_that_is_taken_meanwhile(monkeypatch):
-    """
-    If the free port that was found is taken before it is used, the listener takes another.
-    """
+    """If the free port that was found is taken before it is used, the listener takes another."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         found = iter([other.getsockname()[1], free_port()])
         monkeypatch.setattr(shared_ports, "free_port", lambda: next(found))
@@ -267,9 +243,7 @@ def test_free_port_that_is_taken_meanwhile(monkeypatch):
 
 
 def test_connections_that_are_closed_at_any_moment(make_plane, settle):
-    """
-    Wherever a connection is that is closed to make room, nothing of it is left.
-    """
+    """Wherever a connection is that is closed to make room, nothing of it is left."""
     limits = Limits(most_connections=3, longest_head=1, longest_idle=1)
     plane = make_plane(limits=limits)
     context = trusting(plane)

@@ -1,6 +1,4 @@
-"""
-Stalls: how long a client is waited for that neither sends nor reads.
-"""
+"""Stalls: how long a client is waited for that neither sends nor reads."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 async def serving(
     answer: Answer, *, head: float = LONG, stall: float = LONG, idle: float = LONG
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """
-    Serve requests as a gateway does, and yield a connection with the server.
-    """
+    """Serve requests as a gateway does, and yield a connection with the server."""
     server = serve_gateway(answer)
     limits = Limits(longest_head=head, longest_stall=stall, longest_idle=idle)
     connect = connections_of(server, limits)
@@ -55,9 +51,7 @@ async def serving(
 
 
 async def read_all(reader: asyncio.StreamReader) -> bytes:
-    """
-    Read until the server has closed the connection.
-    """
+    """Read until the server has closed the connection."""
     received = b""
     with contextlib.suppress(ConnectionError):
         while part := await asyncio.wait_for(reader.read(65536), LONG):
@@ -66,9 +60,7 @@ async def read_all(reader: asyncio.StreamReader) -> bytes:
 
 
 async def drip(writer: asyncio.StreamWriter, part: bytes, ended: asyncio.Task[bytes]) -> None:
-    """
-    Send a little again and again, until the server has closed the connection.
-    """
+    """Send a little again and again, until the server has closed the connection."""
     while not ended.done():
         writer.write(part)
         # A client that is slow, but never silent for long.
@@ -76,9 +68,7 @@ async def drip(writer: asyncio.StreamWriter, part: bytes, ended: asyncio.Task[by
 
 
 async def drip_on(writer: asyncio.StreamWriter) -> None:
-    """
-    Send what means nothing, again and again, until that raises an error.
-    """
+    """Send what means nothing, again and again, until that raises an error."""
     while True:
         writer.write(b"\r\n")
         await writer.drain()
@@ -96,9 +86,7 @@ async def echo(request: web.BaseRequest) -> web.StreamResponse:
     ids=["nothing", "half", "slow"],
 )
 def test_head_that_does_not_come(begin: bytes, part: bytes):
-    """
-    A client has so many seconds for the whole head of a request, however it is cut.
-    """
+    """A client has so many seconds for the whole head of a request, however it is cut."""
 
     async def main() -> bytes:
         async with serving(echo, head=SHORT, idle=SHORT) as (reader, writer):
@@ -151,9 +139,7 @@ def test_body_that_does_not_come(framing: bytes, part: bytes):
 
 
 def test_body_that_the_server_does_not_read():
-    """
-    A client that is not read from does not stall.
-    """
+    """A client that is not read from does not stall."""
 
     async def main() -> bytes:
         going = asyncio.Event()
@@ -187,9 +173,7 @@ async def _send(writer: asyncio.StreamWriter, content: bytes) -> None:
 
 @pytest.mark.parametrize("streams", [True, False])
 def test_response_that_nobody_reads(streams: bool):
-    """
-    A client that does not read a response is not waited for, and its handler ends.
-    """
+    """A client that does not read a response is not waited for, and its handler ends."""
 
     async def main() -> None:
         ended = asyncio.Event()
@@ -268,9 +252,7 @@ def test_connection_without_a_request():
 
 
 async def stand_still(sock: socket.socket, late: bytes, seconds: float) -> None:
-    """
-    Let the event loop stand still for so long, as it reads something, while a client sends.
-    """
+    """Let the event loop stand still for so long, as it reads something, while a client sends."""
     loop, has_stood = asyncio.get_running_loop(), asyncio.Event()
     here, there = socket.socketpair()
 
@@ -288,9 +270,7 @@ async def stand_still(sock: socket.socket, late: bytes, seconds: float) -> None:
 
 
 async def turn() -> None:
-    """
-    Let the loop read what has been sent.
-    """
+    """Let the loop read what has been sent."""
     for _ in range(50):
         await asyncio.sleep(0)
 
@@ -308,9 +288,7 @@ async def turn() -> None:
 def test_server_that_stands_still(
     early: bytes, late: bytes, make: Callable[[], asyncio.AbstractEventLoop]
 ):
-    """
-    What a client has sent in time is answered, however late the server reads it.
-    """
+    """What a client has sent in time is answered, however late the server reads it."""
     seconds = 0.5
 
     async def main() -> bytes:

@@ -1,6 +1,4 @@
-"""
-Turns: in which order connections are read, and how much of each.
-"""
+"""Turns: in which order connections are read, and how much of each."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_server.listeners.turns import Line, Reading
 
 
 class Transport(asyncio.Transport):
-    """
-    A transport that notes whether it receives.
-    """
+    """A transport that notes whether it receives."""
 
     receives = True
 
@@ -29,9 +25,7 @@ class Transport(asyncio.Transport):
 
 
 class Made:
-    """
-    A connection whose parts are kept, with its name, among those of all.
-    """
+    """A connection whose parts are kept, with its name, among those of all."""
 
     def __init__(self, line: Line, name: str, parts: list[tuple[str, bytes]]) -> None:
         visit = OpenConnections(Limits()).add("127.0.0.1")
@@ -73,9 +67,7 @@ def test_strangers_are_read_in_turns():
 
 
 def test_what_waits_is_read_at_once_when_a_key_was_shown():
-    """
-    What a client has sent behind the call that shows its key is one part, and in order.
-    """
+    """What a client has sent behind the call that shows its key is one part, and in order."""
 
     async def main() -> None:
         parts: list[tuple[str, bytes]] = []
@@ -90,9 +82,7 @@ def test_what_waits_is_read_at_once_when_a_key_was_shown():
 
 
 def test_nobody_has_a_turn_without_room():
-    """
-    Turns go on when there is room again.
-    """
+    """Turns go on when there is room again."""
 
     async def main() -> None:
         room = [False]
@@ -112,9 +102,7 @@ def test_nobody_has_a_turn_without_room():
 
 
 def test_connection_that_is_full_or_has_ended_receives_nothing():
-    """
-    What has ended is not read, and a client that reads nothing is not heard, whatever waits.
-    """
+    """What has ended is not read, and a client that reads nothing is not heard, whatever waits."""
 
     async def main() -> None:
         parts: list[tuple[str, bytes]] = []
@@ -136,9 +124,7 @@ def test_connection_that_is_full_or_has_ended_receives_nothing():
 
 
 def test_error_ends_its_connection_alone():
-    """
-    What cannot be read ends its connection, and the next ones have their turns.
-    """
+    """What cannot be read ends its connection, and the next ones have their turns."""
 
     def fail(data: bytes) -> Any:
         raise LookupError(data)

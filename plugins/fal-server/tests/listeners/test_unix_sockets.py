@@ -1,6 +1,4 @@
-"""
-Connections to Unix sockets: a full queue is waited for, and a missing listener is an error.
-"""
+"""Connections to Unix sockets: a full queue is waited for, and a missing listener is an error."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ def making() -> Iterator[socket.socket]:
 
 
 def test_full_queue_is_waited_for(tmp_path: Path):
-    """
-    A connection that the system does not queue is made once another was accepted.
-    """
+    """A connection that the system does not queue is made once another was accepted."""
     path = str(tmp_path / "socket")
 
     async def main(stack: contextlib.ExitStack) -> None:
@@ -48,17 +44,13 @@ def test_full_queue_is_waited_for(tmp_path: Path):
 
 
 def test_nobody_listens(tmp_path: Path):
-    """
-    It is an error at once where nobody listens.
-    """
+    """It is an error at once where nobody listens."""
     with making() as made, pytest.raises(OSError, match="No such file"):
         asyncio.run(connect_unix(made, str(tmp_path / "socket")))
 
 
 def test_links_are_not_followed(tmp_path: Path):
-    """
-    What lies in the place of a socket is a socket itself: no link to one, and no file.
-    """
+    """What lies in the place of a socket is a socket itself: no link to one, and no file."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
         listener.listen()

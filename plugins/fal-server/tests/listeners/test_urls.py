@@ -1,6 +1,4 @@
-"""
-URLs: the addresses that clients are given.
-"""
+"""URLs: the addresses that clients are given."""
 
 from __future__ import annotations
 
@@ -51,9 +49,7 @@ def test_base_of_urls_in_responses(host: str, base: str):
 
 
 def test_ports_that_are_opened_later():
-    """
-    The ports are read when a URL is made, as listeners open one after another.
-    """
+    """The ports are read when a URL is made, as listeners open one after another."""
     ports: dict[str, int] = {}
     urls = Urls(host="127.0.0.1", ports=ports)
     assert urls.address("run") == "127.0.0.1:0"
@@ -62,9 +58,7 @@ def test_ports_that_are_opened_later():
 
 
 def test_urls_of_an_application():
-    """
-    An application has a URL at each gateway, a page for people, and one for its logs.
-    """
+    """An application has a URL at each gateway, a page for people, and one for its logs."""
     urls = Urls(host="127.0.0.1", ports=PORTS).service_urls("owner", "a&b", "/playground#")
     assert urls.run == "http://127.0.0.1:2/owner/a&b"
     assert urls.playground == "http://127.0.0.1:2/owner/a&b/playground#"
@@ -140,9 +134,7 @@ def test_hosts_of_files():
     ],
 )
 def test_names_of_a_server(text: str):
-    """
-    A client names the server by a host, perhaps with a port.
-    """
+    """A client names the server by a host, perhaps with a port."""
     assert read_host(text) == text
 
 
@@ -168,9 +160,7 @@ def test_names_of_a_server(text: str):
     ],
 )
 def test_names_that_stand_for_no_server(text: str):
-    """
-    What is no host is no name, and neither is one by which a proxy leads a single client here.
-    """
+    """What is no host is no name, and neither is one by which a proxy leads a single client here."""
     assert read_host(text) == ""
 
 

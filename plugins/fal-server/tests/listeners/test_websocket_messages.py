@@ -1,6 +1,4 @@
-"""
-Messages of websockets that arrive, and the memory that they take.
-"""
+"""Messages of websockets that arrive, and the memory that they take."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ CONTINUATION, TEXT, PING = 0, 1, 9
 
 @attrs.define
 class Memory:
-    """
-    Memory of a number of bytes.
-    """
+    """Memory of a number of bytes."""
 
     most: int = 1 << 30
     size: int = 0
@@ -36,9 +32,7 @@ class Memory:
 
 
 def write_frame(code: int, content: bytes, *, is_last: bool = True, mask: bool = True) -> bytes:
-    """
-    Return a frame as a client sends it.
-    """
+    """Return a frame as a client sends it."""
     first, flag = code | (0x80 if is_last else 0), 0x80 if mask else 0
     if len(content) < 126:
         head = struct.pack("!BB", first, flag | len(content))
@@ -96,9 +90,7 @@ def test_messages_are_counted_however_they_come(messages, steps, has_pings, is_m
 
 
 def test_messages_without_content_take_memory():
-    """
-    However small messages are, there is an end to how many wait.
-    """
+    """However small messages are, there is an end to how many wait."""
     ended = []
     incoming = IncomingMessages(lambda *told: ended.append(told), pytest.fail, Memory(1000))
     frames = 0

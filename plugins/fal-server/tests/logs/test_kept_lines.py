@@ -1,6 +1,4 @@
-"""
-Kept lines: which make room, and what is said of them.
-"""
+"""Kept lines: which make room, and what is said of them."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ Print = Callable[..., Awaitable[None]]
 
 
 def run(database: Database, work: Callable[[Logs, Print], Awaitable[None]]) -> None:
-    """
-    Run *work* with the logs, and a function that prints numbered lines.
-    """
+    """Run *work* with the logs, and a function that prints numbered lines."""
     printed = 0
 
     async def main() -> None:
@@ -59,18 +55,14 @@ def run(database: Database, work: Callable[[Logs, Print], Awaitable[None]]) -> N
 
 
 async def read(kept: Logs, runner: str, account: str = "me") -> list[Any]:
-    """
-    Return the numbers of the lines of a runner, after the line that says what is missing.
-    """
+    """Return the numbers of the lines of a runner, after the line that says what is missing."""
     found = await kept.read(LogFilter(account_id=account, runner_id=runner), size=10_000)
     assert sorted(found, key=lambda line: line.time) == list(found)
     return [int(each.message) if each.message.isdigit() else each.message for each in found]
 
 
 async def measure(database: Database) -> tuple[int, int]:
-    """
-    Return what the lines cost, as it is counted and as it is.
-    """
+    """Return what the lines cost, as it is counted and as it is."""
     counted = sa.select(sa.func.sum(shares.c.size))
 
     def look(connection: sa.Connection) -> tuple[int, int]:
@@ -132,9 +124,7 @@ def test_old_lines_of_an_account_make_room(database: Database):
 
 
 def test_lines_that_are_forgotten_make_room(database: Database):
-    """
-    Lines that were deleted for their age count no more, and neither does their runner.
-    """
+    """Lines that were deleted for their age count no more, and neither does their runner."""
 
     async def work(kept: Logs, write: Print) -> None:
         await write("old", *range(500))
@@ -180,9 +170,7 @@ def test_old_lines_are_deleted_a_few_at_a_time(
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_lines_of_an_earlier_version_are_counted(database: Database, number: int):
-    """
-    A server counts what one has kept that did not count.
-    """
+    """A server counts what one has kept that did not count."""
 
     async def first(kept: Logs, write: Print) -> None:
         await write("r", *range(10 * number))
@@ -197,9 +185,7 @@ def test_lines_of_an_earlier_version_are_counted(database: Database, number: int
 
 
 def test_few_lines_are_stored_without_a_look_at_all(database: Database):
-    """
-    How much is kept is not asked again until a runner has printed a part of what it may.
-    """
+    """How much is kept is not asked again until a runner has printed a part of what it may."""
     asked: list[str] = []
 
     def note(_: Any, __: Any, statement: str, *more: Any) -> None:

@@ -1,6 +1,4 @@
-"""
-Line buffers: what is dropped of lines that nobody reads, and what is said of it.
-"""
+"""Line buffers: what is dropped of lines that nobody reads, and what is said of it."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ def line(message: str, **fields: Any) -> LogLine:
 
 
 def test_oldest_lines_make_room():
-    """
-    A buffer never has more than it may; a line for each runner says how many were dropped.
-    """
+    """A buffer never has more than it may; a line for each runner says how many were dropped."""
     buffer = LineBuffer(3 * size_of(line("a")), WHY)
     for message in "abcde":
         buffer.add(line(message))
@@ -42,18 +38,14 @@ def test_oldest_lines_make_room():
 
 
 def test_line_larger_than_the_buffer_is_kept():
-    """
-    One line always has room.
-    """
+    """One line always has room."""
     buffer = LineBuffer(10, WHY)
     buffer.add(line("a" * 1000))
     assert [len(each.message) for each in buffer.take(1)] == [1000]
 
 
 def test_lines_are_put_back():
-    """
-    Lines that could not be passed on are the first again.
-    """
+    """Lines that could not be passed on are the first again."""
     buffer = LineBuffer(10_000, WHY)
     for message in "abc":
         buffer.add(line(message))
@@ -63,9 +55,7 @@ def test_lines_are_put_back():
 
 
 def test_line_that_says_so_belongs_to_a_request_if_all_did():
-    """
-    Who reads the lines of one request is told as well.
-    """
+    """Who reads the lines of one request is told as well."""
     buffer = LineBuffer(1, WHY)
     for message in "abc":
         buffer.add(line(message, request_id="q"))
@@ -77,9 +67,7 @@ def test_line_that_says_so_belongs_to_a_request_if_all_did():
 
 
 def test_messages_between_lines_are_never_dropped():
-    """
-    A queue keeps its order, and drops lines alone.
-    """
+    """A queue keeps its order, and drops lines alone."""
 
     async def main() -> None:
         queue: LineQueue[str] = LineQueue(1, WHY)

@@ -1,6 +1,4 @@
-"""
-Line rates: how much of what a runner prints is taken.
-"""
+"""Line rates: how much of what a runner prints is taken."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ RATE = 100 * (300 + OVERHEAD)
 
 
 class Clock:
-    """
-    A clock that the test turns.
-    """
+    """A clock that the test turns."""
 
     now = 0.0
 
@@ -34,9 +30,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """
-    The clock of the rates.
-    """
+    """The clock of the rates."""
     made = Clock()
     monkeypatch.setattr(line_rates, "time", made)
     return made
@@ -59,9 +53,7 @@ def test_lines_beyond_the_rate_are_dropped(clock: Clock):
 
 
 def test_reader_is_told_when_the_runner_ends(clock: Clock):
-    """
-    Lines that were dropped last are told of before the end.
-    """
+    """Lines that were dropped last are told of before the end."""
     rate = LineRate(RATE)
     for _ in range(1601):
         rate.admit(LINE)
@@ -74,9 +66,7 @@ def test_reader_is_told_when_the_runner_ends(clock: Clock):
 
 @pytest.mark.parametrize("event", [Log("needed"), Exited()])
 def test_what_is_waited_for_is_never_dropped(clock: Clock, event: Any):
-    """
-    Other events pass, and so do messages that are no output.
-    """
+    """Other events pass, and so do messages that are no output."""
     rate = LineRate(RATE, frozenset({"needed"}))
     for _ in range(2000):
         rate.admit(LINE)

@@ -1,6 +1,4 @@
-"""
-Searches for a text: whatever way the lines are found, they are the same.
-"""
+"""Searches for a text: whatever way the lines are found, they are the same."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ _WORDS = ("Rare", "plain", "PLAIN", "Traceback (most recent call last)")
 
 @pytest.fixture
 def lines(database: Database) -> Sequence[LogLine]:
-    """
-    Lines of three accounts, of which one has most.
-    """
+    """Lines of three accounts, of which one has most."""
     chosen = random.Random(5)
     made = [
         LogLine(

@@ -1,6 +1,4 @@
-"""
-Lines of logs: their limits, and how they are selected.
-"""
+"""Lines of logs: their limits, and how they are selected."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ LINES = [
 
 @pytest.fixture
 def database(database: Database, database_url: str) -> Database:
-    """
-    A database that has the lines.
-    """
+    """A database that has the lines."""
     rows = [to_row(line) for line in LINES]
     database.write_here(lambda connection: connection.execute(logs.insert(), rows))
     return database

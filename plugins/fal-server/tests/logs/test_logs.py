@@ -1,6 +1,4 @@
-"""
-The logs of runners: kept, searched and followed.
-"""
+"""The logs of runners: kept, searched and followed."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_server.state.databases import Database
 
 
 def test_lines_from_many_threads_are_all_kept(plane, add_lines, account, runner_id):
-    """
-    Lines may come from any thread, and are numbered in one order.
-    """
+    """Lines may come from any thread, and are numbered in one order."""
 
     def work(thread: int) -> None:
         for number in range(500):
@@ -62,9 +58,7 @@ def test_long_lines_are_cut(plane, add_lines, runner_id):
 
 
 def test_old_lines_are_forgotten(plane, add_lines, runner_id):
-    """
-    Lines older than the retention time are dropped.
-    """
+    """Lines older than the retention time are dropped."""
     add_lines("old", time=1_000_000_000.0)
     add_lines("new", time=2_000_000_000.0)
     assert plane.run(plane.plane.logs.delete(before=1_500_000_000.0)) >= 1
@@ -74,9 +68,7 @@ def test_old_lines_are_forgotten(plane, add_lines, runner_id):
 
 
 def test_logs_outlive_the_server(make_plane):
-    """
-    Lines are there after a restart, and those that come then follow them.
-    """
+    """Lines are there after a restart, and those that come then follow them."""
     first = make_plane()
     with first.client() as client:
         account = client.get("/users/current").json()["user_id"]
@@ -96,9 +88,7 @@ def test_logs_outlive_the_server(make_plane):
 
 
 def test_server_ends_while_somebody_follows(make_plane):
-    """
-    A stream of logs comes to its end when the server does.
-    """
+    """A stream of logs comes to its end when the server does."""
     plane = make_plane()
     with plane.client() as client, client.stream("POST", "/logs/stream") as answer:
         lines = answer.iter_lines()
@@ -109,9 +99,7 @@ def test_server_ends_while_somebody_follows(make_plane):
 
 
 def test_closed_logs_leave_no_task(tmp_path):
-    """
-    Closing writes the lines that were added, and a later line starts no task.
-    """
+    """Closing writes the lines that were added, and a later line starts no task."""
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
 
     def kept() -> list[str]:
@@ -165,9 +153,7 @@ def test_slow_follower_is_told_what_it_misses(plane, account, runner_id, monkeyp
 
 
 def test_lines_that_keep_coming_hold_up_no_end(database: Database):
-    """
-    The logs are closed even while lines come faster than they are written.
-    """
+    """The logs are closed even while lines come faster than they are written."""
     ended = threading.Event()
 
     async def close() -> None:

@@ -1,6 +1,4 @@
-"""
-Lines that functions print when clients of this project run them on a server.
-"""
+"""Lines that functions print when clients of this project run them on a server."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ from fal_host_serverless.running import followers
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, launch_program: Any) -> Iterator[Any]:
-    """
-    A server in a process of its own, at which the variables of this process point.
-    """
+    """A server in a process of its own, at which the variables of this process point."""
     program = launch_program(tmp_path_factory.mktemp("printed") / "data")
     program.variables = program.wait_until_ready()
     with pytest.MonkeyPatch.context() as patch:
@@ -37,9 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, launch_program: Any) -> Ite
 
 
 def lines_of(spawned: Any) -> list[tuple[str, str]]:
-    """
-    Return the levels and the texts of the lines that a call has printed.
-    """
+    """Return the levels and the texts of the lines that a call has printed."""
     spawned.future.result()
     found: list[Log] = []
     while not spawned.logs.empty():
@@ -48,23 +42,17 @@ def lines_of(spawned: Any) -> list[tuple[str, str]]:
 
 
 def double(x: int) -> int:
-    """
-    Return twice as much.
-    """
+    """Return twice as much."""
     return 2 * x
 
 
 def tell(line: str) -> None:
-    """
-    Print a line.
-    """
+    """Print a line."""
     print(line)
 
 
 def speak(word: str) -> None:
-    """
-    Print in all ways there are.
-    """
+    """Print in all ways there are."""
     import os
     import sys
     import time
@@ -99,9 +87,7 @@ def test_lines_arrive_once_and_unchanged(server, word):
 
 
 def test_kept_lines_have_no_marks(server, settle):
-    """
-    Kept lines of a call are the printed text, without the marks that only the client reads.
-    """
+    """Kept lines of a call are the printed text, without the marks that only the client reads."""
     host = FalServerlessHost(server.variables["FAL_GRPC_HOST"])
     isolated = function("virtualenv", host=host, keep_alive=60)(tell)
     isolated("Kept as it is.")
@@ -116,9 +102,7 @@ def test_kept_lines_have_no_marks(server, settle):
 
 
 def test_calls_in_a_row_share_threads(server):
-    """
-    No thread is started for a call while one that has followed another is free.
-    """
+    """No thread is started for a call while one that has followed another is free."""
     host = FalServerlessHost(server.variables["FAL_GRPC_HOST"])
     isolated = function("virtualenv", host=host, keep_alive=60)(double)
     before = threading.enumerate()

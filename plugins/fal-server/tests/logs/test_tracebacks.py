@@ -1,6 +1,4 @@
-"""
-Tracebacks in logs.
-"""
+"""Tracebacks in logs."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ def test_printed_traceback_is_one_line():
 
 
 def test_record_of_an_error_is_its_traceback():
-    """
-    A record in JSON is stored as the traceback in it, and any other record as it is.
-    """
+    """A record in JSON is stored as the traceback in it, and any other record as it is."""
     text = trace()
     other = json.dumps({"message": "Traceback (most recent call last)"})
     for record, found in (
@@ -78,9 +74,7 @@ def test_record_of_an_error_is_its_traceback():
 
 
 def test_traceback_without_an_end():
-    """
-    What has no last line is stored when another line shows that, or at the end.
-    """
+    """What has no last line is stored when another line shows that, or at the end."""
     tracebacks = Tracebacks()
     first, second, *_ = trace().splitlines()
     assert taken(tracebacks, line(first), line(second), line("")) == [
@@ -93,9 +87,7 @@ def test_traceback_without_an_end():
 
 
 def test_traceback_is_held_only_so_long():
-    """
-    Neither a traceback of any length nor those of any number of requests are held.
-    """
+    """Neither a traceback of any length nor those of any number of requests are held."""
     tracebacks = Tracebacks()
     first = "Traceback (most recent call last):"
     (found,) = taken(tracebacks, line(first), *[line("  x")] * 1000)

@@ -1,6 +1,4 @@
-"""
-The backlog: only the requests at the front of a line compete for a runner.
-"""
+"""The backlog: only the requests at the front of a line compete for a runner."""
 
 from __future__ import annotations
 
@@ -155,9 +153,7 @@ def test_request_that_has_waited_for_too_long_is_processed(database: Database):
 
 
 def test_request_that_is_gone_is_forgotten(database: Database):
-    """
-    A request that was answered or deleted before it was read leaves the backlog.
-    """
+    """A request that was answered or deleted before it was read leaves the backlog."""
 
     async def work(processing: Processing) -> None:
         for number in range(FRONT + 3):

@@ -1,6 +1,4 @@
-"""
-Deadlines of requests.
-"""
+"""Deadlines of requests."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ def test_deadlines_pass_in_their_order():
 
 
 def test_deadlines_that_no_longer_matter_take_no_memory():
-    """
-    The deadlines of requests that have ended are forgotten, however far away they are.
-    """
+    """The deadlines of requests that have ended are forgotten, however far away they are."""
 
     async def main() -> None:
         alive = {"alive"}

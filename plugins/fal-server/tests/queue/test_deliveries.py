@@ -1,6 +1,4 @@
-"""
-Deliveries: which webhooks are sent at once, and which wait.
-"""
+"""Deliveries: which webhooks are sent at once, and which wait."""
 
 from __future__ import annotations
 

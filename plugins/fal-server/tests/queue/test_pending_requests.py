@@ -1,6 +1,4 @@
-"""
-Pending requests: how long they have waited, and whether they are tried again.
-"""
+"""Pending requests: how long they have waited, and whether they are tried again."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_server.store.queued_requests import requests
 
 
 def test_start_timeout_across_a_restart(served_plane):
-    """
-    The time in which no server ran counts towards the start timeout of a request.
-    """
+    """The time in which no server ran counts towards the start timeout of a request."""
     served_plane.deploy("occupied")
     held = served_plane.submit("occupied/hold", {"gate": "occupied"})
     served_plane.begin("occupied", held)
@@ -63,9 +59,7 @@ def may_retry(
     cancelled: bool = False,
     **fields: Any,
 ) -> list[bool]:
-    """
-    Return after which of *failures* a request is retried.
-    """
+    """Return after which of *failures* a request is retried."""
 
     async def main() -> list[bool]:
         application = Application(

@@ -1,6 +1,4 @@
-"""
-The order of the queue.
-"""
+"""The order of the queue."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ def test_requests_have_their_positions_by_priority_and_number():
 
 
 def test_what_waits_is_what_was_added_and_not_discarded():
-    """
-    Requests join and leave in any order, also twice, and nothing is left of those that left.
-    """
+    """Requests join and leave in any order, also twice, and nothing is left of those that left."""
     chosen, order = random.Random(0), QueueOrder()
     requests = [
         make_pending(str(number), number=number, priority=chosen.randrange(2))
@@ -63,9 +59,7 @@ def test_what_waits_is_what_was_added_and_not_discarded():
 
 
 def test_requests_of_one_number():
-    """
-    Requests to which two servers have given the same number are two.
-    """
+    """Requests to which two servers have given the same number are two."""
     order = QueueOrder()
     one, two = make_pending("one", 5), make_pending("two", 5)
     assert [order.add(two), order.add(one)] == [0, 0]

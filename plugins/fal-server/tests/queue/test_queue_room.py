@@ -1,6 +1,4 @@
-"""
-Room in the queue: counted as requests come and go.
-"""
+"""Room in the queue: counted as requests come and go."""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ def test_bytes_are_counted_as_they_come():
 
 
 def test_those_without_a_key_take_half():
-    """
-    Requests without a key take half of the room of an application, and none of its owner's.
-    """
+    """Requests without a key take half of the room of an application, and none of its owner's."""
     room = QueueRoom(Limits(most_queued=4, largest_queue=100, most_queued_by_account=2))
     for _ in range(2):
         room.enter(APP, "", "owner", 10)
@@ -63,9 +59,7 @@ def test_those_without_a_key_take_half():
 
 
 def test_nothing_is_left_of_those_that_left():
-    """
-    Applications and accounts of which no request is left take no memory.
-    """
+    """Applications and accounts of which no request is left take no memory."""
     room = QueueRoom()
     for number in range(3):
         room.leave(room.enter(("owner", f"app{number}"), f"user{number}", "owner", 7))
@@ -73,9 +67,7 @@ def test_nothing_is_left_of_those_that_left():
 
 
 def test_room_is_counted_anew():
-    """
-    Where other servers accept requests too, what is stored counts, and what arrives here.
-    """
+    """Where other servers accept requests too, what is stored counts, and what arrives here."""
     room = QueueRoom(Limits(most_queued=4))
     name = ("owner", "app")
     arriving = room.enter(name, "user", "owner", 10)

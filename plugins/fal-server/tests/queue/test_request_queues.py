@@ -1,6 +1,4 @@
-"""
-The queue: requests that are accepted now and answered later.
-"""
+"""The queue: requests that are accepted now and answered later."""
 
 from __future__ import annotations
 
@@ -10,9 +8,7 @@ from isolate_proto import controller_pb2 as wire
 
 
 def test_nothing_is_taken_from_other_replicas_at_the_end(planes, tmp_path):
-    """
-    A queue that is told of requests while its server ends leaves them for who decides next.
-    """
+    """A queue that is told of requests while its server ends leaves them for who decides next."""
     plane = planes.Plane(tmp_path / "data")
     queue = plane.plane.queue
 
@@ -29,9 +25,7 @@ def test_nothing_is_taken_from_other_replicas_at_the_end(planes, tmp_path):
 
 
 def test_low_priority_waits_behind_normal(served_plane, app, held):
-    """
-    Requests run in the order they came, and those of low priority after all others.
-    """
+    """Requests run in the order they came, and those of low priority after all others."""
     _, gate = held
     low = served_plane.submit(app, {"name": "low"}, X_Fal_Queue_Priority="low")
     first = served_plane.submit(app, {"name": "first"}, X_Fal_Queue_Priority="normal")
@@ -63,9 +57,7 @@ def test_application_is_notified_of_a_cancelled_request(served_plane, app, held)
 
 
 def test_size_and_flush(served_plane, app, held):
-    """
-    The owner sees how many requests wait, by sender, and drops all or those of one sender.
-    """
+    """The owner sees how many requests wait, by sender, and drops all or those of one sender."""
     holder, _ = held
     waiting = [served_plane.submit(app) for _ in range(3)]
     url = f"/applications/owner/{app}/queue"
@@ -87,9 +79,7 @@ def test_size_and_flush(served_plane, app, held):
 
 
 def test_start_timeout_of_a_queued_request(served_plane, app, held):
-    """
-    A request that gets no runner within its start timeout fails with a 504.
-    """
+    """A request that gets no runner within its start timeout fails with a 504."""
     late = served_plane.submit(app, {"name": "late"}, X_Fal_Request_Timeout="0.05")
     answer = served_plane.finish(app, late)
     assert (answer.status_code, answer.json()["error_type"]) == (504, "startup_timeout")

@@ -1,6 +1,4 @@
-"""
-Responses of runners to queued requests.
-"""
+"""Responses of runners to queued requests."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ from fal_server.store.queued_requests import QueuedRequest
 
 
 def test_answer_of_an_application_is_passed_on(served_plane, app):
-    """
-    Errors of the application, and bodies that are not JSON, arrive unchanged.
-    """
+    """Errors of the application, and bodies that are not JSON, arrive unchanged."""
     failed, text = served_plane.submit(f"{app}/fail"), served_plane.submit(f"{app}/text")
     answer = served_plane.finish(app, failed)
     assert (answer.status_code, answer.json()) == (422, {"detail": "It is wrong."})
@@ -67,9 +63,7 @@ async def serving(
 async def respond(
     plane: Any, turn: Serve, **fields: Any
 ) -> tuple[RunnerResponse, Runner, Agent]:
-    """
-    Return the response to a request, and the runner and the agent that have responded.
-    """
+    """Return the response to a request, and the runner and the agent that have responded."""
     async with serving(plane, turn) as (application, runner, agent):
         response = await ask_once(plane, application, runner, make_request(**fields))
         return response, runner, agent
@@ -157,9 +151,7 @@ def test_error_of_a_response_can_be_stored(plane, body: bytes, error: str):
     ],
 )
 def test_response_decides_about_retries_and_its_runner(plane, status, headers, failed, ends):
-    """
-    A response says whether its request is retried, and whether its runner is ended.
-    """
+    """A response says whether its request is retried, and whether its runner is ended."""
     answer = holding(message(status, b"", *headers))
     response, runner, _ = plane.run(respond(plane, answer))
     assert response.failed == failed
@@ -167,9 +159,7 @@ def test_response_decides_about_retries_and_its_runner(plane, status, headers, f
 
 
 def test_runner_that_takes_too_long_takes_no_more(plane):
-    """
-    A request over its timeout fails with the limit, and its runner is drained.
-    """
+    """A request over its timeout fails with the limit, and its runner is drained."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -185,14 +175,10 @@ def test_runner_that_takes_too_long_takes_no_more(plane):
 
 
 class EndlessBody(Body):
-    """
-    A body that never ends, and is read on for a while where nobody needs it any more.
-    """
+    """A body that never ends, and is read on for a while where nobody needs it any more."""
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """
-        Yield its first byte, and wait until it is cancelled twice.
-        """
+        """Yield its first byte, and wait until it is cancelled twice."""
         yield b"x"
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
@@ -240,9 +226,7 @@ def test_runner_that_cannot_be_reached_takes_no_more(plane, monkeypatch):
 
 @pytest.mark.parametrize("failed", [False, "timeout"])
 def test_response_of_no_runner(failed: Any):
-    """
-    A request that no runner responds to gets a response that describes the refusal.
-    """
+    """A request that no runner responds to gets a response that describes the refusal."""
     response = RunnerResponse.from_refusal(StartTimeout("Too late."), failed)
     assert (response.status, response.failed) == (504, failed)
     assert (response.error, response.error_type) == ("Too late.", "startup_timeout")

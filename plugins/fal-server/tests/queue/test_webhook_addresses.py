@@ -1,6 +1,4 @@
-"""
-Webhook addresses: those that webhooks may reach, in any notation.
-"""
+"""Webhook addresses: those that webhooks may reach, in any notation."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_server.queue.webhook_addresses import (
 
 
 def test_addresses_of_allowed_networks(served_plane):
-    """
-    Webhooks may reach an allowed network, and no other private address.
-    """
+    """Webhooks may reach an allowed network, and no other private address."""
     webhooks = served_plane.plane.plane.queue.webhooks
     assert webhooks.check("http://127.0.0.2/")
     assert webhooks.check("http://[::ffff:127.0.0.2]/")
@@ -89,9 +85,7 @@ def test_name_resolves_to_reachable_addresses_alone():
 
 
 def test_names_that_take_long_hold_up_no_files(monkeypatch: pytest.MonkeyPatch):
-    """
-    Names that take long to be looked up hold up neither others nor work on files.
-    """
+    """Names that take long to be looked up hold up neither others nor work on files."""
     ended = threading.Event()
     look_up = socket.getaddrinfo
 

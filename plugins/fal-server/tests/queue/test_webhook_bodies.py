@@ -1,6 +1,4 @@
-"""
-The bodies of webhooks.
-"""
+"""The bodies of webhooks."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ from fal_server.state.file_stores import FolderStore
 
 
 def body_of(answer: Body, **fields: Any) -> bytes:
-    """
-    Return the body of the webhook of a request with this response.
-    """
+    """Return the body of the webhook of a request with this response."""
 
     async def main() -> bytes:
         given = {"status": 200, "answer_size": answer.size, **fields}
@@ -36,9 +32,7 @@ def body_of(answer: Body, **fields: Any) -> bytes:
 
 
 def store(folder: Path, content: bytes) -> Body:
-    """
-    Return a body that has arrived.
-    """
+    """Return a body that has arrived."""
 
     async def main() -> Body:
         with BodyFiles(FolderStore(folder / "bodies")).receive(
@@ -64,9 +58,7 @@ def store(folder: Path, content: bytes) -> Body:
     ids=["deep", "bytes", "none", "constant", "more", "large"],
 )
 def test_response_that_is_not_json(tmp_path: Path, answer: bytes):
-    """
-    The body of a webhook says so if the response is not JSON, whatever it is.
-    """
+    """The body of a webhook says so if the response is not JSON, whatever it is."""
     body = json.loads(body_of(store(tmp_path, answer)))
     assert (body["status"], body["payload"]) == ("OK", None)
     assert body["payload_error"] == "The response is not JSON."
@@ -109,9 +101,7 @@ def test_response_of_very_many_values_is_not_read(tmp_path: Path):
 
 
 def test_error_of_a_request():
-    """
-    The body of a webhook says that a request failed, and why.
-    """
+    """The body of a webhook says that a request failed, and why."""
     body = json.loads(body_of(Body.of(b"{}"), status=500))
     assert (body["status"], body["error"]) == ("ERROR", "Unexpected status code: 500")
     body = json.loads(body_of(Body.of(b"{}"), status=422, error="It is wrong."))

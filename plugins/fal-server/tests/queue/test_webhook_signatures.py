@@ -1,6 +1,4 @@
-"""
-Signatures of webhooks, and the keys that check them.
-"""
+"""Signatures of webhooks, and the keys that check them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Webhooks: responses that are delivered to URLs.
-"""
+"""Webhooks: responses that are delivered to URLs."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ ALLOWED, FORBIDDEN = "127.0.0.2", "127.0.0.1"
 
 @attrs.define
 class Delivery:
-    """
-    One request to a receiver.
-    """
+    """One request to a receiver."""
 
     path: str
     headers: dict[str, str]
@@ -101,9 +97,7 @@ class Receiver:
 
 @pytest.fixture
 def make_receiver():
-    """
-    Start receivers that are closed at the end of the test.
-    """
+    """Start receivers that are closed at the end of the test."""
     made = []
 
     def make(host: str = ALLOWED) -> Receiver:
@@ -141,17 +135,13 @@ def submit(served_plane, path: str, webhook: str, body: Any = None) -> str:
 
 
 def is_settled(served_plane, request: str) -> bool:
-    """
-    Return whether the webhook of *request* was delivered or given up.
-    """
+    """Return whether the webhook of *request* was delivered or given up."""
     found = served_plane.find(request)
     return found.is_over and found.webhook_due is None
 
 
 def is_genuine(keys: Any, delivery: Delivery) -> bool:
-    """
-    Return whether a webhook passes the steps that fal tells its receivers.
-    """
+    """Return whether a webhook passes the steps that fal tells its receivers."""
     headers = delivery.headers
     if abs(time.time() - int(headers["x-fal-webhook-timestamp"])) > 300:
         return False
@@ -171,9 +161,7 @@ def is_genuine(keys: Any, delivery: Delivery) -> bool:
 
 
 def fetch_keys(served_plane) -> Any:
-    """
-    Return what receivers fetch, without a key of theirs.
-    """
+    """Return what receivers fetch, without a key of theirs."""
     response = httpx.get(f"http://{served_plane.plane.address}/.well-known/jwks.json")
     assert response.status_code == 200
     return response.json()
@@ -207,9 +195,7 @@ def test_webhook_is_delivered_and_signed(served_plane, app, make_receiver):
 
 
 def test_webhook_of_a_large_response(served_plane, app, make_receiver):
-    """
-    A response that is in a file is delivered as it is, and signed.
-    """
+    """A response that is in a file is delivered as it is, and signed."""
     receiver = make_receiver()
     told = {"text": "x" * (1 << 20)}
     request = submit(served_plane, app, receiver.url, told)
@@ -222,9 +208,7 @@ def test_webhook_of_a_large_response(served_plane, app, make_receiver):
 
 
 def test_webhook_of_a_failed_request(served_plane, app, make_receiver):
-    """
-    A webhook says that a request failed, or that the response is not JSON.
-    """
+    """A webhook says that a request failed, or that the response is not JSON."""
     receiver = make_receiver()
     for path in ("fail", "text"):
         request = submit(served_plane, f"{app}/{path}", receiver.url)
@@ -255,9 +239,7 @@ def test_webhook_is_retried_until_it_is_accepted(served_plane, app, make_receive
 
 
 def test_webhook_is_given_up(served_plane, app, make_receiver, webhooks, caplog):
-    """
-    A webhook that is not accepted in time is given up, with a line in the log that says why.
-    """
+    """A webhook that is not accepted in time is given up, with a line in the log that says why."""
     webhooks(pause=0.01, longest=0.02, patience=0.06)
     receiver = make_receiver()
     receiver.statuses = [500] * 100
@@ -271,9 +253,7 @@ def test_webhook_is_given_up(served_plane, app, make_receiver, webhooks, caplog)
 
 
 def test_webhooks_are_retried_for_two_hours(served_plane):
-    """
-    Pauses double from a second to ten minutes, and last two hours in total.
-    """
+    """Pauses double from a second to ten minutes, and last two hours in total."""
     queue = served_plane.plane.plane.queue
     webhooks = Webhooks(queue.requests, queue.responses, WebhookSignatures(b""))
     pauses = []
@@ -303,9 +283,7 @@ def test_webhook_outlives_the_server(served_plane, app, make_receiver, webhooks)
 def test_webhook_that_never_answers_holds_up_nothing(
     served_plane, app, make_receiver, webhooks
 ):
-    """
-    A webhook that does not respond delays neither the queue nor other webhooks.
-    """
+    """A webhook that does not respond delays neither the queue nor other webhooks."""
     webhooks(timeout=3600.0)
     silent, receiver = make_receiver(), make_receiver()
     silent.statuses = [None] * 100
@@ -399,9 +377,7 @@ def test_urls_that_may_not_be_webhooks(served_plane, app, check_all):
     ],
 )
 def test_urls_that_may_be_webhooks(served_plane, url):
-    """
-    Names and public addresses may be webhooks.
-    """
+    """Names and public addresses may be webhooks."""
     queue = served_plane.plane.plane.queue
     webhooks = Webhooks(queue.requests, queue.responses, WebhookSignatures(b""))
     assert webhooks.check(url) == url

@@ -1,6 +1,4 @@
-"""
-What a replica passes on of a gRPC call.
-"""
+"""What a replica passes on of a gRPC call."""
 
 from __future__ import annotations
 
@@ -10,9 +8,7 @@ from fal_server.replicas.grpc_relays import pick_metadata
 
 
 def test_metadata_of_the_caller_is_passed_on():
-    """
-    All of it, but what belongs to the connection and what only replicas say of themselves.
-    """
+    """All of it, but what belongs to the connection and what only replicas say of themselves."""
     own = [("auth-key", "secret"), ("team", "blue"), ("agent-bin", b"\0")]
     others = [("te", "trailers"), ("user-agent", "x"), ("grpc-timeout", "1S")]
     claimed = [(RELAY.lower(), "a guess"), (SERVER_HOST, "evil.example")]

@@ -1,6 +1,4 @@
-"""
-Seats: who decides, and how long that is waited for.
-"""
+"""Seats: who decides, and how long that is waited for."""
 
 from __future__ import annotations
 

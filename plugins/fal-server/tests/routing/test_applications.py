@@ -1,6 +1,4 @@
-"""
-Applications: how their settings change.
-"""
+"""Applications: how their settings change."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ def test_settings_that_change_during_a_deployment(
 
 
 class FailingTakeover(Takeover):
-    """
-    A takeover whose first runner does not come up.
-    """
+    """A takeover whose first runner does not come up."""
 
     async def try_first_runner(self) -> Any:
         return SimpleNamespace(why_it_ended="It has run out of memory.")

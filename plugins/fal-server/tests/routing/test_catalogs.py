@@ -1,6 +1,4 @@
-"""
-The catalog: how applications are found, pointed to another revision and removed.
-"""
+"""The catalog: how applications are found, pointed to another revision and removed."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ from fal_server.store.revisions import Revision, full_alias
 
 
 def test_earlier_revision(holder, settle):
-    """
-    An alias can point to an earlier revision, and a second alias to the same one.
-    """
+    """An alias can point to an earlier revision, and a second alias to the same one."""
     first = holder.deploy("alias", max_multiplexing=2)
     holder.deploy("alias", 2)
     settle(lambda: release_of(holder.ask("alias")) == 2)
@@ -93,9 +89,7 @@ def test_stages_are_separate(holder, settle):
 
 @pytest.fixture
 def caller(account: str) -> Caller:
-    """
-    The owner.
-    """
+    """The owner."""
     return Caller(user_id=account, nickname="owner", permissions=PRESETS["FULL"])
 
 
@@ -106,9 +100,7 @@ def register(
     change: Callable[[RegisterApplicationRequest], None] = lambda _: None,
     **fields: Any,
 ) -> Revision:
-    """
-    Register an application, and wait until its revision has taken over.
-    """
+    """Register an application, and wait until its revision has taken over."""
     request = RegisterApplicationRequest(application_name=name, **fields)
     request.environments.add(kind="virtualenv")
     request.function.method = "cloudpickle"
@@ -129,9 +121,7 @@ def register(
 
 
 def set_alias(plane: Any, caller: Caller, alias: str, revision: Revision, mode: Any) -> None:
-    """
-    Point an alias to a revision, and wait until that has taken over.
-    """
+    """Point an alias to a revision, and wait until that has taken over."""
     made = plane.plane.deployments.set_alias(caller, alias, revision.id, mode, True)
     plane.run(plane.run(made).settled.wait())
 
@@ -206,9 +196,7 @@ def test_deleted_revision_takes_its_aliases_along(plane, caller):
 
 
 def test_metadata_of_an_application(plane, caller):
-    """
-    The metadata of an application is as it was registered, for those who may use it.
-    """
+    """The metadata of an application is as it was registered, for those who may use it."""
     catalog = plane.plane.catalog
     register(plane, caller, "described", auth_mode=wire.PRIVATE)
     register(plane, caller, "open", auth_mode=wire.PUBLIC)
@@ -252,9 +240,7 @@ def test_ephemeral_application_is_not_changed(plane, caller):
 
 
 def test_stranger_with_the_same_nickname_owns_nothing(plane, caller):
-    """
-    An application belongs to an account, and not to its nickname.
-    """
+    """An application belongs to an account, and not to its nickname."""
     catalog = plane.plane.catalog
     register(plane, caller, "mine", environment_name="dev")
     assert catalog.find_own(caller, "mine", "dev").alias == "mine--dev"

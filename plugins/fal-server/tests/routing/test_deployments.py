@@ -1,6 +1,4 @@
-"""
-Deployments: how a revision takes over, and how the runners of one are replaced.
-"""
+"""Deployments: how a revision takes over, and how the runners of one are replaced."""
 
 from __future__ import annotations
 
@@ -14,17 +12,13 @@ from releases import error_of, release_of
 
 
 def rollout(holder, name: str, *, force: bool = False) -> None:
-    """
-    Replace the runners of an application.
-    """
+    """Replace the runners of an application."""
     request = wire.RolloutApplicationRequest(application_name=name, force=force)
     holder.call("RolloutApplication", request)
 
 
 def test_rollout(holder, settle):
-    """
-    A rollout replaces the runners of an application, and drops no request.
-    """
+    """A rollout replaces the runners of an application, and drops no request."""
     holder.deploy("rollout", max_multiplexing=4)
     pid = holder.ask("rollout").json()["pid"]
     with holder.load("rollout") as answers:
@@ -53,9 +47,7 @@ def test_forced_rollout(holder, settle):
 
 
 def test_rollout_that_fails(holder, settle):
-    """
-    A rollout whose new runner does not come up fails, and the previous runners go on.
-    """
+    """A rollout whose new runner does not come up fails, and the previous runners go on."""
     holder.deploy("stuck", attach=True)
     pid = holder.ask("stuck").json()["pid"]
     holder.write("starting-1")
@@ -76,9 +68,7 @@ def test_rollout_that_fails(holder, settle):
 
 
 def test_rollout_without_runners(holder, settle):
-    """
-    Where an application has no runners there is nothing to replace.
-    """
+    """Where an application has no runners there is nothing to replace."""
     holder.deploy("none", attach=True, keep_alive=0)
     settle(lambda: not holder.runners("none"))
     rollout(holder, "none")
@@ -133,9 +123,7 @@ def test_recreated_application_that_is_deployed_again(holder, settle):
 
 
 def test_revision_that_is_deleted_while_it_starts(holder, settle):
-    """
-    A deployment ends where its revision is deleted, and the previous one goes on.
-    """
+    """A deployment ends where its revision is deleted, and the previous one goes on."""
     first = holder.deploy("deleted", attach=True)
     holder.write("starting-2")
     try:
@@ -150,9 +138,7 @@ def test_revision_that_is_deleted_while_it_starts(holder, settle):
 
 
 def test_settings_that_change_while_a_deployment_goes_on(holder, settle):
-    """
-    A change of how an application scales holds for the revision that takes over as well.
-    """
+    """A change of how an application scales holds for the revision that takes over as well."""
     holder.deploy("moving", attach=True)
     holder.write("starting-2")
     try:
@@ -168,9 +154,7 @@ def test_settings_that_change_while_a_deployment_goes_on(holder, settle):
 
 @pytest.fixture
 def crowded(make_plane, programs, holding, tmp_path):
-    """
-    A holder of applications on a machine that has no room for two runners of type BIG.
-    """
+    """A holder of applications on a machine that has no room for two runners of type BIG."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     plane = make_plane(memory=(f"BIG={total * 3 // 5}",))
     folder = tmp_path / "held"

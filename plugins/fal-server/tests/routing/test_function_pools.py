@@ -1,6 +1,4 @@
-"""
-Function pools: which calls share runners.
-"""
+"""Function pools: which calls share runners."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ SPEC = RunnerSpec(
 
 @pytest.fixture
 def pools(plane: Any) -> Iterator[FunctionPools]:
-    """
-    Pools without runners.
-    """
+    """Pools without runners."""
     made = FunctionPools(plane.plane.launcher, plane.plane.functions._payloads)
     yield made
     plane.here(made.close)
@@ -89,9 +85,7 @@ def test_calls_that_need_other_runners_share_none(plane, pools, change):
 
 
 def test_closed_pool_is_replaced(plane, pools):
-    """
-    A pool that accepts no more calls is replaced by a new one.
-    """
+    """A pool that accepts no more calls is replaced by a new one."""
 
     def main() -> None:
         first = pools.find(SPEC, Scaling())
@@ -104,9 +98,7 @@ def test_closed_pool_is_replaced(plane, pools):
 
 
 def test_pools_without_runners_are_dropped(plane, pools, monkeypatch):
-    """
-    Among many pools, those that have runners stay.
-    """
+    """Among many pools, those that have runners stay."""
     monkeypatch.setattr(function_pools, "_MOST_POOLS", 3)
 
     def main() -> None:

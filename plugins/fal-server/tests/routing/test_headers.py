@@ -1,6 +1,4 @@
-"""
-Headers: what is forwarded, and what is kept from runners and from senders.
-"""
+"""Headers: what is forwarded, and what is kept from runners and from senders."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ HOP_BY_HOP = (
     ],
 )
 def test_header_that_is_kept_from_runners(name: str):
-    """
-    Credentials, and what belongs to the connection of the sender, reach no runner.
-    """
+    """Credentials, and what belongs to the connection of the sender, reach no runner."""
     forwarded = to_runner([(name, "secret"), ("X-Mine", "kept")], "id", "/")
     assert "secret" not in forwarded.values()
     assert forwarded["X-Mine"] == "kept"
@@ -52,9 +48,7 @@ def test_header_that_is_kept_from_runners(name: str):
     "name", [*HOP_BY_HOP, "Date", "x-fal-needs-retry", "x-fal-stop-runner"]
 )
 def test_header_that_is_kept_from_senders(name: str):
-    """
-    What a runner tells the gateway, and what belongs to its connection, reaches no sender.
-    """
+    """What a runner tells the gateway, and what belongs to its connection, reaches no sender."""
     headers = CIMultiDict({name: "secret", "X-Mine": "kept"})
     forwarded = from_runner(headers, "id")
     assert dict(forwarded) == {"X-Mine": "kept", "x-fal-request-id": "id"}
@@ -76,9 +70,7 @@ def test_header_of_the_gateway_that_a_sender_sends(name: str):
 
 
 def test_headers_that_belong_to_a_connection():
-    """
-    Headers that Connection names are dropped, in whatever place and case they stand.
-    """
+    """Headers that Connection names are dropped, in whatever place and case they stand."""
     headers = [("X-Hop", "1"), ("Connection", "x-hop , X-Other"), ("x-other", "2"), ("X", "3")]
     assert "X-Hop" not in to_runner(headers, "id", "/")
     assert "X-Other" not in to_runner(headers, "id", "/")
@@ -87,9 +79,7 @@ def test_headers_that_belong_to_a_connection():
 
 
 def test_repeated_headers_stay_in_their_order():
-    """
-    A header that is sent several times arrives as often.
-    """
+    """A header that is sent several times arrives as often."""
     cookies = [("Set-Cookie", "a"), ("X", "1"), ("set-cookie", "b")]
     assert to_runner(cookies, "id", "/").getall("Set-Cookie") == ["a", "b"]
     assert from_runner(CIMultiDict(cookies), "id").getall("Set-Cookie") == ["a", "b"]
@@ -116,17 +106,13 @@ def test_runner_is_told_the_request_and_its_path():
 
 @pytest.mark.parametrize(("text", "seconds"), [("0.5", 0.5), ("60", 60.0), ("1e3", 1000.0)])
 def test_start_timeout(text: str, seconds: float):
-    """
-    The start timeout is in seconds; without the header there is none.
-    """
+    """The start timeout is in seconds; without the header there is none."""
     assert start_timeout({"x-fal-request-timeout": text}) == seconds
     assert start_timeout({}) is None
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "soon", "nan", "inf", "1e9", "1,5"])
 def test_start_timeout_that_is_none(text: str):
-    """
-    A start timeout that is not a positive number is refused, and quoted.
-    """
+    """A start timeout that is not a positive number is refused, and quoted."""
     with pytest.raises(Invalid, match="must be a number of seconds, not"):
         start_timeout({"x-fal-request-timeout": text})

@@ -1,6 +1,4 @@
-"""
-Health checks: runners that fail them are replaced.
-"""
+"""Health checks: runners that fail them are replaced."""
 
 from __future__ import annotations
 
@@ -8,9 +6,7 @@ from isolate_proto import RegisterApplicationRequest
 
 
 def check(**settings):
-    """
-    Return the configuration of a health check.
-    """
+    """Return the configuration of a health check."""
     config = RegisterApplicationRequest().health_check_config
     config.path = "/health"
     for name, value in settings.items():
@@ -63,9 +59,7 @@ def test_sick_runner(holder, settle):
 
 
 def test_check_that_takes_long(holder, settle):
-    """
-    A runner that does not respond to its check does not delay the checks of others.
-    """
+    """A runner that does not respond to its check does not delay the checks of others."""
     checked = check(failure_threshold=1, call_regularly=True, timeout_seconds=600)
     holder.deploy("mute", health=checked)
     holder.deploy("other", health=checked)
@@ -80,9 +74,7 @@ def test_check_that_takes_long(holder, settle):
 
 
 def test_runner_that_is_not_healthy_yet(holder, settle):
-    """
-    A runner gets no request before it is healthy.
-    """
+    """A runner gets no request before it is healthy."""
     holder.write("sick")
     holder.deploy("later", health=check())
     held = holder.hold("later", "later-word")

@@ -1,6 +1,4 @@
-"""
-Leases: a slot of a runner for one request, and how long it is waited for.
-"""
+"""Leases: a slot of a runner for one request, and how long it is waited for."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ from fal_server.specs.scaling import Scaling
 async def serving(
     plane: Any, *names: str, **scaling: Any
 ) -> AsyncIterator[tuple[Application, list[Runner]]]:
-    """
-    Yield an application that has runners with these *names*.
-    """
+    """Yield an application that has runners with these *names*."""
 
     def launch(_: Any) -> Runner:
         raise AssertionError("The pool must not start another runner.")
@@ -58,9 +54,7 @@ async def serving(
 def lease(
     application: Application, *, caller: str = "", since: float | None = None, **headers: str
 ) -> Lease:
-    """
-    Return the lease of a request.
-    """
+    """Return the lease of a request."""
     account = Caller(user_id=caller, nickname=caller, permissions=frozenset())
     shown = {name.replace("_", "-"): value for name, value in headers.items()}
     return Lease(application, shown, "request", account if caller else None, 0, since)
@@ -89,9 +83,7 @@ def test_slot_is_given_back(plane):
 
 
 def test_preferred_runner(plane):
-    """
-    A request gets the runner that it prefers, and any other if that has no slot.
-    """
+    """A request gets the runner that it prefers, and any other if that has no slot."""
 
     async def main() -> None:
         async with (
@@ -133,9 +125,7 @@ def test_request_that_waits_too_long(plane, caller, headers, since):
 
 
 def test_limit_of_an_application_is_for_its_owner(plane):
-    """
-    A request of somebody else waits longer than the application says, until there is a slot.
-    """
+    """A request of somebody else waits longer than the application says, until there is a slot."""
 
     async def main() -> None:
         async with serving(plane, "one", request_start_timeout=0.01) as (

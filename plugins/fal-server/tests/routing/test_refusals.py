@@ -1,6 +1,4 @@
-"""
-Refusals: how a sender is told that there is no response from an application.
-"""
+"""Refusals: how a sender is told that there is no response from an application."""
 
 from __future__ import annotations
 
@@ -55,9 +53,7 @@ def test_refusal_says_whose_limit_it_was(
 
 
 def test_disconnection_has_the_reason_of_the_host(plane):
-    """
-    A sender is told how the runner ended, as soon as its host has reported that.
-    """
+    """A sender is told how the runner ended, as soon as its host has reported that."""
 
     async def main() -> None:
         async with aclosing(HttpClient()) as exchanges:
@@ -76,9 +72,7 @@ def test_disconnection_has_the_reason_of_the_host(plane):
 
 
 def test_runner_that_accepts_no_connection_is_examined(plane, monkeypatch):
-    """
-    A runner that accepted no connection is pinged, and ended if its agent does not respond.
-    """
+    """A runner that accepted no connection is pinged, and ended if its agent does not respond."""
     monkeypatch.setattr(runners, "_SILENCE", 0.1)
     monkeypatch.setattr(disconnections, "_LAST_WORDS", 0.01)
 

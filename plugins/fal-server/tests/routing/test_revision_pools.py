@@ -1,6 +1,4 @@
-"""
-Revision pools: the runners that a later server finds again, and those that it does not.
-"""
+"""Revision pools: the runners that a later server finds again, and those that it does not."""
 
 from __future__ import annotations
 
@@ -112,9 +110,7 @@ def test_spec_of_a_revision(plane, account):
 
 
 def test_closed_pool_takes_no_requests(plane):
-    """
-    The pool of an application that cannot be read refuses requests at once.
-    """
+    """The pool of an application that cannot be read refuses requests at once."""
 
     async def main() -> None:
         pool = make_closed_pool()

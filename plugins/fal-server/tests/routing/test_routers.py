@@ -1,6 +1,4 @@
-"""
-The router: which application a URL names, and who may use it.
-"""
+"""The router: which application a URL names, and who may use it."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_server.routing.routers import Router, split_path
 
 @pytest.fixture
 def router(plane: Any, account: str) -> Iterator[Router]:
-    """
-    A router that knows an application of each mode.
-    """
+    """A router that knows an application of each mode."""
     catalog = plane.plane.catalog
 
     def add() -> None:
@@ -75,9 +71,7 @@ def test_target_of_a_url(router: Router, url: str, alias: str, rest: str):
     "url", ["/", "/owner", "/owner/", "//public", "/owner/none", "/x/public"]
 )
 def test_url_of_no_application(router: Router, url: str):
-    """
-    A URL that names no application is not found.
-    """
+    """A URL that names no application is not found."""
     with pytest.raises(NotFound):
         router.find(URL(url, encoded=True))
 
@@ -131,9 +125,7 @@ def test_permission_that_is_needed(plane, router):
 
 @pytest.mark.parametrize("name", ["private", "shared", "public"])
 def test_token_is_for_the_applications_that_it_names(plane, router, account, name):
-    """
-    A token is refused by all applications that it does not name.
-    """
+    """A token is refused by all applications that it does not name."""
     application = router.find(URL(f"/owner/{name}")).application
     key = plane.key.partition(":")[0]
     for apps, is_for_it in (
@@ -166,7 +158,5 @@ def test_token_is_for_the_applications_that_it_names(plane, router, account, nam
     ],
 )
 def test_paths_of_workflows(path: str, names: tuple[str, str, str]):
-    """
-    A workflow is an application behind a path of three names.
-    """
+    """A workflow is an application behind a path of three names."""
     assert split_path(path) == names

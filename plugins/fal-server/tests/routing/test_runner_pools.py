@@ -1,6 +1,4 @@
-"""
-Runner pools: the requests that wait for a runner.
-"""
+"""Runner pools: the requests that wait for a runner."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ from fal_server.specs.scaling import Scaling
 
 
 async def make_busy(plane: Any, exchanges: HttpClient) -> tuple[RunnerPool, Runner]:
-    """
-    Return a pool with one runner, which has a request.
-    """
+    """Return a pool with one runner, which has a request."""
 
     def launch(_: Any) -> Runner:
         raise AssertionError("The pool must not start another runner.")
@@ -36,9 +32,7 @@ async def make_busy(plane: Any, exchanges: HttpClient) -> tuple[RunnerPool, Runn
 
 @pytest.mark.parametrize("timeout", [None, 30.0])
 def test_cancelled_request_gives_its_slot_back(plane, timeout):
-    """
-    A slot that is assigned to a request at the moment it is cancelled is free again.
-    """
+    """A slot that is assigned to a request at the moment it is cancelled is free again."""
 
     async def main() -> None:
         async with aclosing(HttpClient()) as exchanges:
@@ -58,9 +52,7 @@ def test_cancelled_request_gives_its_slot_back(plane, timeout):
 
 
 def test_request_that_has_timed_out_takes_no_slot(plane):
-    """
-    A request that has timed out takes no slot, not even in a pool that it was moved to.
-    """
+    """A request that has timed out takes no slot, not even in a pool that it was moved to."""
 
     async def main() -> None:
         async with aclosing(HttpClient()) as exchanges:

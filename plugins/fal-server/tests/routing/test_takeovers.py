@@ -1,6 +1,4 @@
-"""
-Takeovers: requests and runners while an application is deployed, changed and removed.
-"""
+"""Takeovers: requests and runners while an application is deployed, changed and removed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The line of requests that wait for a runner.
-"""
+"""The line of requests that wait for a runner."""
 
 from __future__ import annotations
 
@@ -12,17 +10,13 @@ from fal_server.routing.runner_pools import WaitingLine, WaitingRequest
 
 
 def make_request(priority: int = 0, since: float = 0.0) -> Any:
-    """
-    Return a request that waits, whose future belongs to the running loop.
-    """
+    """Return a request that waits, whose future belongs to the running loop."""
     future = asyncio.get_running_loop().create_future()
     return WaitingRequest(priority, future, since)
 
 
 def test_requests_come_by_priority_and_then_in_order():
-    """
-    The next request is the earliest of the highest priority that still waits.
-    """
+    """The next request is the earliest of the highest priority that still waits."""
 
     async def main() -> None:
         line = WaitingLine()
@@ -41,9 +35,7 @@ def test_requests_come_by_priority_and_then_in_order():
 
 
 def test_request_that_is_over_is_passed_over():
-    """
-    A request whose future is done, as it was cancelled, is not next, and waits no more.
-    """
+    """A request whose future is done, as it was cancelled, is not next, and waits no more."""
 
     async def main() -> None:
         line = WaitingLine()
@@ -84,9 +76,7 @@ def test_requests_move_with_their_age():
 
 
 def test_requests_come_and_leave_in_any_order():
-    """
-    Whoever came and left, the next is the first of those that wait.
-    """
+    """Whoever came and left, the next is the first of those that wait."""
 
     async def main() -> None:
         line, chosen = WaitingLine(), random.Random(0)

@@ -1,6 +1,4 @@
-"""
-The waiting room: who may have requests wait, how many, and how large.
-"""
+"""The waiting room: who may have requests wait, how many, and how large."""
 
 from __future__ import annotations
 

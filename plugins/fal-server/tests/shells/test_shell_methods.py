@@ -1,6 +1,4 @@
-"""
-The gRPC method that runs commands in runners.
-"""
+"""The gRPC method that runs commands in runners."""
 
 from __future__ import annotations
 

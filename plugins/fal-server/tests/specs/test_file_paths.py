@@ -1,6 +1,4 @@
-"""
-File paths: those that are refused, before anything is stored.
-"""
+"""File paths: those that are refused, before anything is stored."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ HASH, OTHER = "a" * 64, "b" * 64
 
 @given(st.text(max_size=60))
 def test_safe_paths_stay_inside(path):
-    """
-    Any path stays below its folder or is refused.
-    """
+    """Any path stays below its folder or is refused."""
     try:
         found = safe_path(path)
     except Invalid:
@@ -56,17 +52,13 @@ def test_safe_paths_stay_inside(path):
     ],
 )
 def test_path_that_no_file_may_have(path: str):
-    """
-    A path that leads elsewhere, or that no file system takes, is refused with what it is.
-    """
+    """A path that leads elsewhere, or that no file system takes, is refused with what it is."""
     with pytest.raises(Invalid, match="is not a path for a file of an application: it must"):
         safe_path(path)
 
 
 def test_files_of_an_application():
-    """
-    Paths are read in their plain form, and a file that is named twice counts once.
-    """
+    """Paths are read in their plain form, and a file that is named twice counts once."""
     files = [(HASH, "a/./b"), (OTHER, "ä" * 127), (HASH, "a//b"), (HASH, "a/c")]
     assert read_files(files) == ((HASH, "a/b"), (OTHER, "ä" * 127), (HASH, "a/c"))
 
@@ -80,9 +72,7 @@ def test_files_of_an_application():
     ],
 )
 def test_files_that_cannot_be_beside_each_other(files: list[tuple[str, str]], told: str):
-    """
-    No file is in the place of another one, or of a directory.
-    """
+    """No file is in the place of another one, or of a directory."""
     with pytest.raises(Invalid, match=told):
         read_files(files)
 
@@ -111,9 +101,7 @@ def test_bad_path_is_refused_before_anything_is_deployed(plane, path: str):
 
 
 def test_path_that_is_no_text(plane):
-    """
-    A path that is not UTF-8 is refused as well.
-    """
+    """A path that is not UTF-8 is refused as well."""
     request = RegisterApplicationRequest(application_name="paths")
     request.files.add(hash=HASH, relative_path="caf")
     content = request.SerializeToString().replace(b"caf", b"c\xffe")
@@ -128,9 +116,7 @@ def test_path_that_is_no_text(plane):
     "path", ["/data/\0", "/data/" + "a" * 4096, "//data", "/data/a/../../etc"]
 )
 def test_path_that_cannot_be_mounted(path: str):
-    """
-    A path that could lead elsewhere, or that no system takes, is refused.
-    """
+    """A path that could lead elsewhere, or that no system takes, is refused."""
     with pytest.raises(Invalid, match="Only /data and directories in it can be mounted"):
         check_mount(path)
     assert check_mount("/data/a..b") == "/data/a..b"

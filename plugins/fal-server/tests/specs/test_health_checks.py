@@ -1,6 +1,4 @@
-"""
-Health checks: read from a registration, with the defaults for what it leaves out.
-"""
+"""Health checks: read from a registration, with the defaults for what it leaves out."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ def read(**fields: Any) -> HealthCheck | None:
 
 
 def test_registration_without_a_check():
-    """
-    A registration without a path has no health check.
-    """
+    """A registration without a path has no health check."""
     assert HealthCheck.read(RegisterApplicationRequest()) is None
     assert read() is None
     assert read(timeout_seconds=3) is None
@@ -31,16 +27,12 @@ def test_registration_without_a_check():
 
 @pytest.mark.parametrize("fields", [{}, {"timeout_seconds": 0, "failure_threshold": 0}])
 def test_zero_means_the_default(fields: dict[str, int]):
-    """
-    What is left out, or zero, is the default.
-    """
+    """What is left out, or zero, is the default."""
     assert read(path="/health", **fields) == HealthCheck(path="/health")
 
 
 def test_settings_of_a_check():
-    """
-    All settings are read, and the agent is told how to ask.
-    """
+    """All settings are read, and the agent is told how to ask."""
     config = RegisterApplicationRequest().health_check_config
     check = read(
         path="ready",

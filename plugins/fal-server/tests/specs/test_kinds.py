@@ -1,6 +1,4 @@
-"""
-The kinds of environments that a server runs.
-"""
+"""The kinds of environments that a server runs."""
 
 from __future__ import annotations
 
@@ -24,8 +22,6 @@ def test_other_kinds_are_refused(kind: str):
 
 
 def test_all_kinds_are_run_unless_told():
-    """
-    Without a choice all are run, and with one those that it names.
-    """
+    """Without a choice all are run, and with one those that it names."""
     check_kinds([EnvironmentDefinition(kind="any")], ())
     check_kinds([EnvironmentDefinition(kind="container")], ("container",))

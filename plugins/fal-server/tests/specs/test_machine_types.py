@@ -1,6 +1,4 @@
-"""
-Machine types that requests name: whether the server knows them.
-"""
+"""Machine types that requests name: whether the server knows them."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ SENTENCE = "Unknown machine type 'GPU-H1000'. Did you mean 'GPU-H100'?"
 
 
 class Catalogue:
-    """
-    A plugin that knows one machine type, and fails for another.
-    """
+    """A plugin that knows one machine type, and fails for another."""
 
     fal_core_api = 1
 
@@ -55,26 +51,20 @@ def known() -> Iterator[None]:
     ids=str,
 )
 def test_an_unknown_machine_type_is_refused(known: None, requirements: Any) -> None:
-    """
-    Of all machine types that a request names, none may be unknown.
-    """
+    """Of all machine types that a request names, none may be unknown."""
     with pytest.raises(Invalid) as caught:
         check_machine_types(MachineRequirements(**requirements), ())
     assert str(caught.value) == SENTENCE
 
 
 def test_known_machine_types_are_accepted(known: None) -> None:
-    """
-    Those that a plugin knows or the server has a limit for are accepted, and so is none.
-    """
+    """Those that a plugin knows or the server has a limit for are accepted, and so is none."""
     for machine_type in ("", "XS", "GPU-H100", "BIG"):
         check_machine_types(MachineRequirements(machine_type=machine_type), {"BIG": 1 << 30})
 
 
 def test_machine_types_are_few(known: None) -> None:
-    """
-    A request names so many machine types that each can be looked for.
-    """
+    """A request names so many machine types that each can be looked for."""
     named = MachineRequirements(machine_types=["XS"] * 1000)
     check_machine_types(named, ())
     many = MachineRequirements(machine_types=[f"GPU-{number}" for number in range(101)])
@@ -83,9 +73,7 @@ def test_machine_types_are_few(known: None) -> None:
 
 
 def test_what_is_wrong_on_the_server_is_told(known: None) -> None:
-    """
-    Where what declares machine types is wrong, the request is refused with the reason.
-    """
+    """Where what declares machine types is wrong, the request is refused with the reason."""
     with pytest.raises(Invalid, match=r"machines\.toml is wrong"):
         check_machine_types(MachineRequirements(machine_type="GPU-BROKEN"), ())
 
@@ -93,9 +81,7 @@ def test_what_is_wrong_on_the_server_is_told(known: None) -> None:
 def test_all_requests_that_name_machine_types_are_checked(
     known: None, served_plane: Any, served: Any, holder: Any
 ) -> None:
-    """
-    A run, a build, a deployment and a change of its settings are refused at once.
-    """
+    """A run, a build, a deployment and a change of its settings are refused at once."""
     machine = MachineRequirements(machine_types=["GPU-H1000"])
     run = HostedRun(application_name="run", machine_requirements=machine)
     served.fill(run, len)

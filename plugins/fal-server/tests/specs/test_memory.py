@@ -1,6 +1,4 @@
-"""
-Memory: the limits of machine types.
-"""
+"""Memory: the limits of machine types."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_server.specs.memory import memory_of, read_sizes
 
 
 def test_sizes():
-    """
-    A size is a number of bytes, with a unit of 1024 if it has one.
-    """
+    """A size is a number of bytes, with a unit of 1024 if it has one."""
     assert read_sizes(["XS=512M", "S=1GiB", "M = 2g".replace(" ", ""), "L=134217728"]) == {
         "XS": 512 << 20,
         "S": 1 << 30,
@@ -27,9 +23,7 @@ def test_sizes():
 
 @pytest.mark.parametrize("written", ["XS", "XS=", "=1G", "XS=1.5G", "XS=-1G", "XS=1M"])
 def test_invalid_size_is_refused(written: str):
-    """
-    A size that cannot be read, or is too small for any runner, is refused.
-    """
+    """A size that cannot be read, or is too small for any runner, is refused."""
     with pytest.raises(ServerError, match=r"64M|XS=512M"):
         read_sizes([written])
 

@@ -1,6 +1,4 @@
-"""
-What a server runs of what requests ask for.
-"""
+"""What a server runs of what requests ask for."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from fal_server.specs.offers import Offers
 
 
 def test_environments_and_machines_are_checked():
-    """
-    A request is refused for a kind that is not run, whatever its machine type.
-    """
+    """A request is refused for a kind that is not run, whatever its machine type."""
     offers = Offers(kinds=("conda",), machine_types=("BIG",))
     requirements = MachineRequirements(machine_types=["BIG"])
     offers.check(requirements, [EnvironmentDefinition(kind="conda")])

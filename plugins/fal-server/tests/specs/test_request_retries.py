@@ -1,6 +1,4 @@
-"""
-Retries: which queued requests are attempted again, and how often.
-"""
+"""Retries: which queued requests are attempted again, and how often."""
 
 from __future__ import annotations
 
@@ -22,18 +20,14 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture(scope="module")
 def app(served_plane):
-    """
-    The name of an application that says nothing of retries.
-    """
+    """The name of an application that says nothing of retries."""
     served_plane.deploy("plain")
     return "plain"
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """
-    Attempts that follow one another at once.
-    """
+    """Attempts that follow one another at once."""
     monkeypatch.setattr(queue_attempts, "_LONGEST_PAUSE", 0.01)
 
 
@@ -66,9 +60,7 @@ def test_answers_of_a_runner_at_fault_are_tried_again(served_plane, app, status)
 
 @pytest.mark.parametrize("status", [200, 400, 422, 429, 500, 502])
 def test_other_answers_are_passed_on(served_plane, app, status):
-    """
-    Any other answer is the application's own, and its runner stays.
-    """
+    """Any other answer is the application's own, and its runner stays."""
     before = runner_of(served_plane, app)
     answer, attempts = ask(served_plane, app, status, 200)
     assert (answer.status_code, attempts) == (status, 1)
@@ -113,9 +105,7 @@ def test_header_that_ends_the_runner(served_plane, app, status, asked, stays):
 
 
 def exchange(served_plane, listener, path, told):
-    """
-    Send a request through a gateway, and return its answer.
-    """
+    """Send a request through a gateway, and return its answer."""
     if listener == "queue":
         app, request = path.partition("/")[0], served_plane.submit(path, told)
         return served_plane.finish(app, request).json()
@@ -186,9 +176,7 @@ def test_request_that_its_runner_never_got_goes_to_another(
 
 
 def test_a_request_that_takes_too_long_is_tried_again(served_plane):
-    """
-    A request that takes longer than its application allows is given to another runner.
-    """
+    """A request that takes longer than its application allows is given to another runner."""
     served_plane.deploy("slow", request_timeout=5)
     before = runner_of(served_plane, "slow")
     answer, attempts = ask(served_plane, "slow", 0, 200)
@@ -244,9 +232,7 @@ ONCE = {"X_Fal_No_Retry": "1"}
 
 
 def test_most_attempts(served_plane, app, quick):
-    """
-    The number of attempts is limited, and the response states how many were made.
-    """
+    """The number of attempts is limited, and the response states how many were made."""
     many = json.dumps({"server_error": {"retries": 99}})
     answer, attempts = ask(served_plane, app, 504, X_Fal_Retry_Config=many)
     assert (answer.status_code, answer.json()["attempt"], attempts) == (504, MOST, MOST)
@@ -265,9 +251,7 @@ def test_attempts_end_with_the_time_of_a_request(served_plane, app):
 
 
 def test_one_attempt_is_one_where_the_server_ends_meanwhile(served_plane, app):
-    """
-    A request with a single attempt fails if a runner has it when the server ends.
-    """
+    """A request with a single attempt fails if a runner has it when the server ends."""
     once = served_plane.submit(f"{app}/hold", {"gate": "gate of once"}, **ONCE)
     served_plane.begin(app, once)
     served_plane.restart()
@@ -278,9 +262,7 @@ def test_one_attempt_is_one_where_the_server_ends_meanwhile(served_plane, app):
 
 
 def test_retries_are_those_of_the_revision(served_plane, quick):
-    """
-    They are known after a restart, and another revision says others.
-    """
+    """They are known after a restart, and another revision says others."""
 
     def never(request):
         request.retry_config = '{"server_error": {"retries": 0}}'
@@ -298,9 +280,7 @@ def test_retries_are_those_of_the_revision(served_plane, quick):
     ids=["half", "list", "condition", "number", "deep"],
 )
 def test_invalid_retry_config_is_refused(served_plane, config):
-    """
-    An invalid retry configuration is refused at deployment.
-    """
+    """An invalid retry configuration is refused at deployment."""
 
     def change(request):
         request.retry_config = config

@@ -1,6 +1,4 @@
-"""
-Environments that clients ask for.
-"""
+"""Environments that clients ask for."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ from fal_server.specs.requested_environments import read_environment, with_integ
 
 
 def to_text(value: object) -> str:
-    """
-    Return *value* as JSON, which tells integers from floats; a struct keeps no order.
-    """
+    """Return *value* as JSON, which tells integers from floats; a struct keeps no order."""
     return json.dumps(value, sort_keys=True)
 
 
@@ -60,9 +56,7 @@ def test_whole_numbers_of_a_struct_are_integers(sent, expected):
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e-300], ids=repr)
 def test_floats_that_are_not_whole_stay(value):
-    """
-    Infinities, NaN and fractions stay floats.
-    """
+    """Infinities, NaN and fractions stay floats."""
     assert with_integers(value) is value
 
 
@@ -73,9 +67,7 @@ def ask_for(
     owner: str = "one",
     **options: object,
 ) -> Environment:
-    """
-    Return the environment of a client that asks for *image*.
-    """
+    """Return the environment of a client that asks for *image*."""
     definition = EnvironmentDefinition(kind="container")
     definition.configuration.update({"image": image, **options})
     return read_environment([definition], context, owner=owner)
@@ -117,9 +109,7 @@ def test_images_read_no_files_of_the_server(tmp_path: Path):
     ],
 )
 def test_container_without_an_image(options: dict[str, object], image: str):
-    """
-    Released clients may leave the image to the service: it is one with their Python.
-    """
+    """Released clients may leave the image to the service: it is one with their Python."""
     pytest.importorskip("fal_env_container", reason="fal-env-container is not installed")
     definition = EnvironmentDefinition(kind="container")
     definition.configuration.update(options)
@@ -162,9 +152,7 @@ def test_channels_are_no_folders_of_the_client(option: str, place: str):
     ],
 )
 def test_files_of_the_client_are_not_looked_for(option: str, value: object):
-    """
-    An option that names a file is refused, whatever files the server has.
-    """
+    """An option that names a file is refused, whatever files the server has."""
     definition = EnvironmentDefinition(kind="current")
     definition.configuration.update({option: value})
     with pytest.raises(Invalid, match=f"Option '{option}' names a file, which this server"):
@@ -234,9 +222,7 @@ def test_environments_are_those_of_their_account():
 
 @attrs.frozen(kw_only=True)
 class Fitted(CurrentEnvironment):
-    """
-    An environment that is made for a machine.
-    """
+    """An environment that is made for a machine."""
 
     kind: ClassVar[str] = "fitted"
 
@@ -248,9 +234,7 @@ class Fitted(CurrentEnvironment):
 
 
 class FittedPlugin:
-    """
-    A plugin with that kind, and a machine type.
-    """
+    """A plugin with that kind, and a machine type."""
 
     fal_core_api = 1
 

@@ -1,6 +1,4 @@
-"""
-Specs: what a runner runs, read from a request.
-"""
+"""Specs: what a runner runs, read from a request."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ def test_invalid_name_of_an_application(name: str):
 
 @pytest.mark.parametrize("name", ["a.b-c_d", "_own", "4x", "A", "app--dev", "a" * 128])
 def test_valid_name_of_an_application(name: str):
-    """
-    A name has letters, digits, points, dashes and underscores.
-    """
+    """A name has letters, digits, points, dashes and underscores."""
     assert check_name(name) == name
 
 
@@ -55,9 +51,7 @@ def test_name_of_a_function():
 
 @pytest.mark.parametrize("mount", ["/", "/etc", "data", "/data/../etc", "/database", ""])
 def test_mounts_outside_of_data_are_refused(served_plane, mount):
-    """
-    Only ``/data`` and directories below it can be mounted.
-    """
+    """Only ``/data`` and directories below it can be mounted."""
 
     def nothing() -> None:
         pass
@@ -67,9 +61,7 @@ def test_mounts_outside_of_data_are_refused(served_plane, mount):
 
 
 def make_run(**fields: Any) -> HostedRun:
-    """
-    Return a run of a function, in an environment without requirements.
-    """
+    """Return a run of a function, in an environment without requirements."""
     run = HostedRun(**fields)
     run.environments.add(kind="virtualenv")
     if run.WhichOneof("callable") is None:
@@ -92,9 +84,7 @@ def test_spec_of_a_run():
 
 
 def test_spec_of_a_registration():
-    """
-    All that a registration asks for stands in the spec.
-    """
+    """All that a registration asks for stands in the spec."""
     request = RegisterApplicationRequest(
         application_name="app",
         environment_name="dev",
@@ -143,9 +133,7 @@ def test_message_of_an_agent_has_the_functions():
 
 
 def test_run_that_is_not_complete():
-    """
-    A run needs a function or an entry point, and a setup function goes with a function.
-    """
+    """A run needs a function or an entry point, and a setup function goes with a function."""
     run = make_run(entrypoint="package:App")
     run.setup_func.definition = b"setup"
     with pytest.raises(Invalid, match="A setup function goes with a function"):
@@ -158,9 +146,7 @@ def test_run_that_is_not_complete():
 
 @pytest.mark.parametrize("marked", [False, True])
 def test_function_that_takes_a_socket(marked):
-    """
-    Whether a function takes a Unix socket is seen in its serialized form, unopened.
-    """
+    """Whether a function takes a Unix socket is seen in its serialized form, unopened."""
     run = make_run()
     if marked:
         run.function.definition = b"function " + SOCKET_MARK.encode() + b" and more"
@@ -181,18 +167,14 @@ def test_function_that_takes_a_socket(marked):
     ids=str,
 )
 def test_machine_types_of_a_run(named: Any, types: tuple[str, ...]):
-    """
-    The list of machine types counts where there is one, each once, and none is empty.
-    """
+    """The list of machine types counts where there is one, each once, and none is empty."""
     spec = read_spec(make_run(machine_requirements=named), "me")
     assert spec.machine_types == types
     assert spec.machine_type == (types[0] if types else "")
 
 
 def test_fewer_gpus_than_none():
-    """
-    A negative number of GPUs is refused.
-    """
+    """A negative number of GPUs is refused."""
     with pytest.raises(Invalid, match="num_gpus must not be negative, and is -1"):
         read_spec(make_run(machine_requirements={"num_gpus": -1}), "me")
     assert read_spec(make_run(machine_requirements={"num_gpus": 0}), "me").num_gpus == 0

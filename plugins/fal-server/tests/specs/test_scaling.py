@@ -1,6 +1,4 @@
-"""
-Scaling: how many runners an application has, and how long anything may take.
-"""
+"""Scaling: how many runners an application has, and how long anything may take."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ def test_least_runners(holder, settle):
 
 
 def test_most_runners(holder, settle):
-    """
-    Requests per runner and runners per application are limited; further requests wait.
-    """
+    """Requests per runner and runners per application are limited; further requests wait."""
     holder.deploy("most", max_concurrency=2, max_multiplexing=2)
     held = [holder.hold("most", f"most-{number}") for number in range(6)]
     settle(lambda: holder.in_flight("most") == [2, 2] and holder.waiting("most") == 2)
@@ -91,9 +87,7 @@ def test_buffer(holder, settle):
 
 
 def test_idle_runner(holder, settle):
-    """
-    A runner ends once it has been without a request for its time, and not before.
-    """
+    """A runner ends once it has been without a request for its time, and not before."""
     holder.deploy("idle", keep_alive=1)
     held = holder.hold("idle", "idle-word")
     settle(lambda: holder.in_flight("idle") == [1])
@@ -107,9 +101,7 @@ def test_idle_runner(holder, settle):
 
 
 def test_scaling_delay(holder, settle):
-    """
-    A request waits for the runners there are before another is started for it.
-    """
+    """A request waits for the runners there are before another is started for it."""
     holder.deploy("delay", scaling_delay_seconds=1)
     held = [holder.hold("delay", "delay-word")]
     settle(lambda: holder.in_flight("delay") == [1])
@@ -231,9 +223,7 @@ def test_stopped_runner_finishes_what_it_has(holder, settle):
 
 
 def test_settings_of_runners(holder, settle):
-    """
-    Settings of runners apply to runners that start after the change.
-    """
+    """Settings of runners apply to runners that start after the change."""
     holder.deploy("set", machine_type="XS")
     holder.ask("set")
     (first,) = holder.runners("set")
@@ -248,9 +238,7 @@ def test_settings_of_runners(holder, settle):
 
 
 def test_deployed_application_that_declares_nothing(holder):
-    """
-    The server fills in what a deployed application leaves out, as fal's does.
-    """
+    """The server fills in what a deployed application leaves out, as fal's does."""
     holder.deploy("bare")
     info = holder.alias("bare")
     assert (info.max_concurrency, info.request_timeout, info.startup_timeout) == (2, 3600, 600)
@@ -258,9 +246,7 @@ def test_deployed_application_that_declares_nothing(holder):
 
 
 def test_limits_that_are_cleared(holder):
-    """
-    A limit of 0 is none, in a registration and in a change.
-    """
+    """A limit of 0 is none, in a registration and in a change."""
     none = {"max_concurrency": 0, "request_timeout": 0, "startup_timeout": 0}
     holder.deploy("cleared", **none)
     assert holder.ask("cleared").status_code == 200
@@ -276,35 +262,27 @@ def test_limits_that_are_cleared(holder):
 
 
 def test_number_of_runners_without_a_limit():
-    """
-    Where the most runners are not limited, demand alone decides.
-    """
+    """Where the most runners are not limited, demand alone decides."""
     assert Scaling().target(1000) == 1000
     assert Scaling(max_concurrency=3).target(1000) == 3
     assert Scaling(max_concurrency=3).surplus(5) == 2
 
 
 def test_fewest_runners_that_are_more_than_the_default():
-    """
-    An application that declares many runners and no limit gets that many.
-    """
+    """An application that declares many runners and no limit gets that many."""
     scaling = read_deployed(MachineRequirements(min_concurrency=5))
     assert (scaling.min_concurrency, scaling.max_concurrency) == (5, 5)
 
 
 def test_machine_type_of_old_clients():
-    """
-    A machine type in the field that old clients fill counts, unless there is a list.
-    """
+    """A machine type in the field that old clients fill counts, unless there is a list."""
     assert read_deployed(MachineRequirements(machine_type="M")).machine_types == ("M",)
     both = MachineRequirements(machine_type="M", machine_types=["S", "L"])
     assert read_deployed(both).machine_types == ("S", "L")
 
 
 def test_empty_machine_types():
-    """
-    A machine type without a name is none, so that no change clears those that there are.
-    """
+    """A machine type without a name is none, so that no change clears those that there are."""
     named = MachineRequirements(machine_type="M", machine_types=["", "S", "S"])
     assert read_deployed(named).machine_types == ("S",)
     empty = UpdateApplicationRequest(machine_types=[""])

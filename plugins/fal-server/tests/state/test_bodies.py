@@ -1,6 +1,4 @@
-"""
-Bodies: small ones in memory, large ones in files, which are complete or not there.
-"""
+"""Bodies: small ones in memory, large ones in files, which are complete or not there."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ async def read(body: Body) -> bytes:
 
 
 async def names(tmp_path: Path, expected: Iterable[str]) -> None:
-    """
-    Wait until these files are there, and no others.
-    """
+    """Wait until these files are there, and no others."""
     while {path.name for path in (tmp_path / "bodies").iterdir()} != {*expected}:
         # They are removed in the background.
         await asyncio.sleep(0.01)
@@ -46,9 +42,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 @pytest.mark.parametrize("size", [0, 1, SMALL, SMALL + 1, len(LARGE)])
 @pytest.mark.parametrize("step", [1000, SMALL, len(LARGE)])
 def test_body_is_read_as_it_came(files: BodyFiles, tmp_path: Path, size: int, step: int):
-    """
-    A body is the same byte by byte, in whatever pieces it came. Only a large one has a file.
-    """
+    """A body is the same byte by byte, in whatever pieces it came. Only a large one has a file."""
 
     async def main() -> None:
         content = LARGE[:size]
@@ -100,9 +94,7 @@ def test_body_that_nobody_keeps_is_removed(files: BodyFiles, tmp_path: Path):
 
 
 def test_leftovers_are_removed(files: BodyFiles, tmp_path: Path):
-    """
-    Files that nothing refers to are removed, but not those that arrive.
-    """
+    """Files that nothing refers to are removed, but not those that arrive."""
 
     async def main() -> None:
         kept: list[IncomingBody] = []
@@ -127,9 +119,7 @@ def test_leftovers_are_removed(files: BodyFiles, tmp_path: Path):
 
 
 def test_file_that_is_not_complete(files: BodyFiles, tmp_path: Path):
-    """
-    A body of which a part is missing is an error, and not a shorter body.
-    """
+    """A body of which a part is missing is an error, and not a shorter body."""
 
     async def main() -> None:
         with files.receive("one", largest=1 << 20) as incoming:
@@ -145,9 +135,7 @@ def test_file_that_is_not_complete(files: BodyFiles, tmp_path: Path):
 @pytest.mark.skipif(not FULL.exists(), reason="There is no device that is always full.")
 @pytest.mark.parametrize("is_patient", [False, True])
 def test_disk_that_is_full(files: BodyFiles, tmp_path: Path, is_patient: bool):
-    """
-    A body for which the disk has no room is refused, or waits until there is room.
-    """
+    """A body for which the disk has no room is refused, or waits until there is room."""
     path = tmp_path / "bodies" / "one"
     path.symlink_to(FULL)
 

@@ -1,6 +1,4 @@
-"""
-The data directory: only its owner can read it.
-"""
+"""The data directory: only its owner can read it."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_server.state.data_directories import DataDirectory
 
 
 def test_secret_files_are_private(plane):
-    """
-    The data directory and all keys in it are for their owner alone.
-    """
+    """The data directory and all keys in it are for their owner alone."""
     assert plane.directory.path.stat().st_mode & 0o077 == 0
     names = ["owner.key", "signing.key", "secrets.key", "tls/ca.key", "tls/server.pem"]
     names += [each.name for each in plane.directory.path.glob("state.db*")]
@@ -30,16 +26,12 @@ def test_secret_files_are_private(plane):
 
 
 def modes(folder: Path) -> list[int]:
-    """
-    Return the permissions of a directory and of the files in it, by name.
-    """
+    """Return the permissions of a directory and of the files in it, by name."""
     return [each.stat().st_mode & 0o777 for each in (folder, *sorted(folder.iterdir()))]
 
 
 def make_folder(folder: Path, *names: str) -> Path:
-    """
-    Make a directory with files that others may read.
-    """
+    """Make a directory with files that others may read."""
     folder.mkdir()
     for name in names:
         (folder / name).touch()
@@ -52,18 +44,14 @@ def make_folder(folder: Path, *names: str) -> Path:
     "names", [(), ("lock",), ("lock", "state.db"), ("secrets.key", "state.db-wal")]
 )
 def test_directory_that_others_may_read_is_closed(tmp_path: Path, names: tuple[str, ...]):
-    """
-    An empty directory, or one of a server, is for its owner alone from then on.
-    """
+    """An empty directory, or one of a server, is for its owner alone from then on."""
     folder = make_folder(tmp_path / "data", *names)
     with DataDirectory(folder).locked():
         assert set(modes(folder)) == {0o700, 0o600}
 
 
 def test_directory_with_other_files_is_refused_and_not_changed(tmp_path: Path):
-    """
-    A directory that is something else, such as a home directory, stays as it is.
-    """
+    """A directory that is something else, such as a home directory, stays as it is."""
     folder = make_folder(tmp_path / "home", "notes.txt")
     with pytest.raises(ServerError, match="--data"), DataDirectory(folder).locked():
         pass
@@ -73,9 +61,7 @@ def test_directory_with_other_files_is_refused_and_not_changed(tmp_path: Path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="Only root makes directories of other users.")
 def test_directory_of_another_user_is_refused(tmp_path: Path):
-    """
-    Another user could read and replace the keys of the server.
-    """
+    """Another user could read and replace the keys of the server."""
     folder = make_folder(tmp_path / "data")
     os.chown(folder, 12345, 12345)
     with pytest.raises(ServerError, match="another user"), DataDirectory(folder).locked():
@@ -86,9 +72,7 @@ def test_directory_of_another_user_is_refused(tmp_path: Path):
 def test_sockets_of_a_short_directory_are_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Nothing is made elsewhere where the path is short enough.
-    """
+    """Nothing is made elsewhere where the path is short enough."""
     monkeypatch.setattr(data_directories, "_LONGEST_SOCKETS", 4000)
     directory = DataDirectory(tmp_path / "data")
     assert directory.make_sockets() == directory.sockets == tmp_path / "data" / "sockets"
@@ -101,9 +85,7 @@ def test_sockets_of_a_short_directory_are_in_it(
 
 @pytest.fixture
 def deep(tmp_path: Path) -> Iterator[DataDirectory]:
-    """
-    A data directory whose path is too long for the addresses of sockets.
-    """
+    """A data directory whose path is too long for the addresses of sockets."""
     directory = DataDirectory(tmp_path / ("d" * 150) / "data")
     yield directory
     directory.drop_sockets()

@@ -1,6 +1,4 @@
-"""
-URLs of databases, and those that cannot be used.
-"""
+"""URLs of databases, and those that cannot be used."""
 
 from __future__ import annotations
 
@@ -34,9 +32,7 @@ def test_url_of_no_usable_database(url: str, sentence: str):
 
 
 def test_driver_that_is_not_installed(monkeypatch: pytest.MonkeyPatch):
-    """
-    PostgreSQL without its driver is an error that says what installs it.
-    """
+    """PostgreSQL without its driver is an error that says what installs it."""
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.delitem(sys.modules, "fal_server.state.postgresql_servers", raising=False)
     with pytest.raises(ServerError, match=r"pip install 'fal-core\[server-postgresql\]'"):

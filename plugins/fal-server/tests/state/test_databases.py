@@ -1,6 +1,4 @@
-"""
-The state: durable, in one transaction for many, and patient.
-"""
+"""The state: durable, in one transaction for many, and patient."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ numbers = sa.Table(
 
 @pytest.fixture
 def database(database: Database, database_url: str) -> Database:
-    """
-    A database with a table of numbers too.
-    """
+    """A database with a table of numbers too."""
     database.write_here(numbers.create)
     return database
 
@@ -67,9 +63,7 @@ def run(work: Awaitable[Any]) -> Any:
 
 
 def test_write_returns_what_the_work_returns_and_is_read(database: Database):
-    """
-    A write returns once others can read it.
-    """
+    """A write returns once others can read it."""
 
     async def main() -> None:
         assert await database.write(add(1)) == 1
@@ -79,9 +73,7 @@ def test_write_returns_what_the_work_returns_and_is_read(database: Database):
 
 
 def test_many_writes_share_transactions(database: Database):
-    """
-    Writes that wait together are written together.
-    """
+    """Writes that wait together are written together."""
     groups: list[int] = []
     database.observe = lambda count, _: groups.append(count)
 
@@ -97,9 +89,7 @@ def test_many_writes_share_transactions(database: Database):
 
 
 def test_failed_write_is_rolled_back_alone(database: Database):
-    """
-    A write that raises is undone, and those beside it are not.
-    """
+    """A write that raises is undone, and those beside it are not."""
 
     def fail(connection: sa.Connection) -> None:
         add(100)(connection)
@@ -117,9 +107,7 @@ def test_failed_write_is_rolled_back_alone(database: Database):
 
 
 class Fenced(Exception):
-    """
-    This process may not write any more.
-    """
+    """This process may not write any more."""
 
 
 def refuse(connection: sa.Connection) -> None:
@@ -154,9 +142,7 @@ def test_fence_refuses_a_group_of_writes(database: Database):
 
 
 def test_fence_is_asked_within_the_transaction(database: Database):
-    """
-    The fence sees what is written so far, and what it writes is committed with the writes.
-    """
+    """The fence sees what is written so far, and what it writes is committed with the writes."""
     database.fence = lambda connection: add(len(every(connection)) + 100)(connection) and None
 
     async def main() -> None:
@@ -169,9 +155,7 @@ def test_fence_is_asked_within_the_transaction(database: Database):
 
 
 def test_locked_database_is_waited_for(in_file: Database, file: Path):
-    """
-    While another process holds the database, a write waits, and then succeeds.
-    """
+    """While another process holds the database, a write waits, and then succeeds."""
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
@@ -187,9 +171,7 @@ def test_locked_database_is_waited_for(in_file: Database, file: Path):
 
 
 def test_patience_ends(file: Path):
-    """
-    A database that stays locked is an answer that the client may ask again.
-    """
+    """A database that stays locked is an answer that the client may ask again."""
     database = Database(f"sqlite:///{file}", patience=0.1)
     database.write_here(numbers.create)
     other = sqlite3.connect(file, isolation_level=None)
@@ -203,9 +185,7 @@ def test_patience_ends(file: Path):
 
 
 def test_full_database_fails_at_once_and_recovers(in_file: Database):
-    """
-    A write to a full disk fails at once, and writes work again once there is room.
-    """
+    """A write to a full disk fails at once, and writes work again once there is room."""
 
     def limit(pages: int) -> Callable[[sa.Connection], None]:
         def work(connection: sa.Connection) -> None:
@@ -227,9 +207,7 @@ def test_full_database_fails_at_once_and_recovers(in_file: Database):
 
 
 def test_closed_database_refuses_writes(database_url: str):
-    """
-    Writes before the close are done, and those after it are refused.
-    """
+    """Writes before the close are done, and those after it are refused."""
     database = Database(database_url)
     database.write_here(numbers.create)
 
@@ -275,9 +253,7 @@ asyncio.run(main())
 @pytest.mark.faults
 @pytest.mark.parametrize("acknowledged", [1, 300, 700])
 def test_sigkill_loses_nothing_that_was_acknowledged(database_url: str, acknowledged: int):
-    """
-    A write that has returned is there after SIGKILL.
-    """
+    """A write that has returned is there after SIGKILL."""
     seen: list[int] = []
     command = [sys.executable, "-c", KILLED, database_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:

@@ -1,6 +1,4 @@
-"""
-Disk reserves: room that is kept for clients with a key.
-"""
+"""Disk reserves: room that is kept for clients with a key."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ GIB = 1 << 30
 def test_default_reserve(
     total: int, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A twentieth of the disk is kept, and at least 1G.
-    """
+    """A twentieth of the disk is kept, and at least 1G."""
     free = [least]
     monkeypatch.setattr(
         shutil, "disk_usage", lambda _: SimpleNamespace(total=total, free=free[0])

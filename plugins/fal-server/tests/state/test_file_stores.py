@@ -1,6 +1,4 @@
-"""
-Stores of files: what holds for a folder as for an object store.
-"""
+"""Stores of files: what holds for a folder as for an object store."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ def names(store: FileStore, folder: str = "", prefix: str = "") -> set[str]:
 
 @pytest.mark.parametrize("content", [b"", b"some", LARGE], ids=len)
 def test_file_is_read_as_it_was_put(store: FileStore, content: bytes):
-    """
-    A file is there as a whole under its name, and is read in pieces from any byte on.
-    """
+    """A file is there as a whole under its name, and is read in pieces from any byte on."""
     assert not store.has("a/b/one")
     put(store, "a/b/one", content)
     assert store.has("a/b/one")
@@ -60,9 +56,7 @@ def test_file_is_read_as_it_was_put(store: FileStore, content: bytes):
 
 
 def test_file_is_replaced_as_a_whole(store: FileStore):
-    """
-    Another file that is put under a name replaces the one before.
-    """
+    """Another file that is put under a name replaces the one before."""
     for content in (b"first", b"second"):
         put(store, "one", content)
         assert read(store, "one", len(content)) == content
@@ -92,9 +86,7 @@ def test_files_are_found_by_the_beginnings_of_their_names(store: FileStore):
 
 
 def test_files_are_removed(store: FileStore):
-    """
-    A file that is removed is gone, alone or with all of its folder. None need be there.
-    """
+    """A file that is removed is gone, alone or with all of its folder. None need be there."""
     for name in ("a/one", "a/two/three", "b", "ab"):
         put(store, name, b"some")
     store.remove("b")
@@ -107,9 +99,7 @@ def test_files_are_removed(store: FileStore):
 
 
 def test_old_file_alone_is_removed(store: FileStore):
-    """
-    A file is removed if it was put there before a time, and stays otherwise.
-    """
+    """A file is removed if it was put there before a time, and stays otherwise."""
     put(store, "one", b"some")
     store.remove_older("one", time.time() - 3600)
     store.remove_older("none", time.time() + 3600)
@@ -119,9 +109,7 @@ def test_old_file_alone_is_removed(store: FileStore):
 
 
 def test_file_that_is_too_short_is_told(store: FileStore):
-    """
-    A file with fewer bytes than it should have is an error.
-    """
+    """A file with fewer bytes than it should have is an error."""
     put(store, "one", b"some")
     with pytest.raises(OSError, match="not complete"):
         read(store, "one", 5)
@@ -130,9 +118,7 @@ def test_file_that_is_too_short_is_told(store: FileStore):
 def test_new_file_stays_where_the_old_one_is_removed_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Whoever puts a file under a name just as another server removes the old one keeps it.
-    """
+    """Whoever puts a file under a name just as another server removes the old one keeps it."""
     store = FolderStore(tmp_path)
     rename: Callable[..., Path] = Path.rename
     for moment in ("before", "after"):

@@ -1,6 +1,4 @@
-"""
-Object stores: what is told where one cannot be used, or cannot be reached for a while.
-"""
+"""Object stores: what is told where one cannot be used, or cannot be reached for a while."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ def write(store: ObjectStore, content: bytes) -> Path:
 
 @pytest.fixture
 def gone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """
-    A server of S3 of one test, which may end it.
-    """
+    """A server of S3 of one test, which may end it."""
     reason = s3_servers.missing()
     if reason is not None:
         pytest.skip(reason)
@@ -87,17 +83,13 @@ def test_store_that_is_gone_for_a_while(
 
 
 def test_bucket_that_is_not_there(s3: Any, tmp_path: Path):
-    """
-    A bucket that is not there is told at once.
-    """
+    """A bucket that is not there is told at once."""
     with pytest.raises(ServerError, match=r"kept at 's3://none/a': .*bucket does not exist"):
         open_files("s3://none/a", tmp_path)
 
 
 def test_leftovers_of_a_killed_server_are_removed(s3: Any, tmp_path: Path):
-    """
-    What a server was writing on this machine when it was killed is removed.
-    """
+    """What a server was writing on this machine when it was killed is removed."""
     store = open_files(f"{URL}/{uuid.uuid4().hex}", tmp_path)
     assert isinstance(store, ObjectStore)
     left = write(store.below("blobs"), b"left")
@@ -120,9 +112,7 @@ def test_leftovers_of_a_killed_server_are_removed(s3: Any, tmp_path: Path):
     ],
 )
 def test_url_that_names_no_store(tmp_path: Path, url: str, sentence: str):
-    """
-    What is wrong with a URL is said in one sentence, without what may be a secret.
-    """
+    """What is wrong with a URL is said in one sentence, without what may be a secret."""
     if url.startswith("gs"):
         pytest.importorskip("fsspec", reason="Without it, its sentence is that of another one.")
     with pytest.raises(ServerError, match=re.escape(sentence)) as caught:
@@ -141,9 +131,7 @@ def test_package_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_shared_folder(tmp_path: Path):
-    """
-    A folder by its URL is made, and shared. One that cannot be written is told.
-    """
+    """A folder by its URL is made, and shared. One that cannot be written is told."""
     store = open_files(f"file://{tmp_path}/a%20folder", tmp_path / "data")
     assert store == FolderStore(tmp_path / "a folder", is_shared=True)
     assert not os.listdir(tmp_path / "a folder")

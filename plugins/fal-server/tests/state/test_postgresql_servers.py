@@ -1,6 +1,4 @@
-"""
-PostgreSQL: the meaning of its errors, and what a server does while it is gone.
-"""
+"""PostgreSQL: the meaning of its errors, and what a server does while it is gone."""
 
 from __future__ import annotations
 
@@ -52,9 +50,7 @@ def every(connection: sa.Connection) -> list[int]:
 
 
 def fail(code: str) -> Callable[[sa.Connection], None]:
-    """
-    Return a write that fails with an error of PostgreSQL that has this code.
-    """
+    """Return a write that fails with an error of PostgreSQL that has this code."""
     statement = f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$"
     return lambda connection: connection.exec_driver_sql(statement).close()
 
@@ -63,9 +59,7 @@ def fail(code: str) -> Callable[[sa.Connection], None]:
 def test_writes_wait_for_a_server_that_is_gone(
     postgresql: Any, database: Database, kind: signal.Signals
 ):
-    """
-    Writes and reads that come while PostgreSQL is gone wait for it, and each is done once.
-    """
+    """Writes and reads that come while PostgreSQL is gone wait for it, and each is done once."""
 
     async def main() -> None:
         assert await database.write(add(0)) == 0
@@ -85,9 +79,7 @@ def test_writes_wait_for_a_server_that_is_gone(
 
 
 def test_patience_ends(postgresql: Any, database: Database):
-    """
-    If PostgreSQL stays gone, what was asked of it is refused, and done when it is back.
-    """
+    """If PostgreSQL stays gone, what was asked of it is refused, and done when it is back."""
     database.patience = 0.2
     postgresql.stop()
     try:
@@ -304,9 +296,7 @@ def test_end_of_a_server_that_does_not_know(postgresql: Any, database: Database,
 
 
 def test_transactions_in_each_others_way(database: Database, url: str):
-    """
-    Transactions that wait for each other are repeated, and both are done.
-    """
+    """Transactions that wait for each other are repeated, and both are done."""
     other = Database(url)
     both = threading.Barrier(2)
 
@@ -347,9 +337,7 @@ def test_transactions_in_each_others_way(database: Database, url: str):
     ],
 )
 def test_what_errors_mean(database: Database, code: str, refusal: Any, sentence: str):
-    """
-    Errors of PostgreSQL are refusals that say what is wrong, unless a statement is.
-    """
+    """Errors of PostgreSQL are refusals that say what is wrong, unless a statement is."""
     database.patience = 0.05
     with pytest.raises(refusal, match=sentence):
         database.write_here(fail(code))
@@ -358,9 +346,7 @@ def test_what_errors_mean(database: Database, code: str, refusal: Any, sentence:
 
 @pytest.fixture
 def guarded(postgresql: Any) -> Iterator[Any]:
-    """
-    PostgreSQL with a user who needs a password and may make nothing.
-    """
+    """PostgreSQL with a user who needs a password and may make nothing."""
     file: Path = postgresql.folder / "data" / "pg_hba.conf"
     before = file.read_text()
     postgresql.execute("CREATE USER guest PASSWORD 'secret'")
@@ -404,9 +390,7 @@ def test_database_that_cannot_be_used(guarded: Any, user: str, name: str, senten
 
 
 def test_server_that_starts_waits_for_it(postgresql: Any, url: str, caplog: Any):
-    """
-    A server that starts before PostgreSQL waits for it, and says so once.
-    """
+    """A server that starts before PostgreSQL waits for it, and says so once."""
     postgresql.stop()
     later = threading.Timer(1.0, postgresql.start)
     later.start()
@@ -423,9 +407,7 @@ def test_server_that_starts_waits_for_it(postgresql: Any, url: str, caplog: Any)
 
 
 def test_texts_that_postgresql_does_not_take(database: Database):
-    """
-    A zero byte, and half of a surrogate pair, fail no write, and no search.
-    """
+    """A zero byte, and half of a surrogate pair, fail no write, and no search."""
     stages = Stages(database)
     owner = "user|x"
     insert = "INSERT INTO accounts VALUES (%s, 'user', %s, %s, 1.0)"

@@ -1,6 +1,4 @@
-"""
-Prepared statements, on each kind of database.
-"""
+"""Prepared statements, on each kind of database."""
 
 from __future__ import annotations
 
@@ -68,9 +66,7 @@ def test_rows_of_one_statement_are_written_at_once(database: Database):
 
 
 def test_row_that_fails_is_rolled_back_alone(database: Database):
-    """
-    A row that the database refuses is an error for its writer, and for no other.
-    """
+    """A row that the database refuses is an error for its writer, and for no other."""
     database.write_here(words.create)
     add = Prepared(words.insert())
 

@@ -1,6 +1,4 @@
-"""
-Files of SQLite: the meaning of their errors, and files that are replaced.
-"""
+"""Files of SQLite: the meaning of their errors, and files that are replaced."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ def file(path: Path) -> Iterator[SQLiteFile]:
 
 
 def test_locked_database_is_known_by_its_error(file: SQLiteFile, path: Path):
-    """
-    The error of a database that another connection has locked means that, and no other.
-    """
+    """The error of a database that another connection has locked means that, and no other."""
     other = SQLiteFile(sa.make_url(f"sqlite:///{path}"), readers=1)
     with file.writing.connect() as connection, connection.begin():
         with other.writing.connect() as waiting, pytest.raises(DatabaseError) as locked:
@@ -48,9 +44,7 @@ def test_locked_database_is_known_by_its_error(file: SQLiteFile, path: Path):
 
 
 def test_full_database_is_known_by_its_error(file: SQLiteFile):
-    """
-    The error of a database that cannot grow means a full disk.
-    """
+    """The error of a database that cannot grow means a full disk."""
     with file.writing.connect() as connection, connection.begin():
         connection.execute(sa.text("PRAGMA max_page_count = 1"))
         with pytest.raises(DatabaseError) as caught:
@@ -60,9 +54,7 @@ def test_full_database_is_known_by_its_error(file: SQLiteFile):
 
 
 def test_file_that_is_replaced(file: SQLiteFile, path: Path):
-    """
-    The file of a database is known, and nothing is written to another file at its path.
-    """
+    """The file of a database is known, and nothing is written to another file at its path."""
     assert path_of(sa.make_url(f"sqlite:///{path}")) == str(path)
     assert path_of(sa.make_url("sqlite://")) is None
     file.watch()

@@ -1,6 +1,4 @@
-"""
-Tasks: work in the background, and work that must not be left half done.
-"""
+"""Tasks: work in the background, and work that must not be left half done."""
 
 from __future__ import annotations
 
@@ -141,9 +139,7 @@ def test_uninterrupted_work_goes_on_without_its_caller():
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_cancelled_task_ends_after_its_thread(fails: bool):
-    """
-    A task that is cancelled, even twice, while its work is done in a thread ends after that.
-    """
+    """A task that is cancelled, even twice, while its work is done in a thread ends after that."""
     begun, may_end = threading.Event(), threading.Event()
     done: list[str] = []
 
@@ -170,9 +166,7 @@ def test_cancelled_task_ends_after_its_thread(fails: bool):
 
 
 def test_work_is_repeated_until_the_state_can_be_written():
-    """
-    Only trouble with the state is waited out; any other refusal is raised at once.
-    """
+    """Only trouble with the state is waited out; any other refusal is raised at once."""
     trouble = [StateUnavailable("gone"), StorageFull("full")]
 
     async def write() -> str:

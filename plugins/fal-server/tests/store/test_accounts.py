@@ -1,6 +1,4 @@
-"""
-Accounts: nicknames, and who is a member of which team.
-"""
+"""Accounts: nicknames, and who is a member of which team."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ from fal_server.store.accounts import (
     ["", "A", "-a", "a-", "a_b", "a.b", "a/b", "a\n", "ä", "a" * 64, "workflows", "storage"],
 )
 def test_nickname_that_cannot_be_part_of_a_url(database: Database, nickname: str):
-    """
-    A nickname stands in URLs, where some words have another meaning.
-    """
+    """A nickname stands in URLs, where some words have another meaning."""
     with pytest.raises(Invalid, match="is not a valid nickname"):
         database.write_here(lambda it: make_account(it, "user", nickname))
     assert database.read_here(list_accounts) == []
@@ -34,9 +30,7 @@ def test_nickname_that_cannot_be_part_of_a_url(database: Database, nickname: str
 
 @pytest.mark.parametrize("nickname", ["a", "7", "a-b", "a" * 63, "workflows2"])
 def test_account_is_found_by_its_nickname_and_its_id(database: Database, nickname: str):
-    """
-    An account is found as it was made, by its nickname and by its id.
-    """
+    """An account is found as it was made, by its nickname and by its id."""
     made = database.write_here(lambda it: make_account(it, "team", nickname))
     assert made.id.startswith("team|")
     assert made.full_name == nickname
@@ -46,9 +40,7 @@ def test_account_is_found_by_its_nickname_and_its_id(database: Database, nicknam
 
 
 def test_nickname_is_taken_once(database: Database):
-    """
-    Users and teams share their nicknames, and the oldest account is listed first.
-    """
+    """Users and teams share their nicknames, and the oldest account is listed first."""
     first, second = (
         database.write_here(lambda it, name=name: make_account(it, "user", name))
         for name in ("zoe", "ann")

@@ -1,6 +1,4 @@
-"""
-Blobs: the uploads in progress, and the contents that are stored.
-"""
+"""Blobs: the uploads in progress, and the contents that are stored."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_server.store.blobs import Blobs
 
 
 def test_abandoned_uploads_are_dropped(tmp_path):
-    """
-    Uploads that were not completed are dropped after a day; younger ones stay.
-    """
+    """Uploads that were not completed are dropped after a day; younger ones stay."""
     blobs = Blobs(FolderStore(tmp_path))
     old, added_to, young = [asyncio.run(blobs.begin("a")) for _ in range(3)]
     asyncio.run(blobs.add_part("a", added_to, 1, chunks(b"part")))
@@ -70,9 +66,7 @@ def test_upload_is_completed_once(tmp_path: Path):
 
 
 def test_part_of_an_upload_that_ends_is_refused(tmp_path: Path):
-    """
-    A part that arrives while its upload is cancelled is refused, as there is no such upload.
-    """
+    """A part that arrives while its upload is cancelled is refused, as there is no such upload."""
 
     async def main() -> None:
         blobs = Blobs(FolderStore(tmp_path))
@@ -112,9 +106,7 @@ def test_cancelled_upload_is_gone_at_once(tmp_path: Path):
 
 @pytest.mark.parametrize("number", [-1, 0, 2, 10_001, 10**300])
 def test_part_that_cannot_be_is_missing(tmp_path: Path, number: int):
-    """
-    An upload cannot be completed with a part that was never sent, whatever its number.
-    """
+    """An upload cannot be completed with a part that was never sent, whatever its number."""
 
     async def main() -> None:
         blobs = Blobs(FolderStore(tmp_path))
@@ -128,9 +120,7 @@ def test_part_that_cannot_be_is_missing(tmp_path: Path, number: int):
 
 
 def test_content_is_written_once(tmp_path: Path):
-    """
-    A content that comes in one piece is written to the disk once, and then renamed.
-    """
+    """A content that comes in one piece is written to the disk once, and then renamed."""
 
     async def main() -> None:
         blobs = Blobs(FolderStore(tmp_path))

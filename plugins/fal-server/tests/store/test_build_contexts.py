@@ -1,6 +1,4 @@
-"""
-The directories that images of clients are built of.
-"""
+"""The directories that images of clients are built of."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ PLAIN, PROGRAM = 0o100644, 0o100755
 
 @attrs.define
 class Made:
-    """
-    The contexts of a server with the accounts ``me`` and ``other``.
-    """
+    """The contexts of a server with the accounts ``me`` and ``other``."""
 
     contexts: BuildContexts
     blobs: Blobs
@@ -42,9 +38,7 @@ class Made:
     other: str
 
     async def send(self, content: bytes, mode: int = PLAIN) -> str:
-        """
-        Have the account ``me`` send a file, and return its hash.
-        """
+        """Have the account ``me`` send a file, and return its hash."""
         hash = hashlib.sha256(content + str(mode).encode()).hexdigest()
         id = await self.blobs.begin(self.me)
         await self.blobs.add_part(self.me, id, 1, chunks_of(content))
@@ -132,9 +126,7 @@ def test_request_that_is_cancelled_leaves_its_context_whole(
 
 
 def test_context_has_files_of_its_account_alone(made: Made):
-    """
-    Knowing a hash gives no file that another account has sent, and leaves no directory.
-    """
+    """Knowing a hash gives no file that another account has sent, and leaves no directory."""
 
     async def place() -> None:
         files = ((await made.send(b"mine"), "mine"),)
@@ -147,9 +139,7 @@ def test_context_has_files_of_its_account_alone(made: Made):
 
 
 def test_contexts_are_limited(made: Made):
-    """
-    More files than allowed, or larger ones, are refused with a sentence that says what to do.
-    """
+    """More files than allowed, or larger ones, are refused with a sentence that says what to do."""
 
     async def place() -> None:
         large = await made.send(b"." * 60)

@@ -1,6 +1,4 @@
-"""
-Housekeeping: what is renewed and deleted in each round.
-"""
+"""Housekeeping: what is renewed and deleted in each round."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ class Kept:
     ids: dict[str, str]
 
     async def names(self) -> set[str]:
-        """
-        Return what has not been deleted.
-        """
+        """Return what has not been deleted."""
         lines = await self.rounds.logs.read(LogFilter(account_id="me"))
         found = {f"line {line.message}" for line in lines}
         for age in ("old", "new"):
@@ -71,9 +67,7 @@ class Kept:
 
 
 async def fill(directory: DataDirectory, database: Database) -> Kept:
-    """
-    Make data of a server.
-    """
+    """Make data of a server."""
     certificate = Certificate(directory, [])
     blobs = Blobs(FolderStore(directory.path / "blobs"))
     requests, logs = QueuedRequests(database), Logs(database)
@@ -103,9 +97,7 @@ async def fill(directory: DataDirectory, database: Database) -> Kept:
 
 @contextlib.asynccontextmanager
 async def running(rounds: Housekeeping) -> AsyncIterator[asyncio.Task[None]]:
-    """
-    Do rounds while the block runs.
-    """
+    """Do rounds while the block runs."""
     task = asyncio.ensure_future(rounds.run())
     try:
         yield task
@@ -115,9 +107,7 @@ async def running(rounds: Housekeeping) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def settle(kept: Kept, task: asyncio.Task[None]) -> None:
-    """
-    Wait until what is old has been deleted.
-    """
+    """Wait until what is old has been deleted."""
     while await kept.names() != YOUNG:
         assert not task.done()
         # Until the round is over.
@@ -150,9 +140,7 @@ def test_round_deletes_what_has_expired(
 def test_step_that_fails_keeps_nothing_else(
     tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
 ):
-    """
-    Where some of what has expired cannot be deleted, the rest is, and the log names it.
-    """
+    """Where some of what has expired cannot be deleted, the rest is, and the log names it."""
 
     async def main() -> None:
         kept = await fill(DataDirectory(tmp_path / "data"), database)
@@ -175,9 +163,7 @@ def test_step_that_fails_keeps_nothing_else(
 def test_round_of_a_replica_that_decides_no_longer(
     tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
 ):
-    """
-    What another replica deletes by now is no error of this one.
-    """
+    """What another replica deletes by now is no error of this one."""
 
     async def main() -> None:
         kept = await fill(DataDirectory(tmp_path / "data"), database)
@@ -189,9 +175,7 @@ def test_round_of_a_replica_that_decides_no_longer(
 
 
 def test_responses_are_kept_for_as_long_as_told(tmp_path: Path, database: Database):
-    """
-    A round deletes the requests that ended longer ago than responses are kept.
-    """
+    """A round deletes the requests that ended longer ago than responses are kept."""
 
     async def main() -> None:
         kept = await fill(DataDirectory(tmp_path / "data"), database)
@@ -225,9 +209,7 @@ def test_round_after_the_clock_was_set_deletes_nothing(
         go_on.clear()
 
     def now() -> float:
-        """
-        Return a time that jumps by a day after the start.
-        """
+        """Return a time that jumps by a day after the start."""
         return offset() + time.time()
 
     def offset() -> float:

@@ -1,6 +1,4 @@
-"""
-Idempotency keys: stored with their requests, and kept for a day.
-"""
+"""Idempotency keys: stored with their requests, and kept for a day."""
 
 from __future__ import annotations
 
@@ -59,9 +57,7 @@ def test_key_accepts_one_request(database: Database):
     ],
 )
 def test_keys_of_different_scopes_are_different(database: Database, changes: dict[str, Any]):
-    """
-    The same key of another account, or for another application or path, is another key.
-    """
+    """The same key of another account, or for another application or path, is another key."""
 
     async def main() -> None:
         requests = QueuedRequests(database)
@@ -75,9 +71,7 @@ def test_keys_of_different_scopes_are_different(database: Database, changes: dic
     "content", [(b"POST", b"", b"[]"), (b"PUT", b"", b"{}"), (b"POST", b"{}", b"")]
 )
 def test_key_of_another_request_is_refused(database: Database, content: tuple[bytes, ...]):
-    """
-    A key that comes with another body, query or method is refused, and nothing is stored.
-    """
+    """A key that comes with another body, query or method is refused, and nothing is stored."""
 
     async def main() -> None:
         requests = QueuedRequests(database)
@@ -90,9 +84,7 @@ def test_key_of_another_request_is_refused(database: Database, content: tuple[by
 
 
 def test_request_that_cannot_be_stored_leaves_no_key(database: Database):
-    """
-    A key is written with its request or not at all.
-    """
+    """A key is written with its request or not at all."""
 
     async def main() -> None:
         requests = QueuedRequests(database)
@@ -105,9 +97,7 @@ def test_request_that_cannot_be_stored_leaves_no_key(database: Database):
 
 
 def test_key_is_kept_for_a_day(database: Database, monkeypatch: pytest.MonkeyPatch):
-    """
-    Housekeeping deletes a key a day after its request was accepted, and none before.
-    """
+    """Housekeeping deletes a key a day after its request was accepted, and none before."""
     now = time.time()
     monkeypatch.setattr(idempotency_keys.time, "time", lambda: now)
 
@@ -127,9 +117,7 @@ def test_key_is_kept_for_a_day(database: Database, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("text", ["", "a" * 256, "é", "a\tb", "\x7f"])
 def test_text_that_may_not_be_a_key(text: str):
-    """
-    A key has up to 255 printable characters.
-    """
+    """A key has up to 255 printable characters."""
     with pytest.raises(Invalid, match="1 to 255 printable"):
         check_text(text)
     assert check_text("a" * 255) == "a" * 255

@@ -1,6 +1,4 @@
-"""
-Kept responses: each account has so much of them.
-"""
+"""Kept responses: each account has so much of them."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ LARGEST = 10_000_000
 
 
 class Kept:
-    """
-    A store of responses.
-    """
+    """A store of responses."""
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.requests = QueuedRequests(database)
@@ -43,18 +39,14 @@ class Kept:
         body: bytes = b"",
         **fields: str,
     ) -> None:
-        """
-        Store a request with a response, which has a file.
-        """
+        """Store a request with a response, which has a file."""
         request = make_request(id, state="completed", answer_size=size, **fields)
         await self.requests.add(request, key, body=body)
         await self.requests.change(id, ended_at=ended_at)
         (self.folder / name_answer(id, 0)).touch()
 
     async def settle(self, *ids: str) -> None:
-        """
-        Wait until the responses with these ids are there, and no others.
-        """
+        """Wait until the responses with these ids are there, and no others."""
         expected = {name_answer(id, 0) for id in ids}
         while {path.name for path in self.folder.iterdir()} != expected:
             # They are deleted in the background.
@@ -100,9 +92,7 @@ def test_oldest_responses_go_first(database: Database, tmp_path: Path):
 
 
 def test_kept_inputs_take_room(database: Database, tmp_path: Path):
-    """
-    The inputs that are kept beside responses are among what an account may have.
-    """
+    """The inputs that are kept beside responses are among what an account may have."""
 
     async def main() -> None:
         async with keeping(database, tmp_path) as kept:

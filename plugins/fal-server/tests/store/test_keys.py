@@ -1,6 +1,4 @@
-"""
-Keys: stored without their secrets.
-"""
+"""Keys: stored without their secrets."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_server.store.keys import find_key, list_keys, make_key, revoke_key
 
 
 def test_no_secret_is_stored_in_plain_text(plane):
-    """
-    The database has no secret of a key, and no secret of a user.
-    """
+    """The database has no secret of a key, and no secret of a user."""
     secret = plane.make_key().partition(":")[2]
     value = "kept-by-nobody-in-plain-text"
     plane.call("SetSecret", SetSecretRequest(name="QUIET", value=value))
@@ -30,16 +26,12 @@ def test_no_secret_is_stored_in_plain_text(plane):
 
 @pytest.fixture
 def owner(database: Database) -> str:
-    """
-    The id of an account.
-    """
+    """The id of an account."""
     return database.write_here(lambda it: make_account(it, "user", "owner")).id
 
 
 def test_key_opens_with_its_secret_alone(database: Database, owner: str):
-    """
-    A key is found with what it was made with, and opens with its secret and no other text.
-    """
+    """A key is found with what it was made with, and opens with its secret and no other text."""
     new = database.write_here(lambda it: make_key(it, owner, ["b", "a"], alias="mine"))
     key = database.read_here(lambda it: find_key(it, new.id))
     assert (key.account_id, key.permissions, key.alias) == (owner, {"a", "b"}, "mine")
@@ -51,9 +43,7 @@ def test_key_opens_with_its_secret_alone(database: Database, owner: str):
 
 
 def test_revoked_key_is_kept_and_not_listed(database: Database, owner: str):
-    """
-    A key is revoked once, by its own account; it is known afterwards, and not listed.
-    """
+    """A key is revoked once, by its own account; it is known afterwards, and not listed."""
     first, second = (
         database.write_here(lambda it: make_key(it, owner, ["a"])) for _ in range(2)
     )

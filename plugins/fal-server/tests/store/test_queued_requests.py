@@ -1,6 +1,4 @@
-"""
-Queued requests: kept as they came, and changed in the states where that is allowed.
-"""
+"""Queued requests: kept as they came, and changed in the states where that is allowed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Writes of several servers, or of a server and a command, to the same rows at the same time.
-"""
+"""Writes of several servers, or of a server and a command, to the same rows at the same time."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ Race = Callable[[Callable[[Database, int], Any]], list[Any]]
 
 @pytest.fixture
 def databases(database_url: str) -> Iterator[list[Database]]:
-    """
-    The same database, as several servers have opened it.
-    """
+    """The same database, as several servers have opened it."""
     opened = [Database(database_url, readers=1) for _ in range(RACERS)]
     yield opened
     for each in opened:
@@ -48,9 +44,7 @@ def owner(databases: list[Database]) -> str:
 
 @pytest.fixture
 def race(databases: list[Database]) -> Iterator[Race]:
-    """
-    Have each server do the same at once, and return what each got, or its error.
-    """
+    """Have each server do the same at once, and return what each got, or its error."""
     with ThreadPoolExecutor(RACERS) as threads:
 
         def run(work: Callable[[Database, int], Any]) -> list[Any]:
@@ -66,18 +60,14 @@ def race(databases: list[Database]) -> Iterator[Race]:
 
 
 def one_of(results: list[Any], refusal: type[Exception]) -> Any:
-    """
-    Return the only result that is no refusal.
-    """
+    """Return the only result that is no refusal."""
     [won] = [each for each in results if not isinstance(each, Exception)]
     assert {type(each) for each in results if each is not won} == {refusal}
     return won
 
 
 def test_names_are_taken_once(race: Race):
-    """
-    A nickname is taken once, and a user is made a member once.
-    """
+    """A nickname is taken once, and a user is made a member once."""
 
     def make(kind: Literal["user", "team"], number: int) -> None:
         name = f"{kind}-{number}"
@@ -96,9 +86,7 @@ def test_names_are_taken_once(race: Race):
 
 
 def test_a_key_is_revoked_once(race: Race, databases: list[Database], owner: str):
-    """
-    A key is revoked once, however many ask for it at once.
-    """
+    """A key is revoked once, however many ask for it at once."""
 
     def revoke(key: str) -> None:
         one_of(race(lambda it, _: it.write_here(lambda c: revoke_key(c, owner, key))), NotFound)
@@ -108,9 +96,7 @@ def test_a_key_is_revoked_once(race: Race, databases: list[Database], owner: str
 
 
 def test_a_request_is_accepted_once(race: Race, databases: list[Database]):
-    """
-    Of requests with the same idempotency key one is stored, and all get its id.
-    """
+    """Of requests with the same idempotency key one is stored, and all get its id."""
 
     def add(round: int) -> Callable[[Database, int], str]:
         key = IdempotencyKey(scope=f"scope {round}", digest="same")
@@ -143,9 +129,7 @@ def test_a_request_is_accepted_once(race: Race, databases: list[Database]):
 
 
 def test_a_secret_is_set_in_a_stage_that_stays(race: Race, owner: str):
-    """
-    A secret that is set while its stage is deleted is refused, or deleted with it.
-    """
+    """A secret that is set while its stage is deleted is refused, or deleted with it."""
 
     def work(database: Database, number: int) -> None:
         vault, stages = Vault(database, b"k" * 32), Stages(database)
@@ -169,9 +153,7 @@ def test_a_secret_is_set_in_a_stage_that_stays(race: Race, owner: str):
 
 
 def test_lines_are_counted_as_they_are(race: Race, databases: list[Database]):
-    """
-    What is counted of the lines of a runner is what is kept of them, whoever drops some.
-    """
+    """What is counted of the lines of a runner is what is kept of them, whoever drops some."""
     lines = [LogLine(message="m" * 500, account_id="a", application="b", runner_id="r")] * 20
     limits = Limits(largest_logs=40_000, largest_runner_logs=30_000)
     keepers = [KeptLines(limits) for _ in range(RACERS)]

@@ -1,6 +1,4 @@
-"""
-Bodies of requests that were just stored.
-"""
+"""Bodies of requests that were just stored."""
 
 from __future__ import annotations
 
@@ -8,9 +6,7 @@ from fal_server.store.recent_bodies import RecentBodies
 
 
 def test_the_oldest_bodies_make_room():
-    """
-    No more than so many bytes are kept, and those of the newest requests.
-    """
+    """No more than so many bytes are kept, and those of the newest requests."""
     bodies = RecentBodies(most=3_000)
     for number in range(100):
         bodies.keep(str(number), b"x" * 800)
@@ -23,9 +19,7 @@ def test_the_oldest_bodies_make_room():
 
 
 def test_a_body_that_is_too_large_is_not_kept():
-    """
-    A body that would take all room keeps none.
-    """
+    """A body that would take all room keeps none."""
     bodies = RecentBodies(most=1_000)
     bodies.keep("large", b"x" * 2_000)
     assert bodies.take("large") is None

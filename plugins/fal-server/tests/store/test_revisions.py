@@ -1,6 +1,4 @@
-"""
-Revisions: kept as they were registered, and led to by aliases.
-"""
+"""Revisions: kept as they were registered, and led to by aliases."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_server.store.revisions import Revision, Revisions, full_alias
 
 @pytest.fixture
 def owner(database: Database) -> str:
-    """
-    The id of an account.
-    """
+    """The id of an account."""
     return database.write_here(lambda it: make_account(it, "user", "owner")).id
 
 
@@ -101,9 +97,7 @@ def test_revisions_are_listed_by_alias_and_stage(database: Database, owner: str)
 
 
 def test_scaling_of_an_alias_is_its_own(database: Database, owner: str):
-    """
-    Changing how an alias scales changes neither other aliases nor the revision.
-    """
+    """Changing how an alias scales changes neither other aliases nor the revision."""
 
     async def main() -> None:
         revisions = Revisions(database)
@@ -165,7 +159,5 @@ def test_planned_takeover(database: Database, owner: str):
     ],
 )
 def test_alias_of_a_stage(name: str, stage: str, alias: str):
-    """
-    Outside of the default stage an alias ends with the stage, once.
-    """
+    """Outside of the default stage an alias ends with the stage, once."""
     assert full_alias(name, stage) == alias

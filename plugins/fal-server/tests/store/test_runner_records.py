@@ -1,6 +1,4 @@
-"""
-Records of runners: how a later server finds them, and when they ended.
-"""
+"""Records of runners: how a later server finds them, and when they ended."""
 
 from __future__ import annotations
 
@@ -84,9 +82,7 @@ def test_ended_runners_since_a_time(database: Database):
 
 
 def test_times_of_a_runner(database: Database):
-    """
-    The account of a runner learns when it started and ended, by default now; no other does.
-    """
+    """The account of a runner learns when it started and ended, by default now; no other does."""
 
     async def main() -> None:
         records = RunnerRecords(database)

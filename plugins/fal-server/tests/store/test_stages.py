@@ -1,6 +1,4 @@
-"""
-Stages: the default one, their names, and their end.
-"""
+"""Stages: the default one, their names, and their end."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from isolate_proto import (
 
 
 def test_every_account_has_a_default_stage(plane, key, refusal_of):
-    """
-    The stage ``main`` is there from the start, and stays.
-    """
+    """The stage ``main`` is there from the start, and stays."""
     (main,) = plane.call("ListEnvironments", ListEnvironmentsRequest(), key=key).environments
     assert (main.name, main.is_default, main.HasField("created_at")) == ("main", True, True)
     request = DeleteEnvironmentRequest(name="main")
@@ -27,9 +23,7 @@ def test_every_account_has_a_default_stage(plane, key, refusal_of):
 
 
 def test_stages_belong_to_one_account(plane, key, refusal_of):
-    """
-    A stage is made once, listed, and seen by its account alone.
-    """
+    """A stage is made once, listed, and seen by its account alone."""
     request = CreateEnvironmentRequest(name="staging", description="before it counts")
     made = plane.call("CreateEnvironment", request, key=key).environment
     assert (made.name, made.description, made.is_default) == (
@@ -49,9 +43,7 @@ def test_stages_belong_to_one_account(plane, key, refusal_of):
 
 @pytest.mark.parametrize("name", ["", "A", "a--b", "-a", "a/b", "a" * 64, "a\n"])
 def test_invalid_names_of_stages(plane, key, name, refusal_of):
-    """
-    A name that would not stand in an alias is refused.
-    """
+    """A name that would not stand in an alias is refused."""
     request = CreateEnvironmentRequest(name=name)
     assert (
         refusal_of(plane, "CreateEnvironment", request, key)[0]
@@ -60,9 +52,7 @@ def test_invalid_names_of_stages(plane, key, name, refusal_of):
 
 
 def test_removed_stage_takes_its_secrets_along(plane, key):
-    """
-    A stage that is created again has none of its earlier secrets.
-    """
+    """A stage that is created again has none of its earlier secrets."""
     create = CreateEnvironmentRequest(name="brief")
     plane.call("CreateEnvironment", create, key=key)
     secret = SetSecretRequest(name="A", value="1", environment_name="brief")

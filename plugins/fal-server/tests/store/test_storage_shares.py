@@ -1,6 +1,4 @@
-"""
-Storage shares: what an account may upload, and what becomes of the rest.
-"""
+"""Storage shares: what an account may upload, and what becomes of the rest."""
 
 from __future__ import annotations
 
@@ -66,9 +64,7 @@ def test_uploads_begun_are_limited(make_plane: Any):
 
 
 def test_uploads_begun_at_once_are_limited(database: Database, tmp_path: Path):
-    """
-    Of uploads that an account begins at the same time, no more begin than it may have.
-    """
+    """Of uploads that an account begins at the same time, no more begin than it may have."""
 
     async def main() -> None:
         blobs = Blobs(FolderStore(tmp_path / "blobs"))
@@ -115,9 +111,7 @@ def test_bytes_are_limited(make_plane: Any, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_files_are_limited(make_plane: Any):
-    """
-    Files without content count too, and so do the parts of an upload.
-    """
+    """Files without content count too, and so do the parts of an upload."""
     plane = make_plane(limits=Limits(most_files=4))
     with plane.client() as client:
         assert upload(client, b"a").status_code == 200
@@ -132,9 +126,7 @@ def test_files_are_limited(make_plane: Any):
 
 
 def test_a_part_is_named_once(make_plane: Any):
-    """
-    A part that is named twice is refused: an account could store more than it has sent.
-    """
+    """A part that is named twice is refused: an account could store more than it has sent."""
     with make_plane().client() as client:
         path, begun = begin(client, b"aa")
         path = f"{path}/{begun.json()['upload_id']}"

@@ -1,6 +1,4 @@
-"""
-Uploads: the files of applications, and files for others to read.
-"""
+"""Uploads: the files of applications, and files for others to read."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ def hash_of(content: bytes, mode: int = MODE) -> str:
 def send(
     client: httpx.Client, content: bytes, *, mode: int = MODE, hash: str = "", size: int = 1000
 ) -> httpx.Response:
-    """
-    Upload as the clients do.
-    """
+    """Upload as the clients do."""
     hash = hash or hash_of(content, mode)
     path = f"/files/app/multipart/{hash}"
     begun = client.post(f"{path}/initiate", json={"mode": str(mode), "hash": hash})
@@ -90,9 +86,7 @@ def test_file_is_uploaded_once(plane, tmp_path, size):
 
 
 def test_placed_files_are_the_applications_own(plane, tmp_path):
-    """
-    An application that changes a file changes it for itself alone.
-    """
+    """An application that changes a file changes it for itself alone."""
     content = secrets.token_bytes(100)
     with plane.client() as client:
         send(client, content)
@@ -105,9 +99,7 @@ def test_placed_files_are_the_applications_own(plane, tmp_path):
 
 
 def test_file_of_another_account_is_not_there(plane, tmp_path):
-    """
-    Knowing a hash gives no access to another account's file.
-    """
+    """Knowing a hash gives no access to another account's file."""
     content = secrets.token_bytes(100)
     hash = hash_of(content)
     with plane.client() as client:
@@ -122,9 +114,7 @@ def test_file_of_another_account_is_not_there(plane, tmp_path):
 
 
 def test_content_with_another_hash_is_refused(plane):
-    """
-    A file whose hash is another is refused, and stays missing.
-    """
+    """A file whose hash is another is refused, and stays missing."""
     hash = "0" * 64
     with plane.client() as client:
         answer = send(client, b"something else", hash=hash)
@@ -157,9 +147,7 @@ def test_content_with_another_hash_is_refused(plane):
     ],
 )
 def test_paths_outside_of_the_folder_are_refused(plane, method, path, body):
-    """
-    Only hashes, numbers and ids reach a file.
-    """
+    """Only hashes, numbers and ids reach a file."""
     with plane.client() as client:
         answer = client.request(method, path, json=body)
     assert answer.status_code in {404, 405, 422, 501}, answer.text
@@ -170,9 +158,7 @@ def test_paths_outside_of_the_folder_are_refused(plane, method, path, body):
     "path", ["", "/etc/x", "../x", "a/../../x", "a\\b", "a\0b", ".", "..", "/"]
 )
 def test_files_are_placed_below_their_folder(plane, tmp_path, path):
-    """
-    A path that leads out of the folder places nothing.
-    """
+    """A path that leads out of the folder places nothing."""
     content = b"content"
     with plane.client() as client:
         send(client, content)
@@ -187,9 +173,7 @@ def test_files_are_placed_below_their_folder(plane, tmp_path, path):
 
 @given(st.text(max_size=300))
 def test_safe_names_are_one_segment_of_a_url(name):
-    """
-    Any name of a file becomes one segment of a path.
-    """
+    """Any name of a file becomes one segment of a path."""
     found = safe_name(name)
     assert found
     assert len(found) <= 200
@@ -209,9 +193,7 @@ def test_many_files_expire_at_once(database: Database, tmp_path: Path):
         yield word
 
     def limit(connection: sa.Connection) -> str:
-        """
-        Allow a statement few parameters, where Python can, and make an account.
-        """
+        """Allow a statement few parameters, where Python can, and make an account."""
         driver: Any = connection.connection.dbapi_connection
         if hasattr(driver, "setlimit"):
             driver.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 20)

@@ -1,6 +1,4 @@
-"""
-Vaults: the secrets of accounts, by stage.
-"""
+"""Vaults: the secrets of accounts, by stage."""
 
 from __future__ import annotations
 
@@ -83,9 +81,7 @@ def test_changed_secrets_apply_at_once(plane, key):
 
 
 def test_secret_keeps_its_exposure(plane, key):
-    """
-    A new value alone does not expose a secret.
-    """
+    """A new value alone does not expose a secret."""
     request = SetSecretRequest(name="A", value="1", default_exposed=False)
     plane.call("SetSecret", request, key=key)
     plane.call("SetSecret", SetSecretRequest(name="A", value="2"), key=key)
@@ -95,9 +91,7 @@ def test_secret_keeps_its_exposure(plane, key):
 
 
 def test_secret_without_a_value_is_removed(plane, key, refusal_of):
-    """
-    A secret without a value is removed; one that is not there is not found.
-    """
+    """A secret without a value is removed; one that is not there is not found."""
     plane.call("SetSecret", SetSecretRequest(name="A", value=""), key=key)
     plane.call("SetSecret", SetSecretRequest(name="A"), key=key)
     assert not plane.call("ListSecrets", ListSecretsRequest(), key=key).secrets
@@ -131,9 +125,7 @@ def test_invalid_secrets_are_refused(plane, key, request_, code, refusal_of):
 
 
 def test_moved_value_cannot_be_decrypted(plane, key):
-    """
-    A value that is moved to another name in the database cannot be decrypted there.
-    """
+    """A value that is moved to another name in the database cannot be decrypted there."""
     plane.call("SetSecret", SetSecretRequest(name="A", value="1"), key=key)
     moved = secrets.update().where(secrets.c.name == "A").values(name="B")
     account = account_of(plane, key)

@@ -1,6 +1,4 @@
-"""
-Telemetry that reaches a collector, by HTTP and by gRPC.
-"""
+"""Telemetry that reaches a collector, by HTTP and by gRPC."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ OTHER_TRACE = "1af7651916cd43dd8448eb211c80319c"
 
 @attrs.define
 class Collector:
-    """
-    What was sent to a collector.
-    """
+    """What was sent to a collector."""
 
     records: list[Any] = attrs.field(factory=list)
     spans: list[Any] = attrs.field(factory=list)
@@ -67,9 +63,7 @@ class Collector:
 
 
 def facts_of(described: Any) -> dict[str, Any]:
-    """
-    Return the attributes of a record, a span or a resource.
-    """
+    """Return the attributes of a record, a span or a resource."""
     return {
         each.key: getattr(each.value, each.value.WhichOneof("value"))
         for each in described.attributes
@@ -77,17 +71,13 @@ def facts_of(described: Any) -> dict[str, Any]:
 
 
 def traceparent_of(told: Any) -> str:
-    """
-    Return the trace that a runner got with a request.
-    """
+    """Return the trace that a runner got with a request."""
     return str({name.lower(): text for name, text in told["headers"].items()}["traceparent"])
 
 
 @pytest.fixture
 def collector() -> Iterator[tuple[str, Collector]]:
-    """
-    A collector that is reached by HTTP, and its address.
-    """
+    """A collector that is reached by HTTP, and its address."""
     collected = Collector()
 
     class Handler(BaseHTTPRequestHandler):
@@ -162,9 +152,7 @@ def test_server_sends_logs_metrics_and_traces(make_standing, tmp_path, collector
 
 
 def test_logs_by_grpc(monkeypatch: pytest.MonkeyPatch):
-    """
-    A protocol that is named is used.
-    """
+    """A protocol that is named is used."""
     collected = Collector()
 
     class Service(logs_grpc.LogsServiceServicer):

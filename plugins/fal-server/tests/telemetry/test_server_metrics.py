@@ -1,6 +1,4 @@
-"""
-The metrics of the server: what is counted, and where it is shown.
-"""
+"""The metrics of the server: what is counted, and where it is shown."""
 
 from __future__ import annotations
 
@@ -10,9 +8,7 @@ from isolate_proto import ListUserKeysRequest
 
 
 def test_metrics_are_shown_at_their_own_port(plane):
-    """
-    The metrics of the server count procedures, requests, refusals and writes.
-    """
+    """The metrics of the server count procedures, requests, refusals and writes."""
     plane.call("ListUserKeys", ListUserKeysRequest())
     with plane.client("a:b") as client:
         client.get("/users/current")

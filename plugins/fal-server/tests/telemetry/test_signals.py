@@ -1,6 +1,4 @@
-"""
-Which signals the variables of OpenTelemetry ask for.
-"""
+"""Which signals the variables of OpenTelemetry ask for."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ ALL = {"TRACES", "METRICS", "LOGS"}
     ],
 )
 def test_variables_choose_signals(variables: dict[str, str], sent: set[str]):
-    """
-    An endpoint is enough, and an exporter that is named decides.
-    """
+    """An endpoint is enough, and an exporter that is named decides."""
     names = {
         "DISABLED": "OTEL_SDK_DISABLED",
         **{name: f"OTEL_{name}_EXPORTER" for name in ALL},
@@ -38,9 +34,7 @@ def test_variables_choose_signals(variables: dict[str, str], sent: set[str]):
 
 
 def test_protocols_intervals_and_names():
-    """
-    Each signal may have a protocol of its own; what is no number is as if it were not there.
-    """
+    """Each signal may have a protocol of its own; what is no number is as if it were not there."""
     found = find_signals(
         {
             "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317",

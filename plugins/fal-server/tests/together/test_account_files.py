@@ -1,6 +1,4 @@
-"""
-Files of an account, as the released clients use them.
-"""
+"""Files of an account, as the released clients use them."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ def fal(*arguments):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """
-    A folder with files, of which one is sent in parts, and a URL that leads to it.
-    """
+    """A folder with files, of which one is sent in parts, and a URL that leads to it."""
     made = tmp_path_factory.mktemp("files")
     (made / "sub").mkdir()
     (made / "words.txt").write_text("open sesame")

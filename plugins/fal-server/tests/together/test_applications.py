@@ -1,6 +1,4 @@
-"""
-Applications that the released clients run and deploy.
-"""
+"""Applications that the released clients run and deploy."""
 
 from __future__ import annotations
 
@@ -64,9 +62,7 @@ PATIENCE = 120
 
 @pytest.fixture(scope="module")
 def deploy(applied):
-    """
-    Deploy a release of the application under a name.
-    """
+    """Deploy a release of the application under a name."""
 
     def run(name: str, release: int = 1, *arguments: str) -> str:
         file = applied.data.parent / f"app_{name}_{release}.py"
@@ -91,9 +87,7 @@ def runners_of(applied, name: str) -> list[dict]:
 
 
 def test_application_of_a_run(applied, settle):
-    """
-    An application lives as long as the run that brought it, and is reached meanwhile.
-    """
+    """An application lives as long as the run that brought it, and is reached meanwhile."""
     file = applied.data.parent / "ephemeral.py"
     file.write_text(APP.format(release=0))
     answer, url = applied.python(
@@ -113,9 +107,7 @@ def test_application_of_a_run(applied, settle):
 
 
 def test_deployed_application(applied, deploy):
-    """
-    A deployed application is listed, answers its owner alone, and returns its own response.
-    """
+    """A deployed application is listed, answers its owner alone, and returns its own response."""
     deploy("first")
     assert call(applied, "first", 3)["n"] == 3
     assert "first" in applied.fal("apps", "list")
@@ -128,9 +120,7 @@ def test_deployed_application(applied, deploy):
 
 
 def test_streams_and_realtime(applied, deploy):
-    """
-    Streams and realtime connections pass through the gateways.
-    """
+    """Streams and realtime connections pass through the gateways."""
     deploy("streams")
     assert applied.python(
         """
@@ -147,9 +137,7 @@ def test_streams_and_realtime(applied, deploy):
 
 
 def test_pipelined_requests(applied, deploy):
-    """
-    Requests that are sent at once over one websocket are answered in order.
-    """
+    """Requests that are sent at once over one websocket are answered in order."""
     if applied.clients.version == "1.79.1":
         pytest.skip("1.79.1 knows no variable for the host of pipelined websockets.")
     deploy("piped")
@@ -168,9 +156,7 @@ def test_pipelined_requests(applied, deploy):
 
 
 def test_printed_page_opens(applied, deploy):
-    """
-    The page that a deployment prints for each endpoint opens in a browser.
-    """
+    """The page that a deployment prints for each endpoint opens in a browser."""
     printed = deploy("shown", 1, "--auth", "public")
     pages = re.findall(r"http://\S+/owner/shown\S*#/\S*", printed)
     assert f"http://{applied.variables['FAL_RUN_HOST']}/owner/shown/playground#/wait" in pages
@@ -183,9 +169,7 @@ def test_printed_page_opens(applied, deploy):
 
 @pytest.mark.usefixtures("newest_clients")
 def test_settings_survive_a_deployment(applied, deploy):
-    """
-    Settings made by hand stay with the next deployment, unless it resets them.
-    """
+    """Settings made by hand stay with the next deployment, unless it resets them."""
     deploy("kept")
     applied.fal("apps", "scale", "kept", "--keep-alive", "77", "--max-concurrency", "4")
     deploy("kept", 2)
@@ -232,9 +216,7 @@ def test_rolling_deployment_drops_no_request(applied, deploy):
 
 @pytest.mark.usefixtures("newest_clients")
 def test_stopped_and_killed_runners(applied, deploy, settle):
-    """
-    A runner that is stopped or killed is replaced when it is needed.
-    """
+    """A runner that is stopped or killed is replaced when it is needed."""
     deploy("ended")
     pids = set()
     for verb in ("stop", "kill"):
@@ -248,9 +230,7 @@ def test_stopped_and_killed_runners(applied, deploy, settle):
 
 
 def test_queue(applied, deploy):
-    """
-    Both clients submit, follow with live logs, and get the result.
-    """
+    """Both clients submit, follow with live logs, and get the result."""
     deploy("queued")
     sdk, result, completed, logs, cancelled = applied.python(
         """
@@ -280,9 +260,7 @@ def test_queue(applied, deploy):
 
 @pytest.mark.usefixtures("newest_clients")
 def test_killed_server_loses_no_request(applied, deploy, settle):
-    """
-    A killed server finds its runners and its requests again when it is started.
-    """
+    """A killed server finds its runners and its requests again when it is started."""
     deploy("durable")
     pid = call(applied, "durable")["pid"]
     with applied.client("FAL_QUEUE_RUN_HOST") as client:
@@ -302,9 +280,7 @@ def test_killed_server_loses_no_request(applied, deploy, settle):
 
 @pytest.mark.usefixtures("newest_clients")
 def test_earlier_revision_after_a_restart(applied, deploy, settle):
-    """
-    A server that was started again knows revisions without an alias.
-    """
+    """A server that was started again knows revisions without an alias."""
     deploy("back")
     deploy("back", 2)
     applied.program.end()

@@ -1,6 +1,4 @@
-"""
-Floods of large bodies: a server takes what it has room for, and serves others meanwhile.
-"""
+"""Floods of large bodies: a server takes what it has room for, and serves others meanwhile."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ CLIENTS, BODIES = 16, 6
 
 @pytest.fixture(scope="module")
 def flooded(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """
-    A server with low limits, and two public applications.
-    """
+    """A server with low limits, and two public applications."""
     limits = {"largest-queued-body": BODY, "largest-queue": QUEUE, "most-queued": 1000}
     arguments = [part for name, value in limits.items() for part in (f"--{name}", str(value))]
     standing = make_standing(tmp_path_factory.mktemp("flooded"), *arguments)
@@ -45,9 +41,7 @@ def flooded(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any
 
 
 def flood(standing: Any, key: str | None, *, is_announced: bool) -> Counter[int]:
-    """
-    Send large bodies, and return how many responses there were of each status.
-    """
+    """Send large bodies, and return how many responses there were of each status."""
     found: Counter[int] = Counter()
     content = b'{"text": "' + b"x" * (BODY - 12) + b'"}'
     for _ in range(BODIES):
@@ -59,9 +53,7 @@ def flood(standing: Any, key: str | None, *, is_announced: bool) -> Counter[int]
 
 
 def begin_half(standing: Any) -> socket.socket:
-    """
-    Send the half of a request, and leave the connection open.
-    """
+    """Send the half of a request, and leave the connection open."""
     connection = socket.create_connection(("127.0.0.1", standing.plane.ports["queue"]))
     head = f"POST /owner/flooded HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY}\r\n\r\n"
     connection.sendall(head.encode() + bytes(MIB))
@@ -69,9 +61,7 @@ def begin_half(standing: Any) -> socket.socket:
 
 
 def stored(standing: Any) -> int:
-    """
-    Return the bytes of the files with bodies.
-    """
+    """Return the bytes of the files with bodies."""
     sizes = []
     for path in (standing.plane.data / "requests").iterdir():
         with suppress(FileNotFoundError):
@@ -156,8 +146,6 @@ def test_server_that_is_killed_while_bodies_arrive(flooded: Any):
 
 @pytest.fixture(autouse=True)
 def _ended(flooded: Any) -> Iterator[None]:
-    """
-    Let no request hold a runner after the test.
-    """
+    """Let no request hold a runner after the test."""
     yield
     flooded.open("flood")

@@ -62,9 +62,7 @@ class Clock:
     variables: dict[str, str]
 
     def set(self, seconds: float) -> None:
-        """
-        Have the clock differ from the right one by so many seconds.
-        """
+        """Have the clock differ from the right one by so many seconds."""
         new = self.path.with_name("new")
         new.write_text(f"{seconds:+.0f}")
         new.rename(self.path)
@@ -98,9 +96,7 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> Clock:
 def timed(
     clock: Clock, make_standing: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
-    """
-    A server whose clock is set.
-    """
+    """A server whose clock is set."""
     # What the server starts has its clock as well.
     told = ("--variable", "FAKETIME_*")
     return make_standing(tmp_path_factory.mktemp("timed"), *told, variables=clock.variables)
@@ -163,9 +159,7 @@ def test_start_timeout_of_a_request_that_is_tried_again(timed: Any, clock: Clock
 
 
 def test_lines_of_a_runner_that_is_found_again(timed: Any, clock: Clock):
-    """
-    Lines printed while no server runs, and after the clock was set, are kept once.
-    """
+    """Lines printed while no server runs, and after the clock was set, are kept once."""
     clock.set(0)
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:

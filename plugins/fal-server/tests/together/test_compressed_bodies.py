@@ -1,6 +1,4 @@
-"""
-Bodies that are small as they are sent, and huge once they are decompressed.
-"""
+"""Bodies that are small as they are sent, and huge once they are decompressed."""
 
 from __future__ import annotations
 
@@ -30,18 +28,14 @@ PATIENCE = 120.0
 
 @pytest.fixture(scope="module")
 def limited(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """
-    A server with low limits.
-    """
+    """A server with low limits."""
     limits = ("--largest-message", "8M", "--largest-storage", "32M")
     return make_standing(tmp_path_factory.mktemp("limited"), *limits).plane
 
 
 @pytest.fixture(scope="module")
 def bombs() -> dict[str, bytes]:
-    """
-    A huge body in each encoding.
-    """
+    """A huge body in each encoding."""
     bodies = {}
     for encoding, bits in ENCODINGS.items():
         packer = zlib.compressobj(9, zlib.DEFLATED, bits)
@@ -61,9 +55,7 @@ def bombs() -> dict[str, bytes]:
 def test_body_that_becomes_huge_is_refused(
     limited: Any, bombs: dict[str, bytes], encoding: str, path: str, told: str
 ):
-    """
-    A limit on a body holds for what becomes of it, and no more than that is decompressed.
-    """
+    """A limit on a body holds for what becomes of it, and no more than that is decompressed."""
     before = peak_of(limited.program.process.pid)
     with limited.client() as client:
         headers = {"Content-Encoding": encoding}
@@ -74,9 +66,7 @@ def test_body_that_becomes_huge_is_refused(
 
 
 def test_message_that_becomes_huge_is_refused(limited: Any):
-    """
-    The limit on messages of gRPC holds for what becomes of a compressed one.
-    """
+    """The limit on messages of gRPC holds for what becomes of a compressed one."""
     before = peak_of(limited.program.process.pid)
     request = SetSecretRequest(name="HUGE", value="x" * HUGE)
     key = to_metadata(limited.key)

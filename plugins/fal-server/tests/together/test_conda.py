@@ -1,6 +1,4 @@
-"""
-Functions and applications of clients in conda environments.
-"""
+"""Functions and applications of clients in conda environments."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """
-    A cache for the environments of this module alone.
-    """
+    """A cache for the environments of this module alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAL_CORE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -57,9 +53,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def solving(own_cache: None, channel: str, make_applied: Callable[..., Any]) -> Any:
-    """
-    A server for the released clients, whose environments are its own.
-    """
+    """A server for the released clients, whose environments are its own."""
     return make_applied()
 
 

@@ -37,9 +37,7 @@ if "all" not in (os.environ.get("FAL_CORE_LAWS"), os.environ.get("FAL_CORE_FAULT
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, launch_program: Any) -> Iterator[Any]:
-    """
-    A server in a process of its own.
-    """
+    """A server in a process of its own."""
     program = launch_program(tmp_path_factory.mktemp("lawful") / "data")
     program.variables = program.wait_until_ready()
     yield program
@@ -50,9 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, launch_program: Any) -> Ite
 
 @pytest.fixture(scope="module", autouse=True)
 def _pointed(server: Any) -> Iterator[None]:
-    """
-    The variables that the server prints, for as long as the laws run.
-    """
+    """The variables that the server prints, for as long as the laws run."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.variables.items():
             patch.setenv(name, value)
@@ -61,9 +57,7 @@ def _pointed(server: Any) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def host(server: Any) -> Any:
-    """
-    The host, connected to the server.
-    """
+    """The host, connected to the server."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAL_KEY", server.variables["FAL_KEY"])
         return FalServerlessHost(server.variables["FAL_GRPC_HOST"])
@@ -81,9 +75,7 @@ def law_timeout() -> float:
 
 @pytest.fixture
 def secret(host: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
-    """
-    A secret of the account, which is not a variable of this process.
-    """
+    """A secret of the account, which is not a variable of this process."""
     from fal_host_serverless import SyncServerlessClient
 
     name, value = "FAL_CORE_LAW_SECRET", f"secret-{os.urandom(8).hex()}"

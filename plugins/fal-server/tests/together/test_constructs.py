@@ -141,9 +141,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """
-    The URL of a page with links and of an index, which have the same distributions.
-    """
+    """The URL of a page with links and of an index, which have the same distributions."""
     folder = tmp_path_factory.mktemp("index")
     for place in ("links", "simple/constructs-demo"):
         wheels = folder / place
@@ -169,9 +167,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def ask(
     request: pytest.FixtureRequest, index: str, tmp_path: Path, run_program: Callable[..., str]
 ) -> Callable[[str], Any]:
-    """
-    Run a program, and return what it has told.
-    """
+    """Run a program, and return what it has told."""
 
     def run(program: str) -> Any:
         code = program.replace("IMPORT", request.param).replace("URL", index)

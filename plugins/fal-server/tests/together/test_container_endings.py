@@ -1,6 +1,4 @@
-"""
-Containers of runners whose server or supervisor was killed, and servers of few kinds.
-"""
+"""Containers of runners whose server or supervisor was killed, and servers of few kinds."""
 
 from __future__ import annotations
 
@@ -26,16 +24,12 @@ pytestmark = pytest.mark.faults
 def boxes(
     engine: Any, make_standing: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Any:
-    """
-    A server that runs containers alone.
-    """
+    """A server that runs containers alone."""
     return make_standing(tmp_path_factory.mktemp("boxes"), "--kind", "container")
 
 
 def in_a_container(request: Any) -> None:
-    """
-    Have *request* ask for a container in place of a virtual environment.
-    """
+    """Have *request* ask for a container in place of a virtual environment."""
     (environment,) = request.environments
     environment.kind = "container"
     environment.configuration["image"] = {"dockerfile_str": f"FROM {BASE}\nRUN true\n"}
@@ -93,9 +87,7 @@ def test_application_whose_supervisor_was_killed(boxes: Any, engine: Any, served
 
 @pytest.mark.skipif(not EVERY, reason="FAL_CORE_FAULTS=all kills the server of an idle one.")
 def test_idle_application_of_a_server_that_was_killed(boxes: Any, engine: Any, served: Any):
-    """
-    The container of an application that a server has found again is gone once it was idle.
-    """
+    """The container of an application that a server has found again is gone once it was idle."""
     others = engine.containers()
     boxes.deploy(
         "idle", function=served.make_application("/tmp"), change=in_a_container, keep_alive=5
@@ -151,9 +143,7 @@ def test_requirements_of_clients_are_not_built_on_the_machine(
 
 
 def ask(boxes: Any, name: str, *, check: bool = True) -> str | None:
-    """
-    Return the name of the container that serves the application *name*.
-    """
+    """Return the name of the container that serves the application *name*."""
     with boxes.client("run") as client:
         answer = client.post(f"/owner/{name}/look", json={})
     if not check and answer.status_code != 200:
@@ -163,9 +153,7 @@ def ask(boxes: Any, name: str, *, check: bool = True) -> str | None:
 
 
 def supervisors(data: Path) -> list[int]:
-    """
-    Return the processes that supervise what the server of *data* has deployed.
-    """
+    """Return the processes that supervise what the server of *data* has deployed."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,6 +1,4 @@
-"""
-Functions and applications of the released clients in containers.
-"""
+"""Functions and applications of the released clients in containers."""
 
 from __future__ import annotations
 
@@ -51,9 +49,7 @@ class Boxed(fal.App, keep_alive=300, max_concurrency=1):
 
 @pytest.fixture(scope="module")
 def boxing(engine: Any, make_applied: Callable[..., Any]) -> Any:
-    """
-    A server for the released clients whose machine has an engine.
-    """
+    """A server for the released clients whose machine has an engine."""
     return make_applied()
 
 
@@ -140,9 +136,7 @@ def test_application_in_an_image(boxing: Any, engine: Any, settle: Any):
 
 @pytest.mark.usefixtures("newest_clients")
 def test_application_of_a_run_in_an_image(boxing: Any, engine: Any, settle: Any):
-    """
-    An application that lives as long as a run is served from a container, which ends with it.
-    """
+    """An application that lives as long as a run is served from a container, which ends with it."""
     _, word = write_application(boxing, "ephemeral")
     answer = boxing.python(
         f"""
@@ -228,9 +222,7 @@ def ask(boxing: Any) -> Any:
 def test_function_of_this_framework(
     boxing: Any, tmp_path: Path, run_program: Callable[..., str]
 ):
-    """
-    A function of fal-core runs on the server in a container, and learns why it cannot.
-    """
+    """A function of fal-core runs on the server in a container, and learns why it cannot."""
     pytest.importorskip("fal_host_serverless", reason="fal-host-serverless is not installed")
     file = tmp_path / "boxing.py"
     file.write_text(

@@ -1,6 +1,4 @@
-"""
-The dashboard in a real browser.
-"""
+"""The dashboard in a real browser."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def shop(served_plane: Any) -> Any:
-    """
-    A server with an application whose second release fails.
-    """
+    """A server with an application whose second release fails."""
     for divisor, message in ((1, "The first one"), (0, "A small change")):
         text = SOURCE.replace("DIVISOR", str(divisor))
         served_plane.deploy_class("shop", text, "--message", message)
@@ -54,9 +50,7 @@ def open_page(browser: Any, shop: Any) -> Iterator[Open]:
 
 
 def link_of(shop: Any) -> str:
-    """
-    Return the path of a link that signs in, as the command prints it.
-    """
+    """Return the path of a link that signs in, as the command prints it."""
     words = ["server", "open", "--json", "--data", str(shop.plane.settings.data)]
     done = CliRunner().invoke(cli, words)
     assert done.exit_code == 0, done.output
@@ -161,9 +155,7 @@ def test_log_goes_on_where_it_was(open_page: Open, shop: Any):
 
 
 def test_what_a_key_may_not_is_not_offered(open_page: Open, shop: Any):
-    """
-    A key that may only read sees no button that changes something, nor keys.
-    """
+    """A key that may only read sees no button that changes something, nor keys."""
     page = open_page()
     sign_in(page, shop.plane.make_key(policy_preset="READONLY"))
     page.get_by_role("link", name="shop", exact=True).click()
@@ -201,9 +193,7 @@ def test_request_is_followed_from_its_list(open_page: Open, shop: Any):
 
 
 def test_logs_come_as_they_are_printed(open_page: Open, shop: Any):
-    """
-    Lines come as they are printed, and are searched.
-    """
+    """Lines come as they are printed, and are searched."""
     page = open_page(link_of(shop))
     page.get_by_role("link", name="Logs").click()
     page.get_by_label("Search the logs").fill("works on")
@@ -244,9 +234,7 @@ def test_runners_show_what_they_use(open_page: Open, shop: Any):
 
 
 def test_runner_is_stopped(open_page: Open, shop: Any):
-    """
-    A runner is stopped after a question, and leaves the page as it ends.
-    """
+    """A runner is stopped after a question, and leaves the page as it ends."""
     page = open_page(link_of(shop))
     page.get_by_role("link", name="Runners").click()
     row = page.get_by_role("row").filter(has_text="shop").first
@@ -258,9 +246,7 @@ def test_runner_is_stopped(open_page: Open, shop: Any):
 
 
 def test_playground_opens_signed_in(open_page: Open, shop: Any):
-    """
-    The playground of a private application opens from its page without asking for a key.
-    """
+    """The playground of a private application opens from its page without asking for a key."""
     page = open_page(link_of(shop))
     page.get_by_role("link", name="shop", exact=True).click()
     with page.context.expect_page() as opened:
@@ -274,9 +260,7 @@ def test_playground_opens_signed_in(open_page: Open, shop: Any):
 def test_pages_have_no_accessibility_faults(
     open_page: Open, shop: Any, find_faults: Callable[[Page], list[str]], scheme: Any
 ):
-    """
-    No page has what axe finds fault with, and none is wider than a phone.
-    """
+    """No page has what axe finds fault with, and none is wider than a phone."""
     page = open_page(color_scheme=scheme, viewport={"width": 360, "height": 740})
     assert find_faults(page) == []
     sign_in(page, shop.plane.key)
@@ -298,9 +282,7 @@ def test_pages_have_no_accessibility_faults(
 
 
 def test_all_can_be_done_by_keyboard(open_page: Open, shop: Any):
-    """
-    The pages are reached by keyboard, with a focus that is seen.
-    """
+    """The pages are reached by keyboard, with a focus that is seen."""
     page = open_page(link_of(shop))
     expect(page.get_by_role("link", name="shop", exact=True)).to_be_visible()
     reached = ""

@@ -1,6 +1,4 @@
-"""
-The dashboard through a replica that does not decide, in a real browser.
-"""
+"""The dashboard through a replica that does not decide, in a real browser."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ from fal_core.cli.program import cli
 
 @pytest.fixture(scope="module")
 def replicas(make_replicas: Callable[..., Any]) -> Any:
-    """
-    Two servers, and an application that the one has deployed which decides.
-    """
+    """Two servers, and an application that the one has deployed which decides."""
     made = make_replicas(2)
     made.served[made.decider].deploy("app")
     return made
@@ -30,17 +26,13 @@ def replicas(make_replicas: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def follower(replicas: Any) -> Any:
-    """
-    The replica that does not decide.
-    """
+    """The replica that does not decide."""
     (number,) = replicas.followers
     return replicas.served[number]
 
 
 def link_of(follower: Any) -> str:
-    """
-    Return a link that signs in at a replica, as the command prints it beside that.
-    """
+    """Return a link that signs in at a replica, as the command prints it beside that."""
     words = ["server", "open", "--json", "--data", str(follower.plane.data)]
     done = CliRunner().invoke(cli, words)
     assert done.exit_code == 0, done.output
@@ -85,9 +77,7 @@ def test_change_is_shown_as_it_happens(page: Page, replicas: Any):
 
 
 def test_runner_is_stopped(page: Page, follower: Any):
-    """
-    The runner is shown with what it uses, is stopped, and leaves the page.
-    """
+    """The runner is shown with what it uses, is stopped, and leaves the page."""
     follower.finish("app", follower.submit("app"))
     page.get_by_role("link", name="Runners").click()
     link = page.get_by_role("link", name="app", exact=True)
@@ -100,9 +90,7 @@ def test_runner_is_stopped(page: Page, follower: Any):
 
 
 def test_session_ends_at_each_replica(page: Page, follower: Any, replicas: Any):
-    """
-    A session is good at every replica, and for none once it is signed out of.
-    """
+    """A session is good at every replica, and for none once it is signed out of."""
     token = page.evaluate("localStorage.getItem('fal-session')")
 
     def statuses() -> set[int]:

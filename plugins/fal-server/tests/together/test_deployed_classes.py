@@ -1,6 +1,4 @@
-"""
-Classes that ``fal-core deploy`` puts on a server, which is killed and started again.
-"""
+"""Classes that ``fal-core deploy`` puts on a server, which is killed and started again."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ def ask(served_plane: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def served_plane(standing: Any) -> Any:
-    """
-    A server with the class on it.
-    """
+    """A server with the class on it."""
     standing.deploy_class("class", SOURCE, "--detach")
     return standing
 
@@ -83,9 +79,7 @@ def test_server_that_is_killed_while_a_runner_starts(served_plane: Any):
 
 
 def test_server_that_is_killed_while_a_runner_is_idle(served_plane: Any):
-    """
-    A runner that has nothing to do answers the next server, however often.
-    """
+    """A runner that has nothing to do answers the next server, however often."""
     served_plane.open("start")
     pid = ask(served_plane)
     for _ in range(2):
@@ -94,9 +88,7 @@ def test_server_that_is_killed_while_a_runner_is_idle(served_plane: Any):
 
 
 def test_server_that_is_killed_while_a_runner_has_a_request(served_plane: Any):
-    """
-    A request of the queue that a runner had is given to the same one again.
-    """
+    """A request of the queue that a runner had is given to the same one again."""
     served_plane.open("start")
     pid = ask(served_plane)
     held = served_plane.submit("class/hold")

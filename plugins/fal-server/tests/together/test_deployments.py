@@ -1,6 +1,4 @@
-"""
-Deployments with the released command line: what it is told, and how it ends.
-"""
+"""Deployments with the released command line: what it is told, and how it ends."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ def deploy(applied):
 
 
 def test_unchanged_application_is_no_change(deploy):
-    """
-    ``fal deploy --check`` sees no difference in an application that is deployed again.
-    """
+    """``fal deploy --check`` sees no difference in an application that is deployed again."""
     deploy("unchanged", "self.release = 1")
     told = deploy("unchanged", "self.release = 1", "--check", "--yes")
     assert "No production-facing config changes detected." in told
@@ -75,9 +71,7 @@ def test_setup_that_raises(applied, deploy):
 
 
 def test_traceback_of_a_request(deploy, applied, settle):
-    """
-    The traceback of an error in an application is one line of its log, as it was printed.
-    """
+    """The traceback of an error in an application is one line of its log, as it was printed."""
     deploy("traced", "self.release = 'traced-7'")
     with applied.client() as client:
         assert client.post("/owner/traced/fail", json={}).status_code == 500
@@ -96,9 +90,7 @@ def test_traceback_of_a_request(deploy, applied, settle):
 
 
 def test_detached_deployment(deploy, applied, settle):
-    """
-    ``fal deploy --detach`` does not wait for the runner of the deployment.
-    """
+    """``fal deploy --detach`` does not wait for the runner of the deployment."""
     if applied.clients.version == "1.79.1":
         pytest.skip("1.79.1 knows no such option.")
     deploy("detached", "self.release = 1")

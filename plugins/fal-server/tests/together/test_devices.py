@@ -1,6 +1,4 @@
-"""
-Devices: which GPUs of the machine runners get, and what those who wait are told.
-"""
+"""Devices: which GPUs of the machine runners get, and what those who wait are told."""
 
 from __future__ import annotations
 
@@ -66,9 +64,7 @@ def make_application(folder: str) -> Callable[..., None]:
 
 
 class Machines:
-    """
-    A server on a machine whose devices the test names.
-    """
+    """A server on a machine whose devices the test names."""
 
     def __init__(self, standing: Any) -> None:
         self.standing = standing
@@ -87,16 +83,12 @@ class Machines:
         return deployed
 
     def ask(self, name: str) -> Any:
-        """
-        Ask an application directly.
-        """
+        """Ask an application directly."""
         with self.standing.client("run") as client:
             return client.post(f"/owner/{name}", json={})
 
     def devices(self, name: str) -> str:
-        """
-        Return the devices that an application answers with.
-        """
+        """Return the devices that an application answers with."""
         answer = self.ask(name)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["devices"])
@@ -107,9 +99,7 @@ class Machines:
             return client.get(path, params={"logs": 1}).json()
 
     def waits(self, name: str, request: str, reason: str) -> Any:
-        """
-        Wait until a queued request says that it waits for *reason*, and return its status.
-        """
+        """Wait until a queued request says that it waits for *reason*, and return its status."""
         self.standing.settle(
             lambda: reason in self.status(name, request).get("reason", ""),
             hint=lambda: f"{self.status(name, request)} {self.standing.lines(name)}",
@@ -117,9 +107,7 @@ class Machines:
         return self.status(name, request)
 
     def clear(self) -> None:
-        """
-        Remove all applications, and wait until their runners have ended.
-        """
+        """Remove all applications, and wait until their runners have ended."""
         plane, catalog = self.standing.plane, self.standing.plane.plane.catalog
         for application in list(catalog.applications.values()):
             plane.here(application.pool.kill)
@@ -131,9 +119,7 @@ class Machines:
 def standing(
     tmp_path_factory: pytest.TempPathFactory, planes: Any, served: Any, programs: Any
 ) -> Iterator[Any]:
-    """
-    A server with claims of its own.
-    """
+    """A server with claims of its own."""
     root = tmp_path_factory.mktemp("devices")
     (root / "folder").mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -148,9 +134,7 @@ def standing(
 
 @pytest.fixture
 def machines(standing: Any) -> Iterator[Machines]:
-    """
-    The server without applications; the test says which devices there are.
-    """
+    """The server without applications; the test says which devices there are."""
     made = Machines(standing)
     yield made
     made.clear()
@@ -205,9 +189,7 @@ def test_all_gpus_or_none(machines: Machines) -> None:
 def test_inherited_variables_bound_what_is_given(
     machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A server that may use some GPUs gives no others.
-    """
+    """A server that may use some GPUs gives no others."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     with machine_with(gpu(0), gpu(1), machines=(H100,)):
         machines.deploy("one")
@@ -261,9 +243,7 @@ def test_a_machine_without_any(
 def test_a_machine_without_any_where_limits_hold(
     tmp_path: Path, planes: Any, served: Any
 ) -> None:
-    """
-    A server that holds runners to their machine types refuses what asks for a GPU.
-    """
+    """A server that holds runners to their machine types refuses what asks for a GPU."""
     standing = served.ServedPlane(
         tmp_path, lambda: planes.Plane(tmp_path / "data", enforce=True)
     )
@@ -350,9 +330,7 @@ def test_applications_that_compete(machines: Machines) -> None:
 
 
 def test_a_request_that_is_cancelled_leaves_the_line(machines: Machines) -> None:
-    """
-    A runner that nobody waits for any more leaves the line, and starts never.
-    """
+    """A runner that nobody waits for any more leaves the line, and starts never."""
     standing = machines.standing
     with machine_with(gpu(0), machines=(H100,)):
         machines.deploy("idle", keep_alive=0)
@@ -370,9 +348,7 @@ def test_a_request_that_is_cancelled_leaves_the_line(machines: Machines) -> None
 
 
 def see() -> str | None:
-    """
-    Return the devices that this process sees.
-    """
+    """Return the devices that this process sees."""
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 

@@ -1,6 +1,4 @@
-"""
-A runner that prints without end.
-"""
+"""A runner that prints without end."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ LITTLE = 64 << 20
 
 
 def print_without_end(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
-    """
-    Serve, and print from the first request on.
-    """
+    """Serve, and print from the first request on."""
     import threading
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -49,9 +45,7 @@ def print_without_end(*, exposed_port: int, exposed_metrics_port: int = 0) -> No
 
 @pytest.fixture
 def limited(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """
-    A server that keeps little.
-    """
+    """A server that keeps little."""
     limits = ("--largest-runner-logs", str(KEPT), "--line-rate", str(RATE))
     return make_standing(tmp_path_factory.mktemp("limited"), *limits)
 

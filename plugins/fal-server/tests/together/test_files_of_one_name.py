@@ -1,6 +1,4 @@
-"""
-Files of the same name in several folders, deployed by one process.
-"""
+"""Files of the same name in several folders, deployed by one process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Floods: clients without a key that begin much and end nothing, and one with a key meanwhile.
-"""
+"""Floods: clients without a key that begin much and end nothing, and one with a key meanwhile."""
 
 from __future__ import annotations
 
@@ -99,9 +97,7 @@ def make_echo() -> Callable[..., None]:
 
 @pytest.fixture(scope="module")
 def flooded(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """
-    A server with low limits, and a public application that handles one request at a time.
-    """
+    """A server with low limits, and a public application that handles one request at a time."""
     options = {
         "most-connections": MOST,
         "longest-head": SECONDS,
@@ -119,9 +115,7 @@ def flooded(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any
 
 @contextlib.contextmanager
 def flood(flooded: Any, begin: bytes, doors: tuple[str, ...], count: int) -> Iterator[Any]:
-    """
-    Open *count* connections at each door that send *begin* and no more, and yield them.
-    """
+    """Open *count* connections at each door that send *begin* and no more, and yield them."""
     with ExitStack() as held:
         opened = []
         for number in range(count * len(doors)):
@@ -136,9 +130,7 @@ def flood(flooded: Any, begin: bytes, doors: tuple[str, ...], count: int) -> Ite
 
 
 def be_served(flooded: Any) -> None:
-    """
-    Do with a key what clients do: call, send a request, and submit one.
-    """
+    """Do with a key what clients do: call, send a request, and submit one."""
     assert not flooded.plane.call("ListSecrets", ListSecretsRequest()).secrets
     with flooded.plane.client() as client:
         assert client.get("/users/current").json()["nickname"] == "owner"
@@ -166,9 +158,7 @@ def _is_served(flooded: Any) -> bool:
 
 
 def is_open(connection: socket.socket) -> bool:
-    """
-    Return whether the server has neither answered nor closed a connection.
-    """
+    """Return whether the server has neither answered nor closed a connection."""
     connection.setblocking(False)
     try:
         connection.recv(1, socket.MSG_PEEK)
@@ -180,9 +170,7 @@ def is_open(connection: socket.socket) -> bool:
 
 
 def in_flight(flooded: Any) -> int:
-    """
-    Return how many requests the runner has.
-    """
+    """Return how many requests the runner has."""
     request = wire.ListAliasRunnersRequest(alias="echo", list_pending=True)
     (found,) = flooded.plane.call("ListAliasRunners", request).runners
     return int(found.in_flight_requests)
@@ -210,9 +198,7 @@ def test_connections_that_come_to_nothing(flooded: Any, begin: bytes):
 
 @pytest.mark.parametrize("begin", [HALF_BODY, HALF_CHUNK], ids=["length", "chunks"])
 def test_half_bodies(flooded: Any, begin: bytes):
-    """
-    Requests whose body has not come yet have no place at a runner, and are ended in time.
-    """
+    """Requests whose body has not come yet have no place at a runner, and are ended in time."""
     with flood(flooded, begin, ("run", "queue"), 8) as opened:
         be_served(flooded)
         assert in_flight(flooded) == 0
@@ -235,9 +221,7 @@ def test_large_bodies_that_stall(flooded: Any):
 
 
 def test_responses_that_nobody_reads(flooded: Any):
-    """
-    A client that does not read its response keeps no place at a runner.
-    """
+    """A client that does not read its response keeps no place at a runner."""
     begin = b"POST /owner/echo/endless HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
     with flood(flooded, begin, ("run",), 2):
         flooded.settle(lambda: in_flight(flooded) == 1)
@@ -246,9 +230,7 @@ def test_responses_that_nobody_reads(flooded: Any):
 
 
 def test_websockets_that_say_nothing(flooded: Any):
-    """
-    A websocket without a key over which nothing is said keeps no place at a runner.
-    """
+    """A websocket without a key over which nothing is said keeps no place at a runner."""
     with flood(flooded, UPGRADE, ("run",), 2):
         flooded.settle(lambda: in_flight(flooded) == 1)
         be_served(flooded)
@@ -256,16 +238,12 @@ def test_websockets_that_say_nothing(flooded: Any):
 
 
 def begin_message(size: int) -> bytes:
-    """
-    Return the beginning of a message of *size* bytes over a websocket, without its content.
-    """
+    """Return the beginning of a message of *size* bytes over a websocket, without its content."""
     return b"\x82\xff" + struct.pack("!Q", size) + bytes(4)
 
 
 def read_close(connection: socket.socket) -> int:
-    """
-    Return the code with which the server closes a websocket.
-    """
+    """Return the code with which the server closes a websocket."""
     connection.setblocking(True)
     received = b""
     with contextlib.suppress(ConnectionError):
@@ -278,9 +256,7 @@ def read_close(connection: socket.socket) -> int:
 
 @pytest.mark.parametrize("door", ["ws", "run"])
 def test_websocket_messages_that_are_too_large(flooded: Any, door: str):
-    """
-    A websocket without a key is closed as soon as it announces a large message.
-    """
+    """A websocket without a key is closed as soon as it announces a large message."""
     with flood(flooded, UPGRADE + begin_message(60 << 20), (door,), 2) as opened:
         assert [read_close(each) for each in opened] == [1009, 1009]
         be_served(flooded)
@@ -293,9 +269,7 @@ def test_websocket_messages_that_are_too_large(flooded: Any, door: str):
     ids=["1", "head", "part"],
 )
 def test_websocket_messages_that_stall(flooded: Any, door: str, begin: bytes):
-    """
-    A websocket whose message does not come is closed in time, however it has begun.
-    """
+    """A websocket whose message does not come is closed in time, however it has begun."""
     with flood(flooded, UPGRADE + begin, (door,), 2) as opened:
         be_served(flooded)
         assert [read_close(each) for each in opened] == [1008, 1008]
@@ -323,9 +297,7 @@ def test_websocket_messages_together(flooded: Any):
 
 @contextlib.contextmanager
 def occupied(flooded: Any) -> Iterator[None]:
-    """
-    Occupy the only runner of an application.
-    """
+    """Occupy the only runner of an application."""
     held = flooded.submit("gated/hold", {"gate": "gated"})
     flooded.begin("gated", held)
     try:
@@ -367,9 +339,7 @@ def test_requests_that_wait(flooded: Any, size: int, least: int):
 
 
 def test_connections_of_clients_with_a_key_stay(flooded: Any):
-    """
-    A connection whose client has shown a key is not closed to make room, be it HTTP or gRPC.
-    """
+    """A connection whose client has shown a key is not closed to make room, be it HTTP or gRPC."""
     states: list[Any] = []
     with (
         grpc.insecure_channel(f"127.0.0.1:{flooded.plane.ports['api']}") as channel,

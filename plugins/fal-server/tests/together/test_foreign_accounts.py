@@ -36,9 +36,7 @@ MODE = 0o100644
 
 @attrs.frozen
 class Things:
-    """
-    Ids of things: those of an account, or some that there are not.
-    """
+    """Ids of things: those of an account, or some that there are not."""
 
     app: str
     revision: str
@@ -53,18 +51,14 @@ class Things:
 
     @classmethod
     def absent(cls) -> Things:
-        """
-        Return ids of nothing.
-        """
+        """Return ids of nothing."""
         ids = {name: secrets.token_hex(16) for name in attrs.fields_dict(cls)}
         return cls(**{**ids, "hash": secrets.token_hex(32), "secret": "ABSENT"})
 
 
 @pytest.fixture(scope="module")
 def strangers(served_plane: Any) -> Mapping[str, str]:
-    """
-    A key of another account for each preset.
-    """
+    """A key of another account for each preset."""
     add = served_plane.plane.add_user
     return {each: add(f"with-{each.lower()}", preset=each) for each in PRESETS}
 
@@ -127,16 +121,12 @@ def things(served_plane: Any) -> Things:
 
 @pytest.fixture(scope="module")
 def stranger(served_plane: Any) -> str:
-    """
-    A key of another account, which may do everything there.
-    """
+    """A key of another account, which may do everything there."""
     return served_plane.plane.add_user("stranger")
 
 
 def make_run(things: Things) -> wire.HostedRun:
-    """
-    Return a run with a file and a secret.
-    """
+    """Return a run with a file and a secret."""
     request = wire.HostedRun(application_name="own", environment_name=things.stage)
     fill(request, nothing)
     request.files.add(hash=things.hash, relative_path="a")
@@ -178,9 +168,7 @@ UNNAMED = {"CreateUserKey", "CreateEnvironment", "RegisterApplication", "Map"}
 
 
 def ask(plane: Any, key: str, name: str, request: Any) -> tuple[Any, str]:
-    """
-    Return the status and the text of the answer of a method.
-    """
+    """Return the status and the text of the answer of a method."""
     method = SERVICE.methods_by_name[name]
     with grpc.insecure_channel(plane.address) as channel:
         call = getattr(IsolateControllerStub(channel), name)
@@ -194,9 +182,7 @@ def ask(plane: Any, key: str, name: str, request: Any) -> tuple[Any, str]:
 
 
 def without(things: Things, text: str) -> str:
-    """
-    Return *text* without the ids of things, by which alone answers may differ.
-    """
+    """Return *text* without the ids of things, by which alone answers may differ."""
     for name, value in attrs.asdict(things).items():
         text = text.replace(value, f"<{name}>") if len(value) > 4 else text
     return (
@@ -207,9 +193,7 @@ def without(things: Things, text: str) -> str:
 
 
 def state_of(served_plane: Any) -> Any:
-    """
-    Return everything that the owner has.
-    """
+    """Return everything that the owner has."""
     plane = served_plane.plane
     lists = {
         "ListApplications": wire.ListApplicationsRequest(),
@@ -231,18 +215,14 @@ def state_of(served_plane: Any) -> Any:
 
 
 def test_each_method_is_in_the_table():
-    """
-    No method of the protocol is without its messages here.
-    """
+    """No method of the protocol is without its messages here."""
     assert MESSAGES.keys() | UNNAMED == PROCEDURES.keys()
 
 
 def test_method_asked_about_things_of_another_account(
     served_plane: Any, things: Things, stranger: str, check_all: Callable[..., None]
 ):
-    """
-    A method answers a stranger as if there were nothing, and changes nothing.
-    """
+    """A method answers a stranger as if there were nothing, and changes nothing."""
 
     def check(name: str) -> None:
         before, absent = state_of(served_plane), Things.absent()
@@ -346,9 +326,7 @@ UNNAMED_ROUTES = {
 
 @pytest.fixture
 def routes(served_plane: Any, monkeypatch: pytest.MonkeyPatch) -> list[ApiRoute]:
-    """
-    The routes of the API that need a key.
-    """
+    """The routes of the API that need a key."""
     found: list[ApiRoute | OpenRoute] = []
     monkeypatch.setattr(
         deciders, "make_application", lambda _, __, routes: found.extend(routes)
@@ -358,9 +336,7 @@ def routes(served_plane: Any, monkeypatch: pytest.MonkeyPatch) -> list[ApiRoute]
 
 
 def test_each_route_is_in_the_table(routes: list[ApiRoute]):
-    """
-    No route of the API is without its requests here.
-    """
+    """No route of the API is without its requests here."""
     assert {(it.method, it.path) for it in routes} == ROUTES.keys() | UNNAMED_ROUTES
 
 
@@ -375,9 +351,7 @@ def fill_path(path: str, things: Things) -> str:
 def test_route_asked_about_things_of_another_account(
     served_plane: Any, things: Things, stranger: str, check_all: Callable[..., None]
 ):
-    """
-    A route answers a stranger as if there were nothing, and changes nothing.
-    """
+    """A route answers a stranger as if there were nothing, and changes nothing."""
 
     def check(route: tuple[str, str]) -> None:
         before = state_of(served_plane)
@@ -436,9 +410,7 @@ def test_gateway_asked_for_a_private_application_of_another_account(
 
 
 def test_request_of_another_account_to_a_shared_application(served_plane: Any, stranger: str):
-    """
-    Who may use an application sees their own requests there, and no others.
-    """
+    """Who may use an application sees their own requests there, and no others."""
     served_plane.deploy("ours", auth_mode=wire.SHARED)
     request = served_plane.submit("ours")
     served_plane.finish("ours", request)
@@ -455,9 +427,7 @@ def test_request_of_another_account_to_a_shared_application(served_plane: Any, s
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_methods_that_a_preset_does_not_allow(served_plane: Any, preset: str):
-    """
-    A key calls no method whose permission it lacks, whatever it is asked.
-    """
+    """A key calls no method whose permission it lacks, whatever it is asked."""
     plane = served_plane.plane
     key = plane.make_key(policy_preset=preset)
     for name in sorted(PROCEDURES):
@@ -474,9 +444,7 @@ def test_methods_that_a_preset_does_not_allow(served_plane: Any, preset: str):
 def test_routes_that_a_key_does_not_allow(
     served_plane: Any, things: Things, routes: list[ApiRoute]
 ):
-    """
-    A route is refused to a key that has all permissions but the one for it.
-    """
+    """A route is refused to a key that has all permissions but the one for it."""
     keys: dict[str, str] = {}
     for each in routes:
         if each.permission not in keys:
@@ -495,9 +463,7 @@ def make_key_without(plane: Any, permission: str) -> str:
 
 
 def test_lists_show_no_secrets(served_plane: Any, things: Things):
-    """
-    Neither the list of keys nor that of secrets has what was given once.
-    """
+    """Neither the list of keys nor that of secrets has what was given once."""
     plane = served_plane.plane
     key = plane.make_key()
     plane.call("SetSecret", wire.SetSecretRequest(name="WORD", value="very-secret-word"))

@@ -1,6 +1,4 @@
-"""
-A full disk: senders get an error, and accepted requests are answered once there is room.
-"""
+"""A full disk: senders get an error, and accepted requests are answered once there is room."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ RESERVE = 6 << 20
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """
-    A small disk.
-    """
+    """A small disk."""
     place = tmp_path_factory.mktemp("disk")
     mount = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "tmpfs", str(place)]
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
@@ -41,9 +37,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def full(disk: Path, make_standing: Callable[..., Any]) -> Any:
-    """
-    A server whose data is on the small disk.
-    """
+    """A server whose data is on the small disk."""
     served_plane = make_standing(disk, "--disk-reserve", str(RESERVE))
     served_plane.deploy("app")
     served_plane.deploy("open", auth_mode=wire.PUBLIC)
@@ -52,9 +46,7 @@ def full(disk: Path, make_standing: Callable[..., Any]) -> Any:
 
 @contextlib.contextmanager
 def filled(disk: Path, leave: int = 0) -> Iterator[None]:
-    """
-    Leave so many bytes free on the disk.
-    """
+    """Leave so many bytes free on the disk."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while not leave or shutil.disk_usage(disk).free > leave:
@@ -144,9 +136,7 @@ def test_last_of_the_disk_is_for_keys(full: Any, disk: Path):
 
 
 def test_start_on_a_full_disk(disk: Path, launch_program: Any, tmp_path: Path):
-    """
-    A server that has no room to start says so in one sentence, and ends.
-    """
+    """A server that has no room to start says so in one sentence, and ends."""
     with filled(disk):
         program = launch_program(disk / "another", errors=tmp_path / "errors")
         assert program.process.wait(60) == 1

@@ -1,6 +1,4 @@
-"""
-Full queues: what a server accepts, and what it says where there is no room.
-"""
+"""Full queues: what a server accepts, and what it says where there is no room."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ LARGE = b'{"text": "' + b"x" * 300_000 + b'"}'
 def limited(
     tmp_path_factory: pytest.TempPathFactory, served: Any, planes: Any, programs: Any
 ) -> Iterator[Any]:
-    """
-    A control plane with low limits, with applications whose runner a request occupies.
-    """
+    """A control plane with low limits, with applications whose runner a request occupies."""
     root = tmp_path_factory.mktemp("limited")
     (root / "folder").mkdir()
 
@@ -49,9 +45,7 @@ def limited(
 
 @pytest.fixture
 def occupied(limited: Any, request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """
-    Two public applications, of which the runners are occupied until the test ends.
-    """
+    """Two public applications, of which the runners are occupied until the test ends."""
     names = [f"{request.node.originalname[5:].replace('_', '-')}-{end}" for end in "ab"]
     held = {}
     for name in names:
@@ -80,9 +74,7 @@ def fill(limited: Any, path: str, *, body: bytes = b"{}", key: str | None = None
 
 
 def check_refusal(answer: httpx.Response, *words: str) -> None:
-    """
-    Check that a refusal is told as released clients understand it, and why.
-    """
+    """Check that a refusal is told as released clients understand it, and why."""
     assert (answer.status_code, int(answer.headers["retry-after"]) > 0) == (429, True)
     for word in (*words, "Try again when some of them have been answered."):
         assert word in answer.json()["detail"], answer.text
@@ -162,9 +154,7 @@ def test_application_has_so_many_bytes(limited: Any, occupied: list[str]):
 
 
 def test_response_that_is_too_large(limited: Any, occupied: list[str]):
-    """
-    A response over the limit is not kept: the request fails, with a sentence.
-    """
+    """A response over the limit is not kept: the request fails, with a sentence."""
     first, _ = occupied
     limited.open(first)
     request = limited.submit(first, {"text": "x" * 300_000})
@@ -194,9 +184,7 @@ def test_account_has_so_many_webhooks(limited: Any, occupied: list[str]):
 
 
 def test_many_requests_are_flushed(limited: Any, occupied: list[str]):
-    """
-    Requests that are dropped make room.
-    """
+    """Requests that are dropped make room."""
     first, _ = occupied
     accepted, _ = fill(limited, first)
     with limited.plane.client() as client:

@@ -1,6 +1,4 @@
-"""
-Functions that the released SDK runs on a server.
-"""
+"""Functions that the released SDK runs on a server."""
 
 from __future__ import annotations
 
@@ -93,9 +91,7 @@ def test_exception(applied):
 
 
 def test_setup_and_warm_runners(applied):
-    """
-    A runner is kept for the next call, with the result of its setup function.
-    """
+    """A runner is kept for the next call, with the result of its setup function."""
     first, second = applied.python(
         """
         import json, fal
@@ -118,9 +114,7 @@ def test_setup_and_warm_runners(applied):
 
 @pytest.mark.usefixtures("newest_clients")
 def test_large_result(applied):
-    """
-    A result of 8 MB arrives whole.
-    """
+    """A result of 8 MB arrives whole."""
     assert (
         applied.python(
             """
@@ -138,9 +132,7 @@ def test_large_result(applied):
 
 
 def test_cancelled_call_ends_its_runner(applied, tmp_path):
-    """
-    A cancelled call ends, with all its processes.
-    """
+    """A cancelled call ends, with all its processes."""
     beat = tmp_path / "pid"
     applied.python(
         f"""
@@ -211,9 +203,7 @@ def test_environment_that_cannot_be_built(applied):
 
 @pytest.mark.usefixtures("newest_clients")
 def test_killed_runner(applied):
-    """
-    A function that kills its own process fails, and the next call runs.
-    """
+    """A function that kills its own process fails, and the next call runs."""
     told, after = applied.python(
         f"""
         import json, fal
@@ -238,9 +228,7 @@ def test_killed_runner(applied):
 
 @pytest.mark.usefixtures("newest_clients")
 def test_served_function(applied):
-    """
-    A served function answers at its url until its run is ended.
-    """
+    """A served function answers at its url until its run is ended."""
     assert applied.python(
         """
         import json, fal, httpx
@@ -263,9 +251,7 @@ def test_served_function(applied):
 
 
 def test_modules_of_the_client(applied, tmp_path):
-    """
-    A function takes the modules along that it names, and those that it is in.
-    """
+    """A function takes the modules along that it names, and those that it is in."""
     (tmp_path / "words_of_mine").mkdir()
     (tmp_path / "words_of_mine" / "__init__.py").write_text("")
     (tmp_path / "words_of_mine" / "all.py").write_text("def first(): return 'sesame'\n")

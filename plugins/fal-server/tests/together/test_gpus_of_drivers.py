@@ -1,6 +1,4 @@
-"""
-GPUs that a driver tells of: a server in a process of its own, and the released clients.
-"""
+"""GPUs that a driver tells of: a server in a process of its own, and the released clients."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ print(json.dumps(fal_client.result("owner/wanting", %r)))
 
 
 def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
-    """
-    Answer with the devices and the process.
-    """
+    """Answer with the devices and the process."""
     import json
     import os
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

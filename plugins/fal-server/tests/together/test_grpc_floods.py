@@ -1,6 +1,4 @@
-"""
-Floods of gRPC by clients without a key, against a server in a process of its own.
-"""
+"""Floods of gRPC by clients without a key, against a server in a process of its own."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ def connect(server: Server, authority: str) -> grpc.Channel:
 
 
 def call(server: Server, channel: grpc.Channel, count: int) -> None:
-    """
-    Make so many calls with a key at once, all of which have to be answered.
-    """
+    """Make so many calls with a key at once, all of which have to be answered."""
     ask, key = IsolateControllerStub(channel).ListSecrets, to_metadata(server.key)
     calls = [
         ask.future(ListSecretsRequest(), metadata=key, timeout=PATIENCE) for _ in range(count)

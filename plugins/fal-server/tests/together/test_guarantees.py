@@ -34,9 +34,7 @@ ADDRESS = "127.0.0.2"
 def served(
     make_standing: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
-    """
-    A server in a process of its own, with an application to deploy on it.
-    """
+    """A server in a process of its own, with an application to deploy on it."""
     root = tmp_path_factory.mktemp("guaranteed")
     return make_standing(root, "--webhook-network", f"{ADDRESS}/32")
 
@@ -151,9 +149,7 @@ mark(sys.argv[2])
 def test_caller_of_a_function_on_a_server_that_is_killed(
     served: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A function on a server ends with its caller, and is not run again.
-    """
+    """A function on a server ends with its caller, and is not run again."""
     pytest.importorskip("fal_host_serverless")
     pytest.importorskip("fal_env_virtualenv")
     monkeypatch.setenv("ISOLATE_TEST_MODE", "1")

@@ -1,6 +1,4 @@
-"""
-Runners whose functions write to what connects them with the server.
-"""
+"""Runners whose functions write to what connects them with the server."""
 
 from __future__ import annotations
 
@@ -36,25 +34,19 @@ LARGEST = 1 << 20
 
 
 def framed(kind: int, payload: bytes, length: int | None = None, call: int = 1) -> bytes:
-    """
-    Return a frame of a call of a worker, of the first unless told otherwise, with any length.
-    """
+    """Return a frame of a call of a worker, of the first unless told otherwise, with any length."""
     size = len(payload) if length is None else length
     return HEADER.pack(kind, VERSION, 0, call, 0, 0, size) + payload
 
 
 def made_lines(text: str, call: int = 1) -> bytes:
-    """
-    Return what a call has printed, as a worker sends it.
-    """
+    """Return what a call has printed, as a worker sends it."""
     return b"".join(pack_lines([(0, 1.0, call, "", text)]))
 
 
 @pytest.fixture(scope="module")
 def attacked(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """
-    A server with an application that is served while others misbehave.
-    """
+    """A server with an application that is served while others misbehave."""
     root = tmp_path_factory.mktemp("attacked")
     standing = make_standing(root, "--largest-result", str(LARGEST))
     standing.deploy("neighbour")
@@ -63,17 +55,13 @@ def attacked(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> An
 
 
 def answers(standing: Any, app: str, path: str = "") -> int:
-    """
-    Return the status of a request to an application.
-    """
+    """Return the status of a request to an application."""
     with standing.client("run") as client:
         return int(client.post(f"/owner/{app}{path}", json={}).status_code)
 
 
 def make_sender(data: bytes, *, endless: bool = False) -> Callable[[], None]:
-    """
-    Return a function that writes *data* to the stream of its worker, once or without end.
-    """
+    """Return a function that writes *data* to the stream of its worker, once or without end."""
     begun = framed(LOG, made_lines("writing")) if endless else b""
 
     def send() -> None:
@@ -120,9 +108,7 @@ def test_function_that_writes_to_its_stream(attacked: Any, data: bytes, what: st
 
 
 def test_result_that_is_too_large(attacked: Any):
-    """
-    A result that is larger than the limit is not read, and its caller is told.
-    """
+    """A result that is larger than the limit is not read, and its caller is told."""
 
     def make_result() -> bytes:
         return bytes(2 << 20)
@@ -159,9 +145,7 @@ def test_function_that_prints_without_end(attacked: Any, call: int):
 
 
 def flood(standing: Any, data: bytes) -> Callable[[], None]:
-    """
-    Begin to run a function that sends *data* without end; return what cancels it.
-    """
+    """Begin to run a function that sends *data* without end; return what cancels it."""
     request = HostedRun(application_name="flood")
     fill(request, make_sender(data, endless=True))
     channel = grpc.insecure_channel(f"127.0.0.1:{standing.plane.ports['api']}")
@@ -180,9 +164,7 @@ def flood(standing: Any, data: bytes) -> Callable[[], None]:
 
 
 def make_breaking(data: bytes) -> Callable[..., None]:
-    """
-    Return an application that writes *data* to the stream of its worker on request.
-    """
+    """Return an application that writes *data* to the stream of its worker on request."""
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -212,9 +194,7 @@ def ask(standing: Any, app: str, path: str = "") -> httpx.Response:
 
 
 def test_application_that_writes_to_its_stream(attacked: Any):
-    """
-    Its runner is ended and replaced; waiting clients and the log are told.
-    """
+    """Its runner is ended and replaced; waiting clients and the log are told."""
     attacked.deploy("breaking", function=make_breaking(b"\xff" * 100))
     first = int(ask(attacked, "breaking").text)
     ask(attacked, "breaking", "/break")
@@ -228,9 +208,7 @@ def test_application_that_writes_to_its_stream(attacked: Any):
 
 
 def record_of(pid: int) -> Path:
-    """
-    Return the record of the detached work that runs in a process.
-    """
+    """Return the record of the detached work that runs in a process."""
     parents = set()
     while pid > 1:
         parents.add(pid)
@@ -247,9 +225,7 @@ def record_of(pid: int) -> Path:
 def test_runner_whose_journal_cannot_be_read(
     make_standing: Any, tmp_path_factory: pytest.TempPathFactory
 ):
-    """
-    A server that finds such a runner ends and replaces it, and 'end-runners' ends it.
-    """
+    """A server that finds such a runner ends and replaces it, and 'end-runners' ends it."""
     standing = make_standing(tmp_path_factory.mktemp("spoiled"))
     standing.deploy("spoiled", function=make_breaking(b""))
 

@@ -1,6 +1,4 @@
-"""
-Requests with an idempotency key: accepted once, however often they are sent.
-"""
+"""Requests with an idempotency key: accepted once, however often they are sent."""
 
 from __future__ import annotations
 
@@ -59,9 +57,7 @@ def test_request_is_sent_again(served_plane: Any, app: str, held: Any):
 
 
 def test_requests_that_come_at_once(served_plane: Any, app: str):
-    """
-    Requests with one key that come at once become one.
-    """
+    """Requests with one key that come at once become one."""
 
     def send(_: int) -> str:
         return served_plane.submit(app, {"name": "one of many"}, Idempotency_Key="at once")
@@ -73,9 +69,7 @@ def test_requests_that_come_at_once(served_plane: Any, app: str):
 
 
 def test_keys_belong_to_accounts(served_plane: Any):
-    """
-    Each account has keys of its own, and who sends no API key has none.
-    """
+    """Each account has keys of its own, and who sends no API key has none."""
     served_plane.deploy("open", auth_mode=wire.PUBLIC)
     bob = served_plane.plane.add_user("bob")
     sent = [
@@ -90,9 +84,7 @@ def test_keys_belong_to_accounts(served_plane: Any):
 
 
 def test_clients_submit_with_keys(served_plane: Any, app: str, monkeypatch: pytest.MonkeyPatch):
-    """
-    Both clients of this project submit with a key, and are told whether it was sent before.
-    """
+    """Both clients of this project submit with a key, and are told whether it was sent before."""
     clients = pytest.importorskip("fal_host_serverless")
     ports = served_plane.plane.plane.ports
     monkeypatch.setenv("ISOLATE_TEST_MODE", "1")
@@ -126,9 +118,7 @@ class Sender:
         self.ended = threading.Event()
 
     def run(self) -> None:
-        """
-        Send requests until the end, after each kill on a new connection.
-        """
+        """Send requests until the end, after each kill on a new connection."""
         keys = (f"{self.name} {number}" for number in itertools.count())
         key = next(keys)
         while not self.ended.is_set():
@@ -142,9 +132,7 @@ class Sender:
 
 
 def send(client: httpx.Client, key: str) -> str:
-    """
-    Send the request of a key, and return the id that it has got.
-    """
+    """Send the request of a key, and return the id that it has got."""
     headers = {"Idempotency-Key": key}
     answer = client.post("/owner/keyed", json={"name": key}, headers=headers)
     assert answer.status_code == 200, answer.text

@@ -1,6 +1,4 @@
-"""
-Files of released clients that the Dockerfiles of their images copy.
-"""
+"""Files of released clients that the Dockerfiles of their images copy."""
 
 from __future__ import annotations
 
@@ -52,17 +50,13 @@ class Copied(fal.App, keep_alive=300, max_concurrency=1):
 
 @pytest.fixture(scope="module")
 def boxing(engine: Any, make_applied: Callable[..., Any]) -> Any:
-    """
-    A server for the released clients whose machine has an engine.
-    """
+    """A server for the released clients whose machine has an engine."""
     return make_applied("--most-image-files", "20")
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """
-    The project of a client, with files that are not to be sent.
-    """
+    """The project of a client, with files that are not to be sent."""
     written = {
         "data/words.txt": "hello",
         "data/secret.env": "hidden",

@@ -1,6 +1,4 @@
-"""
-Secrets and logins of released clients with which their images are built.
-"""
+"""Secrets and logins of released clients with which their images are built."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory, clients: Any) -> Iterator
 
 @pytest.fixture(scope="module")
 def boxing(registry: str, make_applied: Callable[..., Any]) -> Any:
-    """
-    A server for the released clients whose machine has an engine.
-    """
+    """A server for the released clients whose machine has an engine."""
     return make_applied()
 
 

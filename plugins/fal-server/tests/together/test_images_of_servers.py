@@ -1,6 +1,4 @@
-"""
-The image of a server: it is built from wheels, and runs what it is there for.
-"""
+"""The image of a server: it is built from wheels, and runs what it is there for."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ _CERTIFICATES = "/etc/ssl/certs"
 
 @pytest.fixture(scope="module")
 def image(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """
-    The image of a server, on the Python of the tests.
-    """
+    """The image of a server, on the Python of the tests."""
     context = tmp_path_factory.mktemp("context")
     wheels = [sys.executable, "-m", "uv", "build", "--all-packages", "--wheel", "--quiet"]
     subprocess.run([*wheels, "--out-dir", str(context / "dist")], cwd=ROOT, check=True)
@@ -54,9 +50,7 @@ def image(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def running(engine: Any, image: str) -> Iterator[str]:
-    """
-    A container of the image.
-    """
+    """A container of the image."""
     made = engine.run("run", "--detach", "--init", "--network=none", image)
     yield made
     engine.run("rm", "--force", "--time=0", made)

@@ -1,6 +1,4 @@
-"""
-Deployments that are interrupted: by a server that is killed, and by Ctrl-C.
-"""
+"""Deployments that are interrupted: by a server that is killed, and by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ class Released:
         self.revisions: dict[int, str] = {}
 
     def deploy(self, release: int, *, strategy: int = wire.ROLLING, held: bool = False) -> None:
-        """
-        Deploy a release and wait until it has come up, unless it is *held*.
-        """
+        """Deploy a release and wait until it has come up, unless it is *held*."""
 
         def change(request: Any) -> None:
             request.deployment_strategy = strategy
@@ -50,39 +46,29 @@ class Released:
         )
 
     def release(self, release: int) -> None:
-        """
-        Let a release start that is held.
-        """
+        """Let a release start that is held."""
         (self.standing.folder / f"starting-{release}").unlink()
 
     def restart(self) -> None:
-        """
-        Kill the server, and start it again.
-        """
+        """Kill the server, and start it again."""
         self.standing.plane.kill()
         self.standing.plane.start()
 
     def ask(self) -> int:
-        """
-        Return the release that answers a request.
-        """
+        """Return the release that answers a request."""
         with self.standing.client("run") as client:
             answer: httpx.Response = client.get(f"/owner/{self.name}")
         assert answer.status_code == 200, answer.text
         return int(answer.json()["release"])
 
     def runners(self, release: int) -> list[str]:
-        """
-        Return the ids of the runners of a release that start or take requests.
-        """
+        """Return the ids of the runners of a release that start or take requests."""
         request = ListAliasRunnersRequest(alias=self.name, list_pending=True)
         found = self.standing.plane.call("ListAliasRunners", request).runners
         return [each.runner_id for each in found if each.revision == self.revisions[release]]
 
     def alias(self) -> Any:
-        """
-        Return the description of the application.
-        """
+        """Return the description of the application."""
         found = self.standing.plane.call("ListAliases", ListAliasesRequest()).aliases
         return next(each for each in found if each.alias == self.name)
 
@@ -93,9 +79,7 @@ def _by_value() -> None:
 
 
 def test_server_that_is_killed_during_a_deployment(standing: Any):
-    """
-    The previous revision goes on, and the next server with the deployment and its runner.
-    """
+    """The previous revision goes on, and the next server with the deployment and its runner."""
     app = Released(standing, "killed")
     app.deploy(1)
     app.deploy(2, held=True)
@@ -113,9 +97,7 @@ def test_server_that_is_killed_during_a_deployment(standing: Any):
 
 
 def test_server_that_is_killed_during_a_deployment_that_fails(standing: Any):
-    """
-    A deployment that fails after the server was killed leaves the application as it was.
-    """
+    """A deployment that fails after the server was killed leaves the application as it was."""
     app = Released(standing, "failing")
     app.deploy(1)
     app.deploy(3, held=True)
@@ -130,9 +112,7 @@ def test_server_that_is_killed_during_a_deployment_that_fails(standing: Any):
 
 
 def test_server_that_is_killed_while_an_application_is_recreated(standing: Any):
-    """
-    Requests wait for the new revision at the next server as well.
-    """
+    """Requests wait for the new revision at the next server as well."""
     app = Released(standing, "recreated")
     app.deploy(1)
     app.deploy(4, strategy=wire.RECREATE, held=True)
@@ -169,9 +149,7 @@ SOURCE = """
 
 @contextmanager
 def deploying(standing: Any, name: str) -> Iterator[subprocess.Popen[str]]:
-    """
-    Run ``fal-core deploy`` and yield it once the runner of the deployment starts.
-    """
+    """Run ``fal-core deploy`` and yield it once the runner of the deployment starts."""
     pytest.importorskip("fal_host_serverless")
     pytest.importorskip("fal_serve")
     with subprocess.Popen(
@@ -191,9 +169,7 @@ def deploying(standing: Any, name: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def read(command: subprocess.Popen[str]) -> str:
-    """
-    Return what a command prints until it ends.
-    """
+    """Return what a command prints until it ends."""
     assert command.stdout is not None
     told = command.stdout.read()
     command.wait()
@@ -218,9 +194,7 @@ def test_interrupted_command(standing: Any):
 
 
 def test_command_whose_server_is_killed(standing: Any):
-    """
-    ``fal-core deploy`` fails if the server ends, and says what it goes on with.
-    """
+    """``fal-core deploy`` fails if the server ends, and says what it goes on with."""
     (standing.folder / "start").unlink(missing_ok=True)
     with deploying(standing, "lost") as command:
         standing.plane.kill()

@@ -1,6 +1,4 @@
-"""
-JavaScript: the released client of npm, which has host names in its code and reads no variables.
-"""
+"""JavaScript: the released client of npm, which has host names in its code and reads no variables."""
 
 from __future__ import annotations
 
@@ -99,9 +97,7 @@ process.exit(0);
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A directory in which Node finds the client.
-    """
+    """A directory in which Node finds the client."""
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         pytest.skip("Node and npm are not installed.")
@@ -118,9 +114,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory, launch_program, clients, programs) -> Iterator[Any]:
-    """
-    A server with an application.
-    """
+    """A server with an application."""
     if clients.version != "newest":
         pytest.skip("The client of npm is one, whatever deploys.")
     folder = tmp_path_factory.mktemp("javascript")
@@ -161,9 +155,7 @@ def check_calls(told: Any) -> None:
 
 
 def page_block(name: str) -> str:
-    """
-    Return the block of the page *JavaScript* that begins with the line of *name*.
-    """
+    """Return the block of the page *JavaScript* that begins with the line of *name*."""
     root = Path(__file__).resolve().parents[4]
     page = (root / "docs/how-to/javascript.md").read_text()
     [block] = [
@@ -175,9 +167,7 @@ def page_block(name: str) -> str:
 
 
 def test_client_with_a_middleware_calls_applications(deployed, packages: Path):
-    """
-    A program whose middleware names the hosts of the server runs, queues, streams and uploads.
-    """
+    """A program whose middleware names the hosts of the server runs, queues, streams and uploads."""
     program = page_block("server.js").replace("export const fal", "const fal") + CALLS + END
     authority = deployed.variables["SSL_CERT_FILE"]
     variables = {**deployed.variables, "NODE_EXTRA_CA_CERTS": authority}

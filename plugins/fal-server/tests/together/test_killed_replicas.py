@@ -49,9 +49,7 @@ time.time = lambda: real() + {offset}
 
 
 def make_recorder(folder: str) -> Callable[..., None]:
-    """
-    Return an application that writes down each request that reaches it.
-    """
+    """Return an application that writes down each request that reaches it."""
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         import os
@@ -104,9 +102,7 @@ class Crowd:
     _ended: threading.Event = attrs.field(factory=threading.Event)
 
     def send(self, client_number: int) -> None:
-        """
-        Send requests until the end, each to the next server.
-        """
+        """Send requests until the end, each to the next server."""
         numbers = iter(range(client_number, 10**9, 100))
         while not self._ended.wait(0.05):
             number = next(numbers)
@@ -124,9 +120,7 @@ class Crowd:
 
     @contextmanager
     def sending(self, clients: int) -> Iterator[None]:
-        """
-        Send requests from *clients* threads within this block.
-        """
+        """Send requests from *clients* threads within this block."""
         threads = [
             threading.Thread(target=self.send, args=[number]) for number in range(clients)
         ]
@@ -140,9 +134,7 @@ class Crowd:
                 thread.join()
 
     def check(self) -> None:
-        """
-        Check that all that was accepted is answered, and begun as often as is told.
-        """
+        """Check that all that was accepted is answered, and begun as often as is told."""
         (served, *_) = self.replicas.served
         columns = (requests.c.state, requests.c.status, requests.c.answer, requests.c.attempts)
         chosen = sa.select(requests.c.id, *columns)
@@ -166,9 +158,7 @@ class Crowd:
 
 
 def running() -> set[str]:
-    """
-    Return the runners of this machine that run.
-    """
+    """Return the runners of this machine that run."""
     host = LocalHost()
     found = {each.reference for each in host.executions() if not each.ended}
     host.close()
@@ -177,9 +167,7 @@ def running() -> set[str]:
 
 @pytest.fixture
 def replicas(make_replicas: Callable[..., Any]) -> Any:
-    """
-    Three servers, and an application.
-    """
+    """Three servers, and an application."""
     return start(make_replicas)
 
 
@@ -250,9 +238,7 @@ def test_clocks_that_differ(make_replicas: Callable[..., Any], tmp_path: Path):
 
 
 def test_database_that_is_gone_for_a_while(replicas: Any, postgresql: Any):
-    """
-    While PostgreSQL is gone for 30 s, what was accepted waits, and goes on afterwards.
-    """
+    """While PostgreSQL is gone for 30 s, what was accepted waits, and goes on afterwards."""
     crowd = Crowd(replicas)
     with crowd.sending(clients=8):
         # Some are accepted before it.

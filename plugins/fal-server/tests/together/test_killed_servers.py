@@ -41,9 +41,7 @@ pytestmark = pytest.mark.faults
 
 
 def make_recorder(folder: str, release: int) -> Callable[..., None]:
-    """
-    Return an application that writes down each request that reaches it.
-    """
+    """Return an application that writes down each request that reaches it."""
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         import json
@@ -130,9 +128,7 @@ class Load:
     _numbers: Iterator[int] = attrs.field(factory=itertools.count)
 
     def submit(self) -> None:
-        """
-        Submit requests.
-        """
+        """Submit requests."""
         with suppress(httpx.TransportError), self.served_plane.client() as client:
             while True:
                 number = next(self._numbers)
@@ -144,9 +140,7 @@ class Load:
                 time.sleep(0.01)
 
     def deploy(self) -> None:
-        """
-        Deploy releases.
-        """
+        """Deploy releases."""
         with suppress(grpc.RpcError):
             while True:
                 self.tried += 1
@@ -154,9 +148,7 @@ class Load:
                 self.deployed[revision] = self.tried
 
     def run(self, seconds: float) -> None:
-        """
-        Load the server for so long, and kill it.
-        """
+        """Load the server for so long, and kill it."""
         threads = [threading.Thread(target=work) for work in (self.submit, self.deploy)]
         for thread in threads:
             thread.start()
@@ -167,9 +159,7 @@ class Load:
 
 
 def deploy(served_plane: Any, name: str, release: int) -> str:
-    """
-    Deploy a release whose metadata has its number, and return its revision.
-    """
+    """Deploy a release whose metadata has its number, and return its revision."""
 
     def change(request: Any) -> None:
         request.metadata.update({"release": release})
@@ -189,9 +179,7 @@ def ask(served_plane: Any, name: str) -> Any:
 
 
 def begun(folder: Path) -> dict[str, list[int]]:
-    """
-    Return the attempts of each request that have reached an application.
-    """
+    """Return the attempts of each request that have reached an application."""
     found = defaultdict(list)
     for line in (folder / "begun").read_text().splitlines():
         request, attempt = line.split()
@@ -200,9 +188,7 @@ def begun(folder: Path) -> dict[str, list[int]]:
 
 
 def running(data: Path) -> set[str]:
-    """
-    Return the runners of a data directory whose processes run.
-    """
+    """Return the runners of a data directory whose processes run."""
     with sqlite3.connect(data / "state.db") as connection:
         ids = {id for (id,) in connection.execute("select id from runners")}
     connection.close()
@@ -213,35 +199,27 @@ def running(data: Path) -> set[str]:
 
 
 def known(served_plane: Any) -> set[str]:
-    """
-    Return the runners that the server knows of.
-    """
+    """Return the runners that the server knows of."""
     told = served_plane.plane.call("ListRunners", wire.ListRunnersRequest(list_pending=True))
     return {each.runner_id for each in told.runners}
 
 
 def alias_of(served_plane: Any, name: str) -> Any:
-    """
-    Return the description of an application.
-    """
+    """Return the description of an application."""
     told = served_plane.plane.call("ListAliases", wire.ListAliasesRequest())
     (found,) = [each for each in told.aliases if each.alias == name]
     return found
 
 
 def metadata_of(served_plane: Any, name: str) -> Any:
-    """
-    Return the metadata of an application.
-    """
+    """Return the metadata of an application."""
     with served_plane.plane.client() as client:
         return client.get(f"/applications/owner/{name}/metadata").json()
 
 
 @pytest.fixture(scope="module")
 def load(standing: Any) -> Load:
-    """
-    A `Load` of requests to one application, and releases of another.
-    """
+    """A `Load` of requests to one application, and releases of another."""
     load = Load(standing)
     deploy(standing, "work", 0)
     if HAS_CLASSES:
@@ -304,9 +282,7 @@ class Crowd:
     _ended: threading.Event = attrs.field(factory=threading.Event)
 
     def submit(self, once: bool) -> None:
-        """
-        Submit requests until the end, after each kill on a new connection.
-        """
+        """Submit requests until the end, after each kill on a new connection."""
         headers = {"X-Fal-No-Retry": "1"} if once else {}
         while not self._ended.is_set():
             # Servers that are killed, or not started yet, break connections.
@@ -320,9 +296,7 @@ class Crowd:
 
     @contextmanager
     def submitting(self, clients: int) -> Iterator[None]:
-        """
-        Submit requests from *clients* threads within this block.
-        """
+        """Submit requests from *clients* threads within this block."""
         threads = [
             threading.Thread(target=self.submit, args=[bool(number % 2)])
             for number in range(clients)
@@ -402,9 +376,7 @@ class Killed:
 
 @pytest.fixture(scope="module")
 def killed(standing: Any) -> Killed:
-    """
-    A server that was killed with much under way, and started again.
-    """
+    """A server that was killed with much under way, and started again."""
     served_plane = standing
     served_plane.deploy("once", max_multiplexing=2)
     once = served_plane.submit("once/hold", {"gate": "once"}, X_Fal_No_Retry="1")
@@ -440,9 +412,7 @@ def killed(standing: Any) -> Killed:
 
 
 def test_one_attempt_alone(killed: Killed):
-    """
-    A request whose sender wants one attempt is not begun again by the next server.
-    """
+    """A request whose sender wants one attempt is not begun again by the next server."""
     served_plane = killed.served_plane
     served_plane.open("once")
     answer = served_plane.finish("once", killed.once)

@@ -1,6 +1,4 @@
-"""
-Large queues: many requests that wait, and requests with large bodies and responses.
-"""
+"""Large queues: many requests that wait, and requests with large bodies and responses."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ LARGE, SOME = 40 << 20, 3
 
 
 def time_of(pid: int) -> float:
-    """
-    Return the processor time that a process has taken, in seconds.
-    """
+    """Return the processor time that a process has taken, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     ticks: int = os.sysconf("SC_CLK_TCK")
     return (int(fields[11]) + int(fields[12])) / ticks
@@ -42,9 +38,7 @@ def pid_of(standing: Any) -> int:
 
 
 def occupy(standing: Any, name: str) -> str:
-    """
-    Deploy an application, and return the request that its runner has.
-    """
+    """Deploy an application, and return the request that its runner has."""
     standing.deploy(name)
     held: str = standing.submit(f"{name}/hold", {"gate": name})
     standing.begin(name, held)
@@ -79,9 +73,7 @@ def test_large_bodies_take_no_memory(standing: Any):
 
 
 def submit_some(standing: Any, count: int = 300) -> float:
-    """
-    Submit requests, and return the processor time that the server took.
-    """
+    """Submit requests, and return the processor time that the server took."""
     began = time_of(pid_of(standing))
     with standing.client() as client:
         for _ in range(count):
@@ -90,9 +82,7 @@ def submit_some(standing: Any, count: int = 300) -> float:
 
 
 def add_many(data: Path) -> None:
-    """
-    Have as many requests wait in the database of a server that does not run.
-    """
+    """Have as many requests wait in the database of a server that does not run."""
     with closing(sqlite3.connect(data / "state.db")) as connection:
         connection.row_factory = sqlite3.Row
         query = "select * from requests where state = 'queued' order by number desc limit 1"

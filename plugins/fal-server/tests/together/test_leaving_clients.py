@@ -1,6 +1,4 @@
-"""
-Clients that go while they are answered: the runner learns it, and nothing is left.
-"""
+"""Clients that go while they are answered: the runner learns it, and nothing is left."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ COUNT = 20
 
 
 def make_stream(folder: str) -> Callable[..., None]:
-    """
-    Return an application that writes until its client disconnects, and then leaves a file.
-    """
+    """Return an application that writes until its client disconnects, and then leaves a file."""
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         import pathlib

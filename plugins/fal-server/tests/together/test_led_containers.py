@@ -15,17 +15,13 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture(scope="module")
 def boxing(engine, make_applied):
-    """
-    A server that leads its runners, and whose machine has an engine.
-    """
+    """A server that leads its runners, and whose machine has an engine."""
     return make_applied("--lead-runners")
 
 
 @pytest.mark.usefixtures("newest_clients")
 def test_functions_in_images(boxing, programs):
-    """
-    A function in a container reaches the server by these hosts.
-    """
+    """A function in a container reaches the server by these hosts."""
     nickname = boxing.python(
         f"""
         import json, fal

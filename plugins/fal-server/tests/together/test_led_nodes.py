@@ -19,26 +19,20 @@ from ray_nodes import HEAD, MACHINES, NODE, OPTIONS, start_cluster
 
 @pytest.fixture(scope="module")
 def cluster():
-    """
-    A cluster with a node for a runner.
-    """
+    """A cluster with a node for a runner."""
     with start_cluster((HEAD, NODE)) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
 def clients(tmp_path_factory):
-    """
-    The released clients.
-    """
+    """The released clients."""
     return share_clients(tmp_path_factory, "newest")
 
 
 @pytest.fixture(scope="module")
 def spread(cluster, make_applied):
-    """
-    A server that leads its runners, which are on this machine or on the cluster.
-    """
+    """A server that leads its runners, which are on this machine or on the cluster."""
     return make_applied("--lead-runners", *OPTIONS, machines=MACHINES)
 
 

@@ -57,9 +57,7 @@ class Led(fal.App, keep_alive=300, max_concurrency=1):
 
 @pytest.fixture(scope="module")
 def led(make_applied, tmp_path_factory):
-    """
-    A server that leads its runners, with the applications.
-    """
+    """A server that leads its runners, with the applications."""
     server = make_applied("--lead-runners")
     folder = tmp_path_factory.mktemp("led")
     (folder / "apps.py").write_text(APPS)

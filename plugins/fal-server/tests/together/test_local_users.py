@@ -1,6 +1,4 @@
-"""
-Other users of the machine: they reach no application that they may not use.
-"""
+"""Other users of the machine: they reach no application that they may not use."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ CLASS = f"""
 
 
 def make_answering(port: int | None, bind: str) -> Callable[..., None]:
-    """
-    Return a function that answers with the secret at *port*, or at the port that it gets.
-    """
+    """Return a function that answers with the secret at *port*, or at the port that it gets."""
     secret = SECRET
 
     def serve_at(at: int) -> None:
@@ -75,9 +71,7 @@ def make_answering(port: int | None, bind: str) -> Callable[..., None]:
 
 
 def as_nobody(work: Callable[[], Any]) -> Any:
-    """
-    Return what *work* returns to another user, as JSON carries it.
-    """
+    """Return what *work* returns to another user, as JSON carries it."""
     reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
@@ -96,9 +90,7 @@ def as_nobody(work: Callable[[], Any]) -> Any:
 
 
 def processes_of(runner_id: str) -> set[int]:
-    """
-    Return the processes of a runner, among them the one that relays to its network.
-    """
+    """Return the processes of a runner, among them the one that relays to its network."""
     status = Path(cache_root(), "executions", f"runner-{runner_id}", "status.json")
     supervisor = json.loads(status.read_text())["pid"]
     found = {supervisor, *trees.descendants(supervisor)}
@@ -106,9 +98,7 @@ def processes_of(runner_id: str) -> set[int]:
 
 
 def doors_of(pids: set[int]) -> list[tuple[str, Any]]:
-    """
-    Return the TCP ports and Unix sockets of this network that *pids* listen on.
-    """
+    """Return the TCP ports and Unix sockets of this network that *pids* listen on."""
     own = set()
     for pid in pids:
         for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
@@ -129,9 +119,7 @@ def doors_of(pids: set[int]) -> list[tuple[str, Any]]:
 
 
 def visit(door: tuple[str, Any]) -> str:
-    """
-    Return what is behind a door, or the error of whoever knocks.
-    """
+    """Return what is behind a door, or the error of whoever knocks."""
     kind, address = door
     try:
         if kind == "tcp":
@@ -149,17 +137,13 @@ def visit(door: tuple[str, Any]) -> str:
 
 
 def paths_of(root: Path) -> list[str]:
-    """
-    Return the sockets below *root*.
-    """
+    """Return the sockets below *root*."""
     return [str(path) for path in root.rglob("*") if path.is_socket()]
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """
-    A directory that every user can read.
-    """
+    """A directory that every user can read."""
     made = Path(tempfile.mkdtemp(prefix="fal-core-tests-"))
     made.chmod(0o755)
     yield made
@@ -168,9 +152,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def place(folder: Path, served: Any, programs: Any, request: Any) -> Iterator[Any]:
-    """
-    A server whose directory is in one that every user can read.
-    """
+    """A server whose directory is in one that every user can read."""
     from planes import Plane
 
     settings = dict(getattr(request, "param", {}))

@@ -1,6 +1,4 @@
-"""
-A client with the login of a user, who acts for a team.
-"""
+"""A client with the login of a user, who acts for a team."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_core.errors import FalServerlessError
 def home(
     tmp_path: Path, launch_program: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """
-    A server with a user and a team, and the login of the user.
-    """
+    """A server with a user and a team, and the login of the user."""
     program = launch_program(tmp_path / "data")
     variables = program.wait_until_ready()
     home = tmp_path / "home"

@@ -138,9 +138,7 @@ def still_answers(target) -> None:
 
 
 def test_bytes_that_are_nothing(target):
-    """
-    Bytes that are no protocol, or the beginning of one, are dropped.
-    """
+    """Bytes that are no protocol, or the beginning of one, are dropped."""
     chance = random.Random(1)
     for _ in range(COUNT):
         check(target, exchange(target, chance.choice(STARTS) + noise(chance), whole=False))
@@ -170,9 +168,7 @@ def test_requests_that_are_broken(target, listener):
 
 @pytest.mark.parametrize("listener", LISTENERS)
 def test_keys_in_lines_that_cannot_be_read(target, listener):
-    """
-    A malformed header line is refused, and appears neither in the response nor in the log.
-    """
+    """A malformed header line is refused, and appears neither in the response nor in the log."""
     key = target[1]["FAL_KEY"].encode()
     for line in [
         b"Authorization: Key " + key + b"\0",
@@ -226,9 +222,7 @@ def test_bodies_that_make_no_sense(target):
 
 
 def anything(chance: random.Random, depth: int) -> object:
-    """
-    Make something that JSON can write.
-    """
+    """Make something that JSON can write."""
     names = ["hashes", "parts", "metadata", "mode", "file_name", "content_type", "part_number"]
     kinds = range(6 if depth else 4)
     match chance.choice(kinds):

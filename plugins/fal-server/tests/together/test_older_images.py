@@ -65,17 +65,13 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def boxing(engine: Any, make_applied: Callable[..., Any]) -> Any:
-    """
-    A server for the released clients whose machine has an engine.
-    """
+    """A server for the released clients whose machine has an engine."""
     return make_applied()
 
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """
-    A folder with the older release, for images to copy.
-    """
+    """A folder with the older release, for images to copy."""
     folder = tmp_path_factory.mktemp("context")
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet"]
     where = ["--python", sys.executable, "--target", str(folder / "older")]

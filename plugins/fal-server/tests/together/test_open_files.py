@@ -1,6 +1,4 @@
-"""
-Open files: a server has more of them than what it starts.
-"""
+"""Open files: a server has more of them than what it starts."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def make_teller() -> Callable[..., None]:
-    """
-    Return an application that answers with its limits.
-    """
+    """Return an application that answers with its limits."""
 
     def serve(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
         import json
@@ -45,9 +41,7 @@ def make_teller() -> Callable[..., None]:
 
 
 def tell() -> list[int]:
-    """
-    Return the limits of a runner.
-    """
+    """Return the limits of a runner."""
     import resource
 
     return list(resource.getrlimit(resource.RLIMIT_NOFILE))

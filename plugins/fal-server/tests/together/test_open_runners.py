@@ -1,6 +1,4 @@
-"""
-Open runners: machines where local users reach the ports of applications.
-"""
+"""Open runners: machines where local users reach the ports of applications."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ CLASS = """
 
 @pytest.fixture
 def place(tmp_path: Any, without_networks: None, programs: Any, request: Any) -> Iterator[Any]:
-    """
-    A server on a machine without network namespaces.
-    """
+    """A server on a machine without network namespaces."""
     allows = getattr(request, "param", False)
     (tmp_path / "files").mkdir()
     standing = ServedPlane(
@@ -49,9 +45,7 @@ def ask(place: Any, name: str, key: str | None = None) -> Any:
 
 
 def refusal_of(work: Any) -> str:
-    """
-    Return the sentence with which *work* is refused.
-    """
+    """Return the sentence with which *work* is refused."""
     with pytest.raises(grpc.RpcError) as caught:
         work()
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
@@ -85,9 +79,7 @@ def test_application_that_local_users_would_reach_is_refused(place):
 
 
 def test_application_without_a_port_is_served_in_private(place):
-    """
-    An application of fal_serve listens on a socket, and needs no network of its own.
-    """
+    """An application of fal_serve listens on a socket, and needs no network of its own."""
     pytest.importorskip("fal_host_serverless")
     pytest.importorskip("fal_serve")
     output = place.deploy_class("ours", CLASS)
@@ -98,9 +90,7 @@ def test_application_without_a_port_is_served_in_private(place):
 
 @pytest.mark.parametrize("place", [True], indirect=True)
 def test_private_application_that_is_no_longer_allowed(place):
-    """
-    A server that allowed open runners and allows them no more starts none, and says why.
-    """
+    """A server that allowed open runners and allows them no more starts none, and says why."""
     place.deploy("one")
     assert ask(place, "one").status_code == 200
     (runner,) = place.plane.here(lambda: place.plane.plane.catalog.find("owner", "one").runners)

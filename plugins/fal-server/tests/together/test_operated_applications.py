@@ -1,6 +1,4 @@
-"""
-Applications as an operator sees them: deployed, called, rolled back and deleted by commands.
-"""
+"""Applications as an operator sees them: deployed, called, rolled back and deleted by commands."""
 
 from __future__ import annotations
 
@@ -78,9 +76,7 @@ def command(served_plane: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> 
 
 
 def deploy(served_plane: Any, name: str, message: str) -> str:
-    """
-    Deploy the application of the standard library with a message.
-    """
+    """Deploy the application of the standard library with a message."""
 
     def change(request: Any) -> None:
         request.metadata.update({"message": message})
@@ -128,9 +124,7 @@ def test_revisions_and_their_history(served_plane: Any, command: Command):
 
 
 def test_deployment_that_fails_is_in_the_history(served_plane: Any, command: Command):
-    """
-    The history says why a revision does not serve, and a roll back leaves it out.
-    """
+    """The history says why a revision does not serve, and a roll back leaves it out."""
     first = deploy(served_plane, "failing", "Good")
 
     def end(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
@@ -150,9 +144,7 @@ def test_deployment_that_fails_is_in_the_history(served_plane: Any, command: Com
 def test_application_that_never_came_up_is_listed_as_failed(
     served_plane: Any, command: Command
 ):
-    """
-    The list says since when, in place of the number of its runners; for machines beside it.
-    """
+    """The list says since when, in place of the number of its runners; for machines beside it."""
     deploy(served_plane, "came", "Good")
 
     def end(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
@@ -171,9 +163,7 @@ def test_application_that_never_came_up_is_listed_as_failed(
 def test_history_of_others_is_not_shown(
     served_plane: Any, command: Command, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    Another account sees neither the revisions nor the history, and cannot roll back.
-    """
+    """Another account sees neither the revisions nor the history, and cannot roll back."""
     deploy(served_plane, "own", "Mine")
     monkeypatch.setenv("FAL_KEY", served_plane.plane.add_user("stranger"))
     for words in (("revisions", "own"), ("history", "own"), ("rollback", "own")):

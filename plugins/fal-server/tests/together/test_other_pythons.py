@@ -1,6 +1,4 @@
-"""
-Clients and servers that run on two minor versions of Python.
-"""
+"""Clients and servers that run on two minor versions of Python."""
 
 from __future__ import annotations
 
@@ -87,9 +85,7 @@ class Pair:
     released: Any
 
     def run(self, command: list[str], file: Path) -> str:
-        """
-        Run a client beside *file*, and return its output.
-        """
+        """Run a client beside *file*, and return its output."""
         home = self.data.parent / "home"
         done = subprocess.run(
             [*command, str(file)],
@@ -105,9 +101,7 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def other_python() -> str:
-    """
-    A supported Python of another minor version.
-    """
+    """A supported Python of another minor version."""
     # Those for which all that it installs has been built.
     return find_other_python("3.11", "3.13", "3.14").executable
 
@@ -116,9 +110,7 @@ def other_python() -> str:
 def installed(
     other_python: str, tmp_path_factory: pytest.TempPathFactory, programs: Any
 ) -> str:
-    """
-    That Python with fal-core and the plugins.
-    """
+    """That Python with fal-core and the plugins."""
     pytest.importorskip("fal_host_serverless")
     made: str = programs.install_this(tmp_path_factory.mktemp("other") / "core", other_python)
     return made
@@ -131,9 +123,7 @@ def pair(
     tmp_path_factory: pytest.TempPathFactory,
     programs: Any,
 ) -> Iterator[Pair]:
-    """
-    A server of one Python, and clients of the other.
-    """
+    """A server of one Python, and clients of the other."""
     served = request.param == "server here"
     server, client = (sys.executable, installed) if served else (installed, sys.executable)
     folder = tmp_path_factory.mktemp("pair")
@@ -156,9 +146,7 @@ def pair(
 
 @pytest.mark.parametrize("code", [CORE_FUNCTION, SDK_FUNCTION], ids=["core", "sdk"])
 def test_function_of_another_python(pair: Pair, code: str, tmp_path: Path):
-    """
-    A function runs on the Python version of its caller, which is not that of the server.
-    """
+    """A function runs on the Python version of its caller, which is not that of the server."""
     file = tmp_path / "finding.py"
     file.write_text(code)
     released = str(pair.released.folder / "bin" / "python")
@@ -169,9 +157,7 @@ def test_function_of_another_python(pair: Pair, code: str, tmp_path: Path):
 
 @pytest.mark.parametrize("code", [CORE_APPLICATION, SDK_APPLICATION], ids=["core", "sdk"])
 def test_application_of_another_python(pair: Pair, code: str, tmp_path: Path):
-    """
-    An application is served by the Python version that it was deployed from.
-    """
+    """An application is served by the Python version that it was deployed from."""
     core = code is CORE_APPLICATION
     name = "core" if core else "sdk"
     file = tmp_path / "serving.py"
@@ -194,9 +180,7 @@ def test_application_of_another_python(pair: Pair, code: str, tmp_path: Path):
 
 
 def test_pickle_of_another_python(served_plane: Any, other_python: str):
-    """
-    A function pickled by another Python runs on that Python.
-    """
+    """A function pickled by another Python runs on that Python."""
     import cloudpickle
     from isolate_proto import HostedRun, HostedRunStatus
 

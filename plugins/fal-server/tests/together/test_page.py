@@ -1,6 +1,4 @@
-"""
-The page of the documentation about permissions agrees with the server.
-"""
+"""The page of the documentation about permissions agrees with the server."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ PAGE = Path(__file__).resolve().parents[4] / "docs" / "server.md"
 
 
 def test_page_has_every_permission():
-    """
-    The page has a row for each permission, with the description that the server has.
-    """
+    """The page has a row for each permission, with the description that the server has."""
     page = PAGE.read_text("utf-8")
     rows = [f"| `{name}` | {description} |\n" for name, description in PERMISSIONS.items()]
     assert rows
@@ -22,9 +18,7 @@ def test_page_has_every_permission():
 
 
 def test_page_has_every_preset():
-    """
-    The page has a row for each preset.
-    """
+    """The page has a row for each preset."""
     page = PAGE.read_text("utf-8")
     assert PRESETS
     assert [name for name in PRESETS if f"| `{name}` | " not in page] == []

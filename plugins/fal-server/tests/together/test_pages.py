@@ -1,6 +1,4 @@
-"""
-Playground pages, where an application is tried in a browser.
-"""
+"""Playground pages, where an application is tried in a browser."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ PATIENCE = 120
 
 
 def page_of(printed: str) -> tuple[str, str]:
-    """
-    Return the page that a deployment prints, and the text beside it.
-    """
+    """Return the page that a deployment prints, and the text beside it."""
     (found,) = re.findall(r"^Playground: (\S+)(.*)$", printed, re.MULTILINE)
     return found
 
@@ -56,9 +52,7 @@ def test_page_is_printed_once_and_opens(standing: Any):
 
 @pytest.mark.parametrize("arguments", [(), ("--auth", "shared")])
 def test_page_of_a_private_application(standing: Any, arguments: tuple[str, ...]):
-    """
-    If the application requires a key, the text beside its URL says what opens its page.
-    """
+    """If the application requires a key, the text beside its URL says what opens its page."""
     url, note = page_of(standing.deploy_class("closed", SOURCE, *arguments))
 
     assert "opens from 'fal-core server open'" in note

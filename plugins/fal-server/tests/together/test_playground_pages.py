@@ -1,6 +1,4 @@
-"""
-The playground of a deployed application in a real browser, while nothing runs of it.
-"""
+"""The playground of a deployed application in a real browser, while nothing runs of it."""
 
 from __future__ import annotations
 
@@ -80,9 +78,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def pages(served_plane: Any) -> str:
-    """
-    The URL of the applications of the server.
-    """
+    """The URL of the applications of the server."""
     for name in ("closed", "open"):
         (served_plane.folder / "ready").touch()
         mode = "public" if name == "open" else "private"
@@ -101,9 +97,7 @@ def open_page(browser: Any, served_plane: Any, pages: str) -> Iterator[Open]:
 
 @pytest.fixture
 def find_python(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """
-    Return the Python that has the library of a language.
-    """
+    """Return the Python that has the library of a language."""
 
     def find(language: str) -> str:
         if language != "fal_client":
@@ -175,9 +169,7 @@ def test_private_application_opens_from_the_dashboard(open_page: Open, served_pl
 def test_service_worker_of_one_application_sees_no_other(
     browser: Any, pages: str, served_plane: Any
 ):
-    """
-    An application cannot register a service worker, for itself or for the whole origin.
-    """
+    """An application cannot register a service worker, for itself or for the whole origin."""
 
     def workers(*, exposed_port: int) -> None:
         import http.server
@@ -213,9 +205,7 @@ def test_service_worker_of_one_application_sees_no_other(
 
 
 def test_own_page_that_no_document_has_is_shown(open_page: Open, served_plane: Any):
-    """
-    An application that leaves its page out of its document, or mounts it, is shown it.
-    """
+    """An application that leaves its page out of its document, or mounts it, is shown it."""
     (served_plane.folder / "ready").touch()
     served_plane.deploy_class("paged", PAGED, "--auth", "public")
     for path, text in (("", "my own front"), ("redoc", "my own documents")):
@@ -248,9 +238,7 @@ def test_queue_has_status_and_log(open_page: Open):
 def test_copied_programs_run(
     open_page: Open, served_plane: Any, tmp_path: Path, find_python: Any, language: str
 ):
-    """
-    A call is copied as a program, which the variables of the server are all that it needs.
-    """
+    """A call is copied as a program, which the variables of the server are all that it needs."""
     page = open_page("open/playground")
     page.get_by_label("word", exact=True).fill("copied words")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -276,9 +264,7 @@ def test_copied_programs_run(
 def test_page_has_no_accessibility_faults(
     open_page: Open, find_faults: Callable[[Page], list[str]]
 ):
-    """
-    Neither what leads to the dashboard nor the page has what axe finds fault with.
-    """
+    """Neither what leads to the dashboard nor the page has what axe finds fault with."""
     for scheme in browsers.SCHEMES:
         asking = open_page("closed/playground", color_scheme=scheme)
         expect(

@@ -26,9 +26,7 @@ SECONDS = 30.0 if os.environ.get("FAL_CORE_FAULTS") == "all" else 2.0
 def standing_on_postgresql(
     postgresql: Any, served: Any, planes: Any, programs: Any, settle: Any, tmp_path_factory: Any
 ) -> Iterator[Any]:
-    """
-    A control plane whose state is in PostgreSQL, with an application.
-    """
+    """A control plane whose state is in PostgreSQL, with an application."""
     root: Path = tmp_path_factory.mktemp("on-postgresql")
     (root / "folder").mkdir()
     url = postgresql.make_empty()
@@ -55,9 +53,7 @@ def standing_on_postgresql(
 
 @contextlib.contextmanager
 def gone(postgresql: Any, kind: signal.Signals = signal.SIGINT) -> Iterator[None]:
-    """
-    End PostgreSQL, and start it again.
-    """
+    """End PostgreSQL, and start it again."""
     postgresql.stop(kind)
     try:
         yield

@@ -1,6 +1,4 @@
-"""
-Private logs: who may see the lines of a request.
-"""
+"""Private logs: who may see the lines of a request."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ def private(request: RegisterApplicationRequest) -> None:
 
 
 def lines_shown(served_plane, name: str, sender: str, reader: str) -> list[str]:
-    """
-    Return the lines in the status of a request of *sender* that *reader* asks for.
-    """
+    """Return the lines in the status of a request of *sender* that *reader* asks for."""
     request = served_plane.submit(f"{name}/say", {"word": "printed"}, key=sender)
     with served_plane.client(key=reader) as client:
         url = f"/owner/{name}/requests/{request}/status"
@@ -31,9 +27,7 @@ def lines_shown(served_plane, name: str, sender: str, reader: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def stranger(served_plane) -> str:
-    """
-    The key of another account.
-    """
+    """The key of another account."""
     return str(served_plane.plane.add_user("stranger"))
 
 
@@ -55,9 +49,7 @@ def test_readers_of_private_logs(served_plane, stranger):
 
 
 def test_url_of_the_logs_of_an_application(served_plane):
-    """
-    The url of the logs that a deployment prints returns them, for a key of the account.
-    """
+    """The url of the logs that a deployment prints returns them, for a key of the account."""
     request = served_plane.registration("tells")
     (urls,) = [
         message.service_urls
@@ -77,9 +69,7 @@ def test_url_of_the_logs_of_an_application(served_plane):
 
 
 def test_logs_are_private_by_release(served_plane, stranger):
-    """
-    The current release of an application decides whether its logs are private.
-    """
+    """The current release of an application decides whether its logs are private."""
     earlier = served_plane.deploy("turns", auth_mode=wire.PUBLIC, change=private)
     assert lines_shown(served_plane, "turns", stranger, stranger) == []
     served_plane.deploy("turns", auth_mode=wire.PUBLIC)

@@ -112,9 +112,7 @@ def _chosen(clients, request):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """
-    The directory of a project.
-    """
+    """The directory of a project."""
     folder = tmp_path_factory.mktemp("project")
     for name, content in FILES.items():
         path = folder / name
@@ -132,9 +130,7 @@ def call(applied, path: str):
 
 @pytest.fixture(scope="module")
 def shop(applied, project):
-    """
-    The path of the application of the project, deployed to an environment of its own.
-    """
+    """The path of the application of the project, deployed to an environment of its own."""
     applied.python(
         """
         from fal.api import SyncServerlessClient
@@ -166,9 +162,7 @@ def test_application_of_a_project(applied, shop):
 
 
 def test_failures_that_are_not_retried(applied, shop):
-    """
-    A project says in which conditions its queued requests are not tried again.
-    """
+    """A project says in which conditions its queued requests are not tried again."""
     told = applied.python(
         f"""
         import json
@@ -188,9 +182,7 @@ def test_failures_that_are_not_retried(applied, shop):
 
 
 def test_webhook_of_a_client(applied, shop):
-    """
-    A client that submits with a webhook receives the answer there.
-    """
+    """A client that submits with a webhook receives the answer there."""
     told, id = applied.python(
         f"""
         import json, threading
@@ -218,9 +210,7 @@ def test_webhook_of_a_client(applied, shop):
 
 
 def test_rollout_and_revisions(applied, shop, project):
-    """
-    A rollout replaces the runners; a revision is listed until it is deleted.
-    """
+    """A rollout replaces the runners; a revision is listed until it is deleted."""
     before = call(applied, shop)["pid"]
     first, *others = applied.python(
         """
@@ -243,9 +233,7 @@ def test_rollout_and_revisions(applied, shop, project):
 
 
 def test_python_entry_point(applied, project):
-    """
-    An application that a package of the project names is deployed without being sent.
-    """
+    """An application that a package of the project names is deployed without being sent."""
     printed = applied.fal("deploy", "entry", directory=project, check=False)
     if "ref key" in printed:
         pytest.skip("These clients know of no entry points.")

@@ -27,9 +27,7 @@ class Real(fal.App):
 
 
 def read_variables(proxy):
-    """
-    Return the variables that the proxy prints once it runs.
-    """
+    """Return the variables that the proxy prints once it runs."""
     printed = []
     while not printed or not printed[-1].startswith("# Ready"):
         printed.append(proxy.stdout.readline())
@@ -40,9 +38,7 @@ def read_variables(proxy):
 
 @pytest.fixture(scope="module")
 def proxied(tmp_path_factory, launch_program, clients, programs) -> Iterator:
-    """
-    A server, and a proxy that leads the clients to it.
-    """
+    """A server, and a proxy that leads the clients to it."""
     if clients.version != "newest":
         pytest.skip("Both have the same fal_client.")
     data = tmp_path_factory.mktemp("proxied") / "data"
@@ -110,9 +106,7 @@ def test_uploads_in_parts(proxied, tmp_path):
 
 
 def test_values(proxied):
-    """
-    The toolkit's key-value store keeps values for their time, and deletes them.
-    """
+    """The toolkit's key-value store keeps values for their time, and deletes them."""
     server = proxied
     told = server.python(
         """

@@ -1,6 +1,4 @@
-"""
-Servers whose runners are on the nodes of a Ray cluster.
-"""
+"""Servers whose runners are on the nodes of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -36,26 +34,20 @@ from fal_host_ray.testing import Cluster
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """
-    A cluster whose nodes may be lost.
-    """
+    """A cluster whose nodes may be lost."""
     with start_cluster((HEAD, NODE, NODE)) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """
-    The released clients.
-    """
+    """The released clients."""
     return share_clients(tmp_path_factory, "newest")
 
 
 @pytest.fixture(scope="module")
 def applied(cluster: Cluster, make_applied: Any) -> Any:
-    """
-    A server for the released clients, whose runners are on this machine or on the cluster.
-    """
+    """A server for the released clients, whose runners are on this machine or on the cluster."""
     return make_applied(*OPTIONS, machines=MACHINES)
 
 

@@ -49,18 +49,14 @@ SHORT, LONG = 4.0, 40.0
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """
-    A cluster with one node that can have runners.
-    """
+    """A cluster with one node that can have runners."""
     with start_cluster((HEAD, NODE)) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="module")
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """
-    The released clients.
-    """
+    """The released clients."""
     return share_clients(tmp_path_factory, "newest")
 
 
@@ -68,9 +64,7 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def serving(
     folder: Path, launch_program: Any, clients: Any, options: Sequence[str]
 ) -> Iterator[Applied]:
-    """
-    Run a server, whose runners end with their cluster.
-    """
+    """Run a server, whose runners end with their cluster."""
 
     def launch(data: Path, *arguments: str) -> Program:
         program: Program = launch_program(data, *arguments, *options)
@@ -86,18 +80,14 @@ def serving(
 def applied(
     cluster: Cluster, tmp_path: Path, launch_program: Any, clients: Any
 ) -> Iterator[Applied]:
-    """
-    A server whose runners are on this machine or on the cluster.
-    """
+    """A server whose runners are on this machine or on the cluster."""
     with serving(tmp_path, launch_program, clients, OPTIONS) as server:
         yield server
 
 
 @contextmanager
 def cut(address: str) -> Iterator[None]:
-    """
-    Drop what is sent to *address* and from it, without a word to either end.
-    """
+    """Drop what is sent to *address* and from it, without a word to either end."""
     table = f"fal_core_{address.replace('.', '_')}"
     rules = f"""
         table ip {table} {{
@@ -116,9 +106,7 @@ def cut(address: str) -> Iterator[None]:
 
 
 class Load:
-    """
-    Requests that are submitted all the time.
-    """
+    """Requests that are submitted all the time."""
 
     def __init__(self, applied: Any, threads: ThreadPoolExecutor) -> None:
         self._applied = applied
@@ -132,9 +120,7 @@ class Load:
         return ids
 
     def finish(self) -> list[Any]:
-        """
-        Send no more, and return all responses.
-        """
+        """Send no more, and return all responses."""
         self._stopped = True
         return collect(self._applied, self._sent.result())
 
@@ -200,9 +186,7 @@ def test_head_that_is_killed_and_started_again(
 
 
 def test_server_ends_without_its_cluster(cluster: Cluster, applied: Applied):
-    """
-    A server that is told to end does so, though nobody can ask its cluster any more.
-    """
+    """A server that is told to end does so, though nobody can ask its cluster any more."""
     deploy(applied)
     ask(applied, 1)
     for address in cluster.nodes:

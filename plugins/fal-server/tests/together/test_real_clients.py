@@ -18,9 +18,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, launch_program):
-    """
-    A server, and the variables for it: in plain text, and over TLS.
-    """
+    """A server, and the variables for it: in plain text, and over TLS."""
     program = launch_program(tmp_path_factory.mktemp("real") / "data")
     program.wait_until_ready()
     yield program
@@ -55,9 +53,7 @@ def run(server, *arguments: str) -> str:
 
 
 def test_keys(clients, variables):
-    """
-    ``fal keys`` creates, lists and revokes keys; a revoked key is refused.
-    """
+    """``fal keys`` creates, lists and revokes keys; a revoked key is refused."""
     printed = clients.fal(
         "keys", "create", "--scope", "API", "--desc", "n", variables=variables
     )
@@ -75,9 +71,7 @@ def test_keys(clients, variables):
 
 
 def test_environments_and_secrets(clients, variables):
-    """
-    ``fal environments`` and ``fal secrets`` work.
-    """
+    """``fal environments`` and ``fal secrets`` work."""
     name = f"e{secrets.token_hex(4)}"
     clients.fal("environments", "create", name, "--description", "D", variables=variables)
     assert name in clients.fal("environments", "list", variables=variables)
@@ -118,9 +112,7 @@ def test_whoami_and_teams(clients, server, variables):
 
 
 def test_wrong_key_is_reported(clients, variables):
-    """
-    A wrong key is reported as wrong, and shown nowhere.
-    """
+    """A wrong key is reported as wrong, and shown nowhere."""
     wrong = {**variables, "FAL_KEY": variables["FAL_KEY"][:-8] + "deadbeef"}
     printed = clients.fal("secrets", "list", variables=wrong, check=False)
     assert "not valid" in printed
@@ -182,9 +174,7 @@ print(json.dumps({"missing": missing, "hashes": len(hashes), "stored": stored}))
 
 
 def test_uploads(clients, variables, tmp_path):
-    """
-    Files of applications, and files of the toolkit, are uploaded and there.
-    """
+    """Files of applications, and files of the toolkit, are uploaded and there."""
     code = f"FOLDER = {str(tmp_path)!r}\n{UPLOAD}"
     told = clients.python(code, variables=variables)
     assert told["missing"] == []

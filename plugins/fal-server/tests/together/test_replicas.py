@@ -1,6 +1,4 @@
-"""
-Several servers on one PostgreSQL: any of them takes requests, and one of them decides.
-"""
+"""Several servers on one PostgreSQL: any of them takes requests, and one of them decides."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 @pytest.fixture(scope="module")
 def replicas(make_replicas: Callable[..., Any]) -> Any:
-    """
-    Three servers, and an application that was deployed by one that does not decide.
-    """
+    """Three servers, and an application that was deployed by one that does not decide."""
     made = make_replicas(3)
     made.served[made.followers[0]].deploy("app")
     return made
@@ -41,9 +37,7 @@ def replicas(make_replicas: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def threads() -> Iterator[ThreadPoolExecutor]:
-    """
-    Threads that send requests which take a while.
-    """
+    """Threads that send requests which take a while."""
     with ThreadPoolExecutor(8) as made:
         yield made
 
@@ -54,9 +48,7 @@ def ask(served: Any, path: str, told: Any) -> httpx.Response:
 
 
 def run_until(served: Any, gate: str) -> Any:
-    """
-    Run a function that ends when the gate is open, or with its server.
-    """
+    """Run a function that ends when the gate is open, or with its server."""
     folder = str(served.folder)
 
     def wait() -> None:
@@ -92,9 +84,7 @@ def test_any_replica_takes_any_request(replicas: Any):
 
 
 def test_websocket_at_any_replica(replicas: Any):
-    """
-    Requests are sent over a websocket at every replica.
-    """
+    """Requests are sent over a websocket at every replica."""
 
     async def talk(served: Any) -> list[str]:
         address = f"ws://127.0.0.1:{served.plane.ports['ws']}/owner/app/echo"
@@ -113,9 +103,7 @@ def test_websocket_at_any_replica(replicas: Any):
 
 
 def test_function_is_run_at_any_replica(replicas: Any):
-    """
-    A function is run at every replica, whose metadata and errors arrive as well.
-    """
+    """A function is run at every replica, whose metadata and errors arrive as well."""
 
     def add() -> int:
         print("adding")
@@ -126,17 +114,13 @@ def test_function_is_run_at_any_replica(replicas: Any):
 
 
 def test_repeated_submission_at_another_replica(replicas: Any):
-    """
-    An idempotency key holds at all replicas.
-    """
+    """An idempotency key holds at all replicas."""
     ids = {served.submit("app", {}, Idempotency_Key="once") for served in replicas.served}
     assert len(ids) == 1
 
 
 def test_request_is_cancelled_at_any_replica(replicas: Any):
-    """
-    A request that a replica has accepted is cancelled at another one.
-    """
+    """A request that a replica has accepted is cancelled at another one."""
     first, second = (replicas.served[each] for each in replicas.followers)
     id = first.submit("app/hold", {"gate": "never"})
     first.begin("app", id)
@@ -146,9 +130,7 @@ def test_request_is_cancelled_at_any_replica(replicas: Any):
 
 
 def test_replicas_are_listed(replicas: Any):
-    """
-    The command lists all replicas, which of them decides, and what does not fit together.
-    """
+    """The command lists all replicas, which of them decides, and what does not fit together."""
     told = replicas.list()
     assert [each["decides"] for each in told["replicas"]].count(True) == 1
     assert [each["alive"] for each in told["replicas"]] == [True] * 3
@@ -235,9 +217,7 @@ def test_replica_that_stood_still(replicas: Any, threads: ThreadPoolExecutor):
 
 
 def test_restarted_database(replicas: Any, postgresql: Any):
-    """
-    While PostgreSQL is restarted, what was accepted waits, and goes on.
-    """
+    """While PostgreSQL is restarted, what was accepted waits, and goes on."""
     served = replicas.served[replicas.followers[0]]
     held = served.submit("app/hold", {"gate": "restarted", "name": "restarted"})
     served.begin("app", held)
@@ -252,9 +232,7 @@ def test_restarted_database(replicas: Any, postgresql: Any):
 
 
 def own_address() -> str:
-    """
-    Return an address of this machine that is not one of loopback. Empty where it has none.
-    """
+    """Return an address of this machine that is not one of loopback. Empty where it has none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tried:
         try:
             # Nothing is sent.

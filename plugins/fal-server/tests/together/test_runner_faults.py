@@ -1,6 +1,4 @@
-"""
-Runners that are killed or stopped, or that leak resources.
-"""
+"""Runners that are killed or stopped, or that leak resources."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ pytestmark = pytest.mark.faults
 
 
 def pid_of(served_plane: Any, app: str) -> int:
-    """
-    Return the process of a runner.
-    """
+    """Return the process of a runner."""
     with served_plane.client("run") as client:
         return int(client.post(f"/owner/{app}/look", json={}).json()["pid"])
 
@@ -111,9 +107,7 @@ def test_supervisor_that_is_stopped(served_plane: Any, monkeypatch: pytest.Monke
 
 
 def parents_of(pid: int) -> list[int]:
-    """
-    Return the processes of a runner above one of its processes, the nearest first.
-    """
+    """Return the processes of a runner above one of its processes, the nearest first."""
     found = []
     while True:
         status = Path(f"/proc/{pid}/status").read_text()
@@ -125,9 +119,7 @@ def parents_of(pid: int) -> list[int]:
 
 @pytest.mark.skipif(not EVERY, reason="FAL_CORE_FAULTS=all runs what waits for long.")
 def test_stopped_runner_fails_its_health_check(holder: Any, settle: Callable[..., None]):
-    """
-    A runner that has stopped is noticed by its health check, without a request.
-    """
+    """A runner that has stopped is noticed by its health check, without a request."""
     health = RegisterApplicationRequest().health_check_config
     health.path, health.timeout_seconds, health.failure_threshold = "/health", 1, 1
     health.call_regularly = True

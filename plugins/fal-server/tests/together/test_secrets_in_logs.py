@@ -1,6 +1,4 @@
-"""
-Logs of the server: no key, no token and no path of a request is in them, at any level.
-"""
+"""Logs of the server: no key, no token and no path of a request is in them, at any level."""
 
 from __future__ import annotations
 
@@ -88,9 +86,7 @@ async def open_websocket(served_plane: Any, path: str, token: str) -> None:
 def test_no_token_and_no_path_is_logged(
     served_plane: Any, app: str, caplog: pytest.LogCaptureFixture
 ):
-    """
-    Even at the level of debugging logs have no key, no token and no path.
-    """
+    """Even at the level of debugging logs have no key, no token and no path."""
     # The loop itself is not debugged: at each future it then walks the frames of its thread,
     # and with Python 3.11 that walk has gone round in a circle until no memory was left.
     words: list[str] = []

@@ -1,6 +1,4 @@
-"""
-What runners are told of the server: links name it as whoever has launched them does.
-"""
+"""What runners are told of the server: links name it as whoever has launched them does."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ class Named(fal.App, keep_alive=0):
 
 
 def send(standing: Any, name: str, request: Any, host: str = "", **metadata: str) -> list[Any]:
-    """
-    Return what a caller is answered that names the server *host*.
-    """
+    """Return what a caller is answered that names the server *host*."""
     plane = standing.plane
     address = f"127.0.0.1:{plane.plane.ports['api']}"
     options = [("grpc.default_authority", host)] if host else []
@@ -62,9 +58,7 @@ def deploy(standing: Any, name: str, host: str = "", **metadata: str) -> Any:
 
 
 def look(standing: Any, name: str) -> dict[str, str]:
-    """
-    Return the variables of a runner.
-    """
+    """Return the variables of a runner."""
     with standing.client("run") as client:
         answer = client.post(f"/owner/{name}/look", json={})
     assert answer.status_code == 200, answer.text
@@ -73,9 +67,7 @@ def look(standing: Any, name: str) -> dict[str, str]:
 
 
 def run(standing: Any, function: Callable[[], Any], host: str) -> Any:
-    """
-    Return the result of a function whose caller names the server *host*.
-    """
+    """Return the result of a function whose caller names the server *host*."""
     request = HostedRun(application_name=function.__name__)
     served.fill(request, function)
     request.machine_requirements.keep_alive = 300
@@ -86,9 +78,7 @@ def run(standing: Any, function: Callable[[], Any], host: str) -> Any:
 
 @pytest.fixture
 def make_served(tmp_path: Path, make_plane: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """
-    Start a control plane with further settings, on which applications are deployed.
-    """
+    """Start a control plane with further settings, on which applications are deployed."""
     folder = tmp_path / "folder"
     folder.mkdir()
 
@@ -174,9 +164,7 @@ def test_runners_of_a_revision(served_plane: Any):
 
 
 def test_calls_that_share_a_runner(served_plane: Any):
-    """
-    Calls of one function share a runner, and each names the server as its caller.
-    """
+    """Calls of one function share a runner, and each names the server as its caller."""
 
     def tell() -> tuple[str, int]:
         import os
@@ -190,9 +178,7 @@ def test_calls_that_share_a_runner(served_plane: Any):
 
 
 def test_workflows(served_plane: Any):
-    """
-    A workflow that is published by HTTP names the server as its request did.
-    """
+    """A workflow that is published by HTTP names the server as its request did."""
     plane = served_plane.plane
     content = {"name": "named", "contents": {"nodes": {}, "output": "$input"}, "title": ""}
     with plane.client() as client:

@@ -1,6 +1,4 @@
-"""
-Files in an object store: all that a server keeps outside its database, and nothing of it here.
-"""
+"""Files in an object store: all that a server keeps outside its database, and nothing of it here."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ def distant(
     make_standing: Any,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
-    """
-    A server whose files lie in an object store, with an application.
-    """
+    """A server whose files lie in an object store, with an application."""
     url = f"s3://{s3_servers.BUCKET}/{uuid.uuid4().hex}"
     made = make_standing(
         tmp_path_factory.mktemp("distant"),
@@ -37,9 +33,7 @@ def distant(
 
 
 def here(standing: Any) -> list[str]:
-    """
-    Return the files of contents and bodies in the data directory.
-    """
+    """Return the files of contents and bodies in the data directory."""
     data: Path = standing.plane.data
     folders = ("blobs", "requests", "spool")
     return [
@@ -63,9 +57,7 @@ def test_queued_request_of_any_size(distant: Any):
 
 
 def test_file_in_parts(distant: Any):
-    """
-    A file that is sent in parts is joined, and is read as a whole or in ranges.
-    """
+    """A file that is sent in parts is joined, and is read as a whole or in ranges."""
     content = bytes(range(256)) * 50_000
     parts = [content[start : start + 5_000_000] for start in range(0, len(content), 5_000_000)]
     with distant.plane.client() as client, httpx.Client(trust_env=False, timeout=60) as anybody:
@@ -101,9 +93,7 @@ def test_file_in_parts(distant: Any):
 
 
 def test_runner_does_not_see_what_the_store_is_reached_with(distant: Any):
-    """
-    The credentials of the store are the server's alone.
-    """
+    """The credentials of the store are the server's alone."""
     id = distant.submit("app/look")
     found = distant.finish("app", id).json()["variables"]
     assert s3_servers.CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in json.dumps(found)

@@ -1,6 +1,4 @@
-"""
-Commands in runners, as the released clients run them.
-"""
+"""Commands in runners, as the released clients run them."""
 
 from __future__ import annotations
 

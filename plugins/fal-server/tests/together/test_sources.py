@@ -1,6 +1,4 @@
-"""
-Sources: projects of the caller's machine that functions require, sent and built once.
-"""
+"""Sources: projects of the caller's machine that functions require, sent and built once."""
 
 from __future__ import annotations
 
@@ -93,9 +91,7 @@ PACKAGE = {
 def variables(
     tmp_path_factory: pytest.TempPathFactory, launch_program: Any, programs: Any
 ) -> Iterator[Mapping[str, str]]:
-    """
-    The variables that point clients at a server of their own.
-    """
+    """The variables that point clients at a server of their own."""
     data = tmp_path_factory.mktemp("sources") / "data"
     program = launch_program(data)
     yield dict(program.wait_until_ready())
@@ -105,9 +101,7 @@ def variables(
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """
-    The directory of a function and its local requirements.
-    """
+    """The directory of a function and its local requirements."""
     for name, content in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,9 +181,7 @@ def test_lost_source_is_sent_again(run: Any, project: Path) -> None:
 
 
 def test_entry_point_is_deployed(run: Any, project: Path, variables: Mapping[str, str]) -> None:
-    """
-    An application that a package of the project names is deployed without being sent.
-    """
+    """An application that a package of the project names is deployed without being sent."""
     for name, content in PACKAGE.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(textwrap.dedent(content).lstrip("\n"))

@@ -1,6 +1,4 @@
-"""
-Servers that start again: requests that come before the state has been read.
-"""
+"""Servers that start again: requests that come before the state has been read."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ PATIENCE = 120.0
 
 
 class EarlyRequest:
-    """
-    A request that is sent while the server starts, and read afterwards.
-    """
+    """A request that is sent while the server starts, and read afterwards."""
 
     def __init__(self, path: str, body: Any, key: str) -> None:
         self._path, self._body = path, json.dumps(body)
@@ -28,16 +24,12 @@ class EarlyRequest:
         self._connection: Any = None
 
     def send(self, port: int) -> None:
-        """
-        Send the request to a gateway of this machine.
-        """
+        """Send the request to a gateway of this machine."""
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         self._connection.request("POST", self._path, self._body, self._headers)
 
     def read(self) -> tuple[int, Any]:
-        """
-        Return the status and the body of the response.
-        """
+        """Return the status and the body of the response."""
         response = self._connection.getresponse()
         body = json.loads(response.read())
         self._connection.close()

@@ -42,9 +42,7 @@ connection.execute("COMMIT")
 
 @contextlib.contextmanager
 def locked(data: Path) -> Iterator[None]:
-    """
-    Have another process hold the database.
-    """
+    """Have another process hold the database."""
     command = [sys.executable, "-c", LOCK, str(data / "state.db")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdin is not None
@@ -59,9 +57,7 @@ def locked(data: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def impatient(served_plane: Any) -> Iterator[None]:
-    """
-    Shorten the time after which requests fail while the state is gone.
-    """
+    """Shorten the time after which requests fail while the state is gone."""
     database = served_plane.plane.plane.database
     patience, database.patience = database.patience, 0.2
     try:
@@ -76,9 +72,7 @@ def data_of(served_plane: Any) -> Path:
 
 
 def pid_of(served_plane: Any, app: str) -> int:
-    """
-    Return the process of the runner.
-    """
+    """Return the process of the runner."""
     return int(served_plane.finish(app, served_plane.submit(f"{app}/look")).json()["pid"])
 
 
@@ -246,9 +240,7 @@ def test_database_that_is_gone(served_plane: Any, app: str):
 
 
 def test_start_on_a_locked_database(start_program: Any, tmp_path: Path):
-    """
-    A server that starts while another process locks the database waits for it.
-    """
+    """A server that starts while another process locks the database waits for it."""
     (tmp_path / "data").mkdir()
     Database(f"sqlite:///{tmp_path / 'data' / 'state.db'}").close()
     with locked(tmp_path / "data"):
@@ -260,9 +252,7 @@ def test_start_on_a_locked_database(start_program: Any, tmp_path: Path):
 
 
 def spoil(kind: str, file: Path) -> None:
-    """
-    Have *file* be no database that can be used.
-    """
+    """Have *file* be no database that can be used."""
     if kind == "a directory":
         file.mkdir()
     elif kind == "no database":
@@ -277,9 +267,7 @@ def spoil(kind: str, file: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["a directory", "no database", "damaged"])
 def test_start_on_a_broken_database(start_program: Any, tmp_path: Path, kind: str):
-    """
-    A server with an unusable database says so in one sentence, and ends.
-    """
+    """A server with an unusable database says so in one sentence, and ends."""
     (tmp_path / "data").mkdir()
     spoil(kind, tmp_path / "data" / "state.db")
     program = start_program()

@@ -1,6 +1,4 @@
-"""
-Limits: how little a server does for whoever has no key, and how much for those who have.
-"""
+"""Limits: how little a server does for whoever has no key, and how much for those who have."""
 
 from __future__ import annotations
 
@@ -26,18 +24,14 @@ PATIENCE = 120.0
 
 @pytest.fixture(scope="module")
 def limited(make_standing: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """
-    A server with low limits.
-    """
+    """A server with low limits."""
     limits = ("--largest-message", str(LARGEST), "--most-calls", str(MOST_CALLS))
     return make_standing(tmp_path_factory.mktemp("limited"), *limits).plane
 
 
 @pytest.fixture
 def channel(limited: Any) -> Iterator[grpc.Channel]:
-    """
-    A channel to the API that sends messages of any size.
-    """
+    """A channel to the API that sends messages of any size."""
     options = [("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(f"127.0.0.1:{limited.ports['api']}", options) as channel:
         yield channel
@@ -46,9 +40,7 @@ def channel(limited: Any) -> Iterator[grpc.Channel]:
 @pytest.mark.skipif(sys.platform != "linux", reason="The peak of memory is read from /proc.")
 @pytest.mark.parametrize("method", ["ListSecrets", "Run"])
 def test_message_without_a_key_is_not_read(limited: Any, channel: grpc.Channel, method: str):
-    """
-    A large message whose sender has no key is refused, and takes no memory.
-    """
+    """A large message whose sender has no key is refused, and takes no memory."""
     send = channel.unary_stream(f"{SERVICE}/{method}")
     before = peak_of(limited.program.process.pid)
     with pytest.raises(grpc.RpcError) as caught:
@@ -58,9 +50,7 @@ def test_message_without_a_key_is_not_read(limited: Any, channel: grpc.Channel, 
 
 
 def test_message_that_is_too_large_is_refused(limited: Any, channel: grpc.Channel):
-    """
-    The limit on messages holds for callers with a key, and the server goes on.
-    """
+    """The limit on messages holds for callers with a key, and the server goes on."""
     request = SetSecretRequest(name="LARGE", value="x" * LARGEST)
     with pytest.raises(grpc.RpcError) as caught:
         limited.call("SetSecret", request)

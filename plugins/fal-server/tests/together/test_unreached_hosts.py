@@ -1,6 +1,4 @@
-"""
-Runners that wait for a host which cannot be reached: who is told, and what.
-"""
+"""Runners that wait for a host which cannot be reached: who is told, and what."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ WAITS = "It waits for host away, which cannot be reached now."
 
 @attrs.define(eq=False, slots=False)
 class Away(LocalHost, CountingHost):
-    """
-    A host that cannot be asked what it has, until it is there.
-    """
+    """A host that cannot be asked what it has, until it is there."""
 
     name: ClassVar[str] = "away"
     is_there: ClassVar[bool] = False
@@ -46,9 +42,7 @@ class Away(LocalHost, CountingHost):
 def waiting(
     tmp_path_factory: pytest.TempPathFactory, planes: Any, served: Any, programs: Any
 ) -> Iterator[Any]:
-    """
-    A server whose only host is away, and an application on it.
-    """
+    """A server whose only host is away, and an application on it."""
     root = tmp_path_factory.mktemp("waiting")
     (root / "folder").mkdir()
     plugin: Any = ModuleType("a-host-that-is-away")
@@ -81,9 +75,7 @@ def test_stranger_is_not_told_the_name_of_a_host(waiting: Any):
 
 
 def test_deployment_waits_no_longer_than_a_runner_may_take_to_start(waiting: Any):
-    """
-    It fails after its startup timeout, and says for what it has waited.
-    """
+    """It fails after its startup timeout, and says for what it has waited."""
     with pytest.raises(grpc.RpcError) as failed:
         waiting.deploy("late", startup_timeout=1)
     details = str(failed.value.details())

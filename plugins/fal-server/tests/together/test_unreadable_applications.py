@@ -1,6 +1,4 @@
-"""
-Unreadable applications: those with requirements that are no longer installed on the server.
-"""
+"""Unreadable applications: those with requirements that are no longer installed on the server."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ pytestmark = pytest.mark.faults
 
 
 def rename_kind(served_plane: Any, revision: str, before: bytes, after: bytes) -> None:
-    """
-    Have a registration name another kind of environment, while no server runs.
-    """
+    """Have a registration name another kind of environment, while no server runs."""
     with sqlite3.connect(served_plane.plane.settings.data / "state.db") as connection:
         query = "select request from revisions where id = ?"
         ((request,),) = connection.execute(query, (revision,))
@@ -32,9 +28,7 @@ def restart_with(served_plane: Any, revision: str, before: bytes, after: bytes) 
 
 
 def wait_for_ever(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
-    """
-    Be an application that does not come up.
-    """
+    """Be an application that does not come up."""
     import threading
 
     threading.Event().wait()
@@ -79,9 +73,7 @@ def test_application_that_cannot_be_read(served_plane: Any, broken: str):
 
 
 def test_application_that_is_deployed_again(served_plane: Any, broken: str):
-    """
-    A readable release takes the waiting requests.
-    """
+    """A readable release takes the waiting requests."""
     waiting = served_plane.submit("odd")
     served_plane.deploy("odd")
     assert served_plane.finish("odd", waiting).status_code == 200

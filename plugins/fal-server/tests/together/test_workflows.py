@@ -1,6 +1,4 @@
-"""
-Workflows, as the released SDK publishes them.
-"""
+"""Workflows, as the released SDK publishes them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The routes that publish and delete workflows.
-"""
+"""The routes that publish and delete workflows."""
 
 from __future__ import annotations
 
@@ -73,9 +71,7 @@ def test_who_may_publish_and_call(served_plane: Any):
     ],
 )
 def test_workflows_that_are_refused(plane: Any, changed: dict[str, Any]):
-    """
-    A workflow that cannot be run is refused as released clients read it.
-    """
+    """A workflow that cannot be run is refused as released clients read it."""
     with plane.client() as client:
         refused = publish(client, **changed)
         assert refused.status_code == 422

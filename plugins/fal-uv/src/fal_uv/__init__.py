@@ -1,3 +1,1 @@
-"""
-Python requirements and uv, as a library for kinds of environments.
-"""
+"""Python requirements and uv, as a library for kinds of environments."""

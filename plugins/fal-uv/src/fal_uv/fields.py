@@ -60,16 +60,12 @@ def to_texts(
 
 
 def to_absolute_path(path: str | os.PathLike[str] | None) -> str | None:
-    """
-    Return *path* as it is found from any directory; None stays None.
-    """
+    """Return *path* as it is found from any directory; None stays None."""
     return None if path is None else os.path.abspath(os.path.expanduser(path))
 
 
 def masked_repr(value: object) -> str:
-    """
-    Show *value* with asterisks in place of the credentials in its URLs.
-    """
+    """Show *value* with asterisks in place of the credentials in its URLs."""
     from fal_uv.requirements.url_credentials import mask
 
     return mask(repr(value))
@@ -151,9 +147,7 @@ class PackageOptions:
 
     @property
     def layers(self) -> Layers:
-        """
-        The requirements as layers, even if they were declared without.
-        """
+        """The requirements as layers, even if they were declared without."""
         entries = tuple(each for each in self.requirements if isinstance(each, str))
         layers = tuple(each for each in self.requirements if not isinstance(each, str))
         return (entries,) if entries else layers
@@ -200,9 +194,7 @@ class PackageOptions:
 
     @property
     def names_files(self) -> bool:
-        """
-        Whether files say what is required: those of a project, or some among the requirements.
-        """
+        """Whether files say what is required: those of a project, or some among the requirements."""
         return self.project is not None or any(
             entry.startswith("-r ") for layer in self.layers for entry in layer
         )

@@ -62,9 +62,7 @@ class Project:
     name: str
 
     def write(self, text: str) -> None:
-        """
-        Have the package's ``__init__.py`` say *text*.
-        """
+        """Have the package's ``__init__.py`` say *text*."""
         (self.path / "src" / self.name / "__init__.py").write_text(text)
 
 
@@ -139,16 +137,12 @@ def write_wheel(
 
 @attrs.define
 class Builder:
-    """
-    Builds environments of this machine, and keeps the log lines of the last build.
-    """
+    """Builds environments of this machine, and keeps the log lines of the last build."""
 
     logs: list[Log] = attrs.field(factory=list)
 
     def __call__(self, environment: Environment) -> LocalInterpreter:
-        """
-        Build *environment*, or find it built.
-        """
+        """Build *environment*, or find it built."""
         self.logs.clear()
         interpreter = environment.build(self.logs.append, Event())
         assert isinstance(interpreter, LocalInterpreter)
@@ -156,7 +150,5 @@ class Builder:
 
     @property
     def messages(self) -> list[str]:
-        """
-        What was said during the last build.
-        """
+        """What was said during the last build."""
         return [line.message for line in self.logs]

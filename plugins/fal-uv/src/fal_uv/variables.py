@@ -1,6 +1,4 @@
-"""
-Environment variables that say yes or no.
-"""
+"""Environment variables that say yes or no."""
 
 from __future__ import annotations
 
@@ -8,7 +6,5 @@ import os
 
 
 def is_set(name: str) -> bool:
-    """
-    Tell whether the variable *name* says yes, in the words that uv takes for it.
-    """
+    """Tell whether the variable *name* says yes, in the words that uv takes for it."""
     return os.environ.get(name, "").strip().lower() in ("1", "t", "true", "y", "yes", "on")

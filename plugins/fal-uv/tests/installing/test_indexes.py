@@ -1,6 +1,4 @@
-"""
-Package indexes.
-"""
+"""Package indexes."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_uv.running import uv
 
 @pytest.fixture
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """
-    No variable and no file names an index.
-    """
+    """No variable and no file names an index."""
     for name in list(os.environ):
         if name.startswith(("UV_", "PIP_")):
             monkeypatch.delenv(name)
@@ -30,9 +26,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def uv_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """
-    Return a function that has a shell script found as uv.
-    """
+    """Return a function that has a shell script found as uv."""
 
     def write(text: str) -> Path:
         path = tmp_path / "bin" / "uv"
@@ -49,9 +43,7 @@ def uv_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
 @pytest.mark.usefixtures("clean")
 class TestIndexes:
     def test_default_index_of_uv_is_found(self, tmp_path: Path) -> None:
-        """
-        Without an index that is named, uv says which one it uses; only a build asks it.
-        """
+        """Without an index that is named, uv says which one it uses; only a build asks it."""
         indexes = find_indexes()
         assert indexes.default is None
         assert indexes.config is None
@@ -63,9 +55,7 @@ class TestIndexes:
         assert f'url = "{told.default}"' in told.config
 
     def test_uv_is_asked_once(self, clean: Path, uv_script: Callable[[str], Path]) -> None:
-        """
-        uv's answer is kept until uv changes.
-        """
+        """uv's answer is kept until uv changes."""
         (real,) = uv.uv_command()
         path = uv_script(f'echo >>{clean}/asked\nexec {real} "$@"')
         first, second = (find_indexes().with_default(str(clean)) for _ in range(2))
@@ -79,9 +69,7 @@ class TestIndexes:
     def test_uv_that_does_not_tell(
         self, clean: Path, uv_script: Callable[[str], Path], script: str
     ) -> None:
-        """
-        If uv does not say which index it uses, there is no configuration file for it.
-        """
+        """If uv does not say which index it uses, there is no configuration file for it."""
         uv_script(script)
         assert find_indexes().with_default(str(clean)).config is None
 
@@ -93,9 +81,7 @@ class TestIndexes:
         monkeypatch: pytest.MonkeyPatch,
         name: str,
     ) -> None:
-        """
-        An index that a variable names is the default, and uv is not asked.
-        """
+        """An index that a variable names is the default, and uv is not asked."""
         uv_script(f"touch {clean}/asked")
         monkeypatch.setenv(name, "https://host/simple")
         indexes = find_indexes().with_default(str(clean))
@@ -103,9 +89,7 @@ class TestIndexes:
         assert not (clean / "asked").exists()
 
     def test_password_is_not_written_down(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        A URL with a password stays in a variable, and is written to no file.
-        """
+        """A URL with a password stays in a variable, and is written to no file."""
         monkeypatch.setenv("UV_INDEX_URL", "https://me:hunter2@host/simple")
         indexes = find_indexes(["https://you:swordfish@host/simple"])
         assert indexes.config is None
@@ -115,9 +99,7 @@ class TestIndexes:
         assert "swordfish" not in repr(indexes.fingerprint())
 
     def test_configuration_of_the_user_counts(self, clean: Path) -> None:
-        """
-        A ``uv.toml`` of the user is used as it is, and is part of the fingerprint.
-        """
+        """A ``uv.toml`` of the user is used as it is, and is part of the fingerprint."""
         before = find_indexes().fingerprint()
         path = clean / "config" / "uv" / "uv.toml"
         path.parent.mkdir(parents=True)
@@ -130,9 +112,7 @@ class TestIndexes:
     def test_links_of_pip_that_are_there(
         self, clean: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """
-        Directories that pip looks in are passed to uv if they exist.
-        """
+        """Directories that pip looks in are passed to uv if they exist."""
         monkeypatch.setenv("PIP_FIND_LINKS", f"{clean} {clean}/nowhere https://host/links")
         assert find_indexes().variables["UV_FIND_LINKS"] == f"{clean},https://host/links"
 
@@ -152,9 +132,7 @@ class TestIndexes:
         variables: dict[str, str],
         is_without: bool,
     ) -> None:
-        """
-        A variable may say that there is no index. uv does not read it, and is told.
-        """
+        """A variable may say that there is no index. uv does not read it, and is told."""
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         indexes = find_indexes().with_default(str(clean))
@@ -162,9 +140,7 @@ class TestIndexes:
         assert indexes.default == (None if is_without else "https://host/simple")
 
     def test_offline_is_no_other_index(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """
-        Without a network the same environment is meant.
-        """
+        """Without a network the same environment is meant."""
         online = find_indexes()
         assert find_indexes(offline=True).variables["UV_OFFLINE"] == "1"
         monkeypatch.setenv("UV_OFFLINE", "1")
@@ -178,9 +154,7 @@ class TestIndexes:
 def test_credentials_are_terms_and_no_fingerprint(
     clean: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    """
-    Who has other credentials asks the same indexes on other terms.
-    """
+    """Who has other credentials asks the same indexes on other terms."""
     monkeypatch.setenv("HOME", str(clean))
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     monkeypatch.delenv("NETRC", raising=False)

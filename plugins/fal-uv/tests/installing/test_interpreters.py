@@ -1,6 +1,4 @@
-"""
-Finding a Python of a version.
-"""
+"""Finding a Python of a version."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ def test_version_that_runs_no_worker_is_refused_where_it_is_written(version: str
 
 
 def test_python_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The error lists the installed versions that run a worker.
-    """
+    """The error lists the installed versions that run a worker."""
     for version in ("3.9.18", "3.10.13"):
         program = tmp_path / "versions" / version / "bin/python"
         program.parent.mkdir(parents=True)
@@ -58,9 +54,7 @@ def test_python_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_builds_of_one_version_are_listed_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    The usual build of a version comes before the one without a GIL.
-    """
+    """The usual build of a version comes before the one without a GIL."""
     expected = [f"3.{minor}.0{threads}" for minor in range(80, 90) for threads in ("", "t")]
     for version in expected:
         program = tmp_path / "versions" / version / "bin/python"
@@ -73,9 +67,7 @@ def test_builds_of_one_version_are_listed_in_order(
 def test_python_of_a_version_manager(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other_python: str
 ) -> None:
-    """
-    A Python is found in the directory of its version manager; no shim is run.
-    """
+    """A Python is found in the directory of its version manager; no shim is run."""
     real = find_python(other_python, str(tmp_path / "known"))
     shims, programs = tmp_path / "pyenv/shims", tmp_path / f"pyenv/versions/{real.version}/bin"
     for directory in (shims, programs):

@@ -1,6 +1,4 @@
-"""
-What is asked for, and what tells it from other requests.
-"""
+"""What is asked for, and what tells it from other requests."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_uv.testing import write_project
 
 
 def test_requirements_are_parsed_by_layer() -> None:
-    """
-    A request yields parsed entries, with or without their layers.
-    """
+    """A request yields parsed entries, with or without their layers."""
     request = PackageOptions(requirements=[["six", "idna"], ["numpy>=2"]]).package_request()
     layers = [[entry.text for entry in layer] for layer in request.parsed_layers()]
     assert layers == [["six", "idna"], ["numpy>=2"]]
@@ -31,9 +27,7 @@ def test_requirements_are_parsed_by_layer() -> None:
 def test_sources_of_a_project_count_where_they_are_copied(
     tmp_path: Path, editable: bool
 ) -> None:
-    """
-    An edit of a source builds a project anew, unless that is read in place.
-    """
+    """An edit of a source builds a project anew, unless that is read in place."""
     folder = tmp_path / "work"
     project = write_project(folder)
     (folder / "uv.lock").write_text('source = { editable = "." }\n')
@@ -88,9 +82,7 @@ def test_flags_are_what_the_options_are(tmp_path: Path) -> None:
 
 
 def test_two_indexes_in_place_of_the_usual_one() -> None:
-    """
-    Flags that name two, and a flag and the option that do, are refused.
-    """
+    """Flags that name two, and a flag and the option that do, are refused."""
     urls = "https://host/simple", "https://host/other"
     both = [f"--index-url={url}" for url in urls]
     with pytest.raises(OptionError, match="two indexes with '--index-url'"):
@@ -111,9 +103,7 @@ def test_service_takes_flags_but_no_folders(tmp_path: Path) -> None:
 
 
 def test_packages_of_a_lock_that_are_directories() -> None:
-    """
-    They are told from those of an index, in whatever way the table is written.
-    """
+    """They are told from those of an index, in whatever way the table is written."""
     text = """\
 [[packages]]
 name = "one"
@@ -136,9 +126,7 @@ path = "three"
 
 
 def test_an_edit_of_constraints_changes_the_stamp(tmp_path: Path) -> None:
-    """
-    A file of constraints is one of the local files.
-    """
+    """A file of constraints is one of the local files."""
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("six==1.16\n")
     request = PackageOptions(requirements=["six"], constraints_file=constraints)

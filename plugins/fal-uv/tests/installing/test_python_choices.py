@@ -1,6 +1,4 @@
-"""
-The Python that is chosen for an environment.
-"""
+"""The Python that is chosen for an environment."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ RUNNING = running_python()
 
 
 def test_running_python_is_taken_where_it_fits(tmp_path: Path) -> None:
-    """
-    Bounds that the running Python is within choose it, with the bounds of files too.
-    """
+    """Bounds that the running Python is within choose it, with the bounds of files too."""
     file = tmp_path / "pyproject.toml"
     file.write_text(f'[project]\nrequires-python = ">={RUNNING.minor_version}"\n')
     assert choose_python([str(file)], None) is None
@@ -32,9 +28,7 @@ def test_running_python_is_taken_where_it_fits(tmp_path: Path) -> None:
 
 
 def test_another_python_is_taken_where_it_does_not() -> None:
-    """
-    The newest installed Python within the bounds is chosen.
-    """
+    """The newest installed Python within the bounds is chosen."""
     others = [each for each in installed_versions() if each != RUNNING.version]
     if not others:
         pytest.skip("only one Python is installed")
@@ -44,9 +38,7 @@ def test_another_python_is_taken_where_it_does_not() -> None:
 
 
 def test_file_that_names_a_python(tmp_path: Path) -> None:
-    """
-    The first line of a ``.python-version`` that is no comment counts.
-    """
+    """The first line of a ``.python-version`` that is no comment counts."""
     path = tmp_path / ".python-version"
     assert pin_of(str(tmp_path)) is None
     for text, expected in (
@@ -70,9 +62,7 @@ def test_file_that_names_a_python(tmp_path: Path) -> None:
 
 
 def test_python_that_is_not_installed(tmp_path: Path) -> None:
-    """
-    The sentence says what is installed, and how to install what is not.
-    """
+    """The sentence says what is installed, and how to install what is not."""
     with pytest.raises(PythonNotInstalled) as caught:
         find_python("3.99", str(tmp_path))
     listed = ", ".join(installed_versions())

@@ -1,6 +1,4 @@
-"""
-Installing into another Python, and into a folder for a Python that is not here.
-"""
+"""Installing into another Python, and into a folder for a Python that is not here."""
 
 from __future__ import annotations
 
@@ -28,18 +26,14 @@ Install = Callable[[Target], Installer]
 
 
 def facts(folder: Path) -> dict[str, object]:
-    """
-    Return what the package ``native`` in *folder* says of itself.
-    """
+    """Return what the package ``native`` in *folder* says of itself."""
     found: dict[str, object] = {}
     exec((folder / "native" / "__init__.py").read_text(), found)
     return found
 
 
 def test_another_python(installer: Install, tmp_path: Path) -> None:
-    """
-    Packages are installed into the Python that is named, beside what others put there.
-    """
+    """Packages are installed into the Python that is named, beside what others put there."""
     venv.create(tmp_path / "prefix", symlinks=True)
     python = tmp_path / "prefix/bin/python"
     script = "import sysconfig; print(sysconfig.get_path('purelib'))"
@@ -55,9 +49,7 @@ def test_another_python(installer: Install, tmp_path: Path) -> None:
 
 
 def test_constraints_of_what_others_installed(installer: Install, tmp_path: Path) -> None:
-    """
-    A version that is not among the constraints is refused, and uv's reason says so.
-    """
+    """A version that is not among the constraints is refused, and uv's reason says so."""
     target = Target.of_folder(
         str(tmp_path / "folder"),
         python_version="3.12",
@@ -82,9 +74,7 @@ def test_constraints_of_what_others_installed(installer: Install, tmp_path: Path
 def test_python_that_is_not_here(
     installer: Install, tmp_path: Path, version: str, machine: str, glibc: str | None, tag: str
 ) -> None:
-    """
-    A folder gets the files for the Python and the platform that are named.
-    """
+    """A folder gets the files for the Python and the platform that are named."""
     folder = tmp_path / "folder"
     platform = linux_platform(machine, glibc=glibc)
     target = Target.of_folder(str(folder), python_version=version, platform=platform)
@@ -101,9 +91,7 @@ def test_python_that_is_not_here(
 
 
 def test_folder_with_a_local_project(installer: Installers, tmp_path: Path) -> None:
-    """
-    A project of this machine is built and installed into the folder.
-    """
+    """A project of this machine is built and installed into the folder."""
     project = write_project(tmp_path / "demo", requires=["alpha<2"])
     platform = linux_platform("x86_64", glibc="2.36")
     target = Target.of_folder(str(tmp_path / "there"), python_version="3.12", platform=platform)
@@ -114,9 +102,7 @@ def test_folder_with_a_local_project(installer: Installers, tmp_path: Path) -> N
 
 
 def test_flags_of_a_layer(installer: Install, wheels: Path, tmp_path: Path) -> None:
-    """
-    Prereleases are taken, and what packages require is left out, in the layer that says so.
-    """
+    """Prereleases are taken, and what packages require is left out, in the layer that says so."""
     links = tmp_path / "links"
     links.mkdir()
     write_wheel(links, "gamma", "1.0", requires=["alpha"])
@@ -136,9 +122,7 @@ def test_flags_of_a_layer(installer: Install, wheels: Path, tmp_path: Path) -> N
 
 
 def test_package_without_a_file_for_the_platform(installer: Install, tmp_path: Path) -> None:
-    """
-    A package that has no file for the platform is refused, and the reason names it.
-    """
+    """A package that has no file for the platform is refused, and the reason names it."""
     target = Target.of_folder(
         str(tmp_path / "folder"),
         python_version="3.13",
@@ -161,7 +145,5 @@ def test_package_without_a_file_for_the_platform(installer: Install, tmp_path: P
     ],
 )
 def test_platforms_that_uv_knows(glibc: str, name: str) -> None:
-    """
-    A C library between two that uv knows takes the files of the older one.
-    """
+    """A C library between two that uv knows takes the files of the older one."""
     assert linux_platform("x86_64", glibc=glibc) == name

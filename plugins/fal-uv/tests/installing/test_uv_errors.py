@@ -1,6 +1,4 @@
-"""
-Errors of uv, in one sentence.
-"""
+"""Errors of uv, in one sentence."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ hint: This usually indicates a problem with the package.
 
 
 def test_reason_of_a_resolution() -> None:
-    """
-    The conclusion is left out, and wrapped lines of older versions of uv are joined.
-    """
+    """The conclusion is left out, and wrapped lines of older versions of uv are joined."""
     requirements = [parse_entry("idna"), parse_entry("six==99")]
     error = build_error("virtualenv", WRAPPED.splitlines(), requirements, 1)
     assert error.reason == "there is no version of six==99 and you require six==99."
@@ -46,9 +42,7 @@ def test_reason_of_a_resolution() -> None:
 
 
 def test_reason_of_a_build() -> None:
-    """
-    The output of a build backend is in the lines, not in the reason.
-    """
+    """The output of a build backend is in the lines, not in the reason."""
     error = build_error(
         "virtualenv",
         BUILD.splitlines(),
@@ -71,9 +65,7 @@ def test_reason_of_a_build() -> None:
 
 
 def test_arguments_of_a_build_are_not_those_of_uv() -> None:
-    """
-    A program that a build starts with an unknown argument does not make uv too old.
-    """
+    """A program that a build starts with an unknown argument does not make uv too old."""
     lines = [
         "error: Failed to build `demo @ file:///work/demo`",
         "  cause: Call to `maturin.build_wheel` failed (exit status: 1)",
@@ -91,9 +83,7 @@ def test_arguments_of_a_build_are_not_those_of_uv() -> None:
 def test_built_package_is_blamed_if_uv_names_none(
     entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    If uv names no package, the only requirement that is built from source is blamed.
-    """
+    """If uv names no package, the only requirement that is built from source is blamed."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "setup.py").write_text("raise SystemExit('no')")
     lines = [
@@ -110,9 +100,7 @@ def test_built_package_is_blamed_if_uv_names_none(
 
 
 def test_requirement_written_word_for_word_comes_first() -> None:
-    """
-    A requirement that is quoted is blamed before one whose package is named.
-    """
+    """A requirement that is quoted is blamed before one whose package is named."""
     lines = [
         "error: No solution found when resolving dependencies",
         "  cause: Because gamma depends on alpha<2 and you require alpha>=2, we can conclude "
@@ -123,9 +111,7 @@ def test_requirement_written_word_for_word_comes_first() -> None:
 
 
 def test_name_inside_another_name_is_not_blamed() -> None:
-    """
-    A requirement is blamed for its own name, not for one that contains it.
-    """
+    """A requirement is blamed for its own name, not for one that contains it."""
     lines = [
         "error: No solution found when resolving dependencies",
         "  cause: Because six-extra was not found in the package registry and you require "
@@ -140,9 +126,7 @@ def test_name_inside_another_name_is_not_blamed() -> None:
 
 
 def test_full_disk_in_the_output() -> None:
-    """
-    An error number of the system becomes a sentence.
-    """
+    """An error number of the system becomes a sentence."""
     lines = [
         "error: Failed to install: heavy-1.0-py3-none-any.whl (heavy==1.0)",
         "  cause: failed to copy file: No space left on device (os error 28)",
@@ -155,9 +139,7 @@ def test_full_disk_in_the_output() -> None:
 
 
 def test_no_output() -> None:
-    """
-    If uv prints nothing, the reason is how it ended.
-    """
+    """If uv prints nothing, the reason is how it ended."""
     assert (
         build_error("virtualenv", [], [parse_entry("six")], 137).reason
         == "uv ended with signal 9 and gave no reason."
@@ -166,9 +148,7 @@ def test_no_output() -> None:
 
 
 def unsolved(because: str) -> list[str]:
-    """
-    Return what uv prints if it finds no versions that fit.
-    """
+    """Return what uv prints if it finds no versions that fit."""
     conclusion = "we can conclude that your requirements are unsatisfiable."
     return [
         "error: No solution found when resolving dependencies",
@@ -199,9 +179,7 @@ def unsolved(because: str) -> list[str]:
     ],
 )
 def test_index_that_refuses_hides_no_other_reason(because: str, reason: str, hint: str) -> None:
-    """
-    What an index answers is said beside a missing version or a conflict, not in its place.
-    """
+    """What an index answers is said beside a missing version or a conflict, not in its place."""
     lines = [*unsolved(because), "", f"hint: {hint}"]
     error = build_error(
         "virtualenv", lines, [parse_entry("delta==9.0")], 1, newest={"delta": "1.0"}.get
@@ -211,9 +189,7 @@ def test_index_that_refuses_hides_no_other_reason(because: str, reason: str, hin
 
 
 def test_package_that_does_not_exist() -> None:
-    """
-    The sentence names the package, and where it was looked for.
-    """
+    """The sentence names the package, and where it was looked for."""
     lines = unsolved(
         "humanizzz was not found in the package registry and you require humanizzz"
     )
@@ -248,9 +224,7 @@ def test_package_that_does_not_exist() -> None:
     ],
 )
 def test_version_that_does_not_exist(because: str, reason: str) -> None:
-    """
-    The sentence says which version is the newest.
-    """
+    """The sentence says which version is the newest."""
     error = build_error(
         "virtualenv",
         unsolved(because),
@@ -346,9 +320,7 @@ def test_version_that_does_not_exist(because: str, reason: str) -> None:
     ],
 )
 def test_plain_reasons(lines: list[str], reason: str) -> None:
-    """
-    What an index or a file has done wrong is said in one sentence, without passwords.
-    """
+    """What an index or a file has done wrong is said in one sentence, without passwords."""
     error = build_error("virtualenv", lines, [parse_entry("six")], 1)
     assert error.reason == reason
     assert "hunter2" not in str(error)

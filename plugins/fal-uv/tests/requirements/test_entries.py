@@ -1,6 +1,4 @@
-"""
-Entries of ``requirements``: the valid forms, and the errors of wrong ones.
-"""
+"""Entries of ``requirements``: the valid forms, and the errors of wrong ones."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ from fal_uv.requirements.entries import parse_entry, parse_layers
     ],
 )
 def test_forms_of_requirements(entry: str, form: str, name: str | None) -> None:
-    """
-    An entry is kept as written, and its form and name are recognised.
-    """
+    """An entry is kept as written, and its form and name are recognised."""
     requirement = parse_entry(entry)
     assert (requirement.text, requirement.form, requirement.normalised_name) == (
         entry,
@@ -75,18 +71,14 @@ def test_forms_of_requirements(entry: str, form: str, name: str | None) -> None:
     ],
 )
 def test_wrong_requirement_is_refused_where_it_is_written(entry: str, says: str) -> None:
-    """
-    A declaration with a wrong entry fails, and the error quotes the entry.
-    """
+    """A declaration with a wrong entry fails, and the error quotes the entry."""
     with pytest.raises(OptionError, match=says) as caught:
         parse_layers(["six", entry])
     assert entry.split(" ", 1)[-1] in str(caught.value) or repr(entry) in str(caught.value)
 
 
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A declaration refers to the same paths if the working directory changes later.
-    """
+    """A declaration refers to the same paths if the working directory changes later."""
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "pyproject.toml").touch()
     (tmp_path / "requirements.txt").touch()
@@ -128,18 +120,14 @@ def test_flags_are_one_entry_or_two(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_credentials_of_a_flag_are_not_shown() -> None:
-    """
-    An error quotes a flag without what is secret in its URL.
-    """
+    """An error quotes a flag without what is secret in its URL."""
     with pytest.raises(OptionError) as caught:
         parse_layers(["--trusted-host https://me:hunter2@host/simple"])
     assert "hunter2" not in str(caught.value)
 
 
 def test_directory_without_project_is_refused(tmp_path: Path) -> None:
-    """
-    A directory that cannot be installed is refused at the declaration.
-    """
+    """A directory that cannot be installed is refused at the declaration."""
     with pytest.raises(OptionError, match=r"neither a pyproject.toml nor a setup.py"):
         parse_layers([str(tmp_path)])
 
@@ -158,9 +146,7 @@ RELEASE = st.builds(
     releases=st.lists(RELEASE, max_size=3).map(", ".join),
 )
 def test_plain_entries_are_what_packaging_says(name: str, extras: str, releases: str) -> None:
-    """
-    An entry that is recognised without the parser of packaging means the same to it.
-    """
+    """An entry that is recognised without the parser of packaging means the same to it."""
     entry = f"{name}{extras}{releases}"
     if entry.endswith((".txt", ".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz")):
         return
@@ -170,9 +156,7 @@ def test_plain_entries_are_what_packaging_says(name: str, extras: str, releases:
 
 
 def test_plain_entries_are_recognised_without_packaging() -> None:
-    """
-    A program that declares plain requirements does not import the parser of packaging.
-    """
+    """A program that declares plain requirements does not import the parser of packaging."""
     script = (
         "import sys\n"
         "from fal_uv.requirements.entries import parse_layers\n"
@@ -196,8 +180,6 @@ def test_plain_entries_are_recognised_without_packaging() -> None:
     ],
 )
 def test_entries_and_layers_do_not_mix(requirements: object, where: str) -> None:
-    """
-    Requirements are a list of entries or of layers; the error says which element is neither.
-    """
+    """Requirements are a list of entries or of layers; the error says which element is neither."""
     with pytest.raises(OptionTypeError, match=where):
         parse_layers(requirements)  # type: ignore[arg-type]  # wrong on purpose

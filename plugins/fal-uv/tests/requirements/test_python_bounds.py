@@ -1,6 +1,4 @@
-"""
-The Pythons that files of requirements are written for.
-"""
+"""The Pythons that files of requirements are written for."""
 
 from __future__ import annotations
 
@@ -26,16 +24,12 @@ from fal_uv.requirements.python_bounds import allows, are_valid, bounds_in
     ],
 )
 def test_numbers_that_are_left_out_may_be_any(bounds: str, version: str, fits: bool) -> None:
-    """
-    Bounds exclude a version only if they exclude each Python that it stands for.
-    """
+    """Bounds exclude a version only if they exclude each Python that it stands for."""
     assert allows([bounds], version) is fits
 
 
 def test_bounds_of_files(tmp_path: Path) -> None:
-    """
-    Programs, projects and locks say which Pythons they are written for; others do not.
-    """
+    """Programs, projects and locks say which Pythons they are written for; others do not."""
     line = 'requires-python = ">=3.11"\n'
     files = {
         "script.py": f"# /// script\n# {line}# ///\n",

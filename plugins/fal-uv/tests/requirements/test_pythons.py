@@ -1,6 +1,4 @@
-"""
-The Python that an environment is made from.
-"""
+"""The Python that an environment is made from."""
 
 from __future__ import annotations
 
@@ -26,17 +24,13 @@ from fal_uv.requirements.pythons import Python, running_python
     ],
 )
 def test_versions_that_fit(version: str, abiflags: str, wanted: str, fits: bool) -> None:
-    """
-    A version may leave numbers out; free-threaded builds fit only if they are asked for.
-    """
+    """A version may leave numbers out; free-threaded builds fit only if they are asked for."""
     python = Python(executable="/usr/bin/python", version=version, abiflags=abiflags)
     assert python.fits(wanted) is fits
 
 
 def test_running_python_is_no_virtual_environment() -> None:
-    """
-    The running Python is the one that a virtual environment is made from.
-    """
+    """The running Python is the one that a virtual environment is made from."""
     python = running_python()
     assert python.minor_version == f"{sys.version_info.major}.{sys.version_info.minor}"
     assert os.path.realpath(python.executable) == python.executable

@@ -1,6 +1,4 @@
-"""
-Credentials in URLs.
-"""
+"""Credentials in URLs."""
 
 from __future__ import annotations
 
@@ -29,7 +27,5 @@ from fal_uv.requirements.url_credentials import mask, strip
     ],
 )
 def test_credentials_are_found(text: str, masked: str, plain: str) -> None:
-    """
-    Passwords and tokens in URLs are masked or removed; other names are not.
-    """
+    """Passwords and tokens in URLs are masked or removed; other names are not."""
     assert (mask(text), strip(text)) == (masked, plain)

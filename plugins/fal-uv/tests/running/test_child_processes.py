@@ -1,6 +1,4 @@
-"""
-Child processes, and how they end.
-"""
+"""Child processes, and how they end."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Answers of programs, kept until the program changes.
-"""
+"""Answers of programs, kept until the program changes."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_uv.running.program_answers import keep_answer, read_answer
 
 
 def test_answer_holds_until_its_program_changes(tmp_path: Path) -> None:
-    """
-    An answer is read again as long as the file of its program is the same.
-    """
+    """An answer is read again as long as the file of its program is the same."""
     program, path = tmp_path / "program", str(tmp_path / "cache" / "answers.json")
     program.write_text("one")
     assert read_answer(path, "question") is None
@@ -31,9 +27,7 @@ def test_answer_holds_until_its_program_changes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"question": 1}', '{"question": {}}'])
 def test_damaged_file_has_no_answers(tmp_path: Path, text: str) -> None:
-    """
-    A file that cannot be read counts as empty, and is written anew.
-    """
+    """A file that cannot be read counts as empty, and is written anew."""
     path = tmp_path / "answers.json"
     path.write_text(text)
     assert read_answer(str(path), "question") is None

@@ -1,6 +1,4 @@
-"""
-Finding uv, and the variables that it is started with.
-"""
+"""Finding uv, and the variables that it is started with."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_uv.running import uv
 
 
 def test_certificates_and_proxies_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    uv gets the variables for certificates and proxies, and those of pip for certificates.
-    """
+    """uv gets the variables for certificates and proxies, and those of pip for certificates."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
     monkeypatch.setenv("PIP_CERT", "/certificates")
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
@@ -30,9 +26,7 @@ def test_certificates_and_proxies_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_uv_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """
-    If uv is not installed, the error says how to install it.
-    """
+    """If uv is not installed, the error says how to install it."""
     monkeypatch.setitem(sys.modules, "uv", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EnvironmentBuildError, match="pip install uv"):

@@ -1,6 +1,4 @@
-"""
-Leftovers of builds in uv's cache.
-"""
+"""Leftovers of builds in uv's cache."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_uv.running.uv_cache import UvCache
 def test_builds_of_a_uv_that_is_started_meanwhile_stay(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
-    """
-    A new directory stays, even if the first uv is started while the cache is searched.
-    """
+    """A new directory stays, even if the first uv is started while the cache is searched."""
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     (tmp_path / "uv" / "builds-v0" / ".tmpNEW").mkdir(parents=True)
     seen = iter([False])

@@ -1,3 +1,1 @@
-"""
-``fal-core run`` of a service: its address, its log, and new versions of its files.
-"""
+"""``fal-core run`` of a service: its address, its log, and new versions of its files."""

@@ -1,6 +1,4 @@
-"""
-Services on the command line: their URLs, their log, and reloading.
-"""
+"""Services on the command line: their URLs, their log, and reloading."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ _GRACE = 2.0
 
 
 def is_service(function: IsolatedFunction[..., Any]) -> bool:
-    """
-    Tell whether *function* is a service: reached from outside while it runs.
-    """
+    """Tell whether *function* is a service: reached from outside while it runs."""
     return function.options.get_exposed_port() is not None
 
 
@@ -217,9 +213,7 @@ def _wait(future: Any, seconds: float) -> None:
 
 
 def show_urls(urls: Mapping[str, str]) -> None:
-    """
-    Print the URLs of a service, the one to call first.
-    """
+    """Print the URLs of a service, the one to call first."""
     width = max(map(len, urls))
     for name in sorted(urls, key=lambda name: name != "run"):
         heading = styled(name.ljust(width), sys.stdout, bold=True)
@@ -296,9 +290,7 @@ class ServiceLog:
         self._lock = threading.Lock()
 
     def __call__(self, log: Log) -> None:
-        """
-        Print a line, or keep it.
-        """
+        """Print a line, or keep it."""
         with self._lock:
             if self._kept is not None and _tells_where(log):
                 self._kept.append(log)
@@ -306,9 +298,7 @@ class ServiceLog:
         show_line(log)
 
     def release(self) -> None:
-        """
-        Print the kept lines, and keep no more.
-        """
+        """Print the kept lines, and keep no more."""
         with self._lock:
             kept, self._kept = self._kept, None
         for log in kept or ():
@@ -321,9 +311,7 @@ def _tells_where(log: Log) -> bool:
 
 
 def _facts_of(log: Log) -> dict[str, Any] | None:
-    """
-    Return the object in a line of JSON; None where there is none.
-    """
+    """Return the object in a line of JSON; None where there is none."""
     if not log.message.startswith("{"):
         return None
     try:
@@ -334,9 +322,7 @@ def _facts_of(log: Log) -> dict[str, Any] | None:
 
 
 def show_line(log: Log) -> None:
-    """
-    Print a line; on a terminal a line of JSON becomes a sentence.
-    """
+    """Print a line; on a terminal a line of JSON becomes a sentence."""
     facts = _facts_of(log) if is_terminal(sys.stderr) else None
     if facts is None:
         print_log(log)
@@ -381,9 +367,7 @@ class Watched:
 
     @classmethod
     def of(cls, function: IsolatedFunction[..., Any]) -> Watched:
-        """
-        Watch the module of *function*, and the local modules that it needs.
-        """
+        """Watch the module of *function*, and the local modules that it needs."""
         raw = function.raw_func
         assert raw is not None
         paths = set(local_modules(raw, function.local_python_modules or ()).values())
@@ -392,9 +376,7 @@ class Watched:
 
     @classmethod
     def beside(cls, target: str) -> Watched:
-        """
-        Watch the file that *target* names, and the Python files beside it.
-        """
+        """Watch the file that *target* names, and the Python files beside it."""
         place = target.partition("::")[0]
         folder = os.path.dirname(os.path.abspath(place)) if os.sep in place else os.getcwd()
         paths = {os.path.abspath(place)} if place.endswith(".py") else set()
@@ -402,15 +384,11 @@ class Watched:
 
     @property
     def paths(self) -> Collection[str]:
-        """
-        The watched files.
-        """
+        """The watched files."""
         return self._states.keys()
 
     def has_changed(self) -> bool:
-        """
-        Tell whether a file was changed, removed or created.
-        """
+        """Tell whether a file was changed, removed or created."""
         for path, state in self._states.items():
             if _state(path) != state:
                 self.changed = os.path.relpath(path)
@@ -418,9 +396,7 @@ class Watched:
         return False
 
     def wait(self, interval: float) -> None:
-        """
-        Wait for a change, checking every *interval* seconds.
-        """
+        """Wait for a change, checking every *interval* seconds."""
         while not self.has_changed():
             time.sleep(interval)
 

@@ -36,9 +36,7 @@ _AGAIN = 0.1
 
 
 class Version:
-    """
-    The process of one version, seen from inside it.
-    """
+    """The process of one version, seen from inside it."""
 
     def __init__(self, parent: socket.socket) -> None:
         self._parent = parent
@@ -49,9 +47,7 @@ class Version:
         threading.Thread(target=self._listen, name="fal-core version", daemon=True).start()
 
     def serves(self, local: Collection[str]) -> None:
-        """
-        Tell the parent which modules to import for the next version, except files in *local*.
-        """
+        """Tell the parent which modules to import for the next version, except files in *local*."""
         ours = [each.module for each in entry_points(group="fal_core")]
         packages = {name.partition(".")[0] for name in ("fal_core_worker", *ours)}
         names = [
@@ -63,9 +59,7 @@ class Version:
         self._parent.sendall(json.dumps(names).encode() + b"\0")
 
     def end(self) -> None:
-        """
-        End this process, and have the parent start the next version.
-        """
+        """End this process, and have the parent start the next version."""
         sys.stdout.flush()
         sys.stderr.flush()
         self._parent.sendall(_NEXT)
@@ -103,9 +97,7 @@ class Version:
 
 
 class Versions:
-    """
-    Runs one version after the other.
-    """
+    """Runs one version after the other."""
 
     def __init__(self) -> None:
         self._pid = 0
@@ -159,9 +151,7 @@ class Versions:
 
 
 def _follow(version: socket.socket) -> bool:
-    """
-    Import the modules that *version* names, and return whether it asks for a next one.
-    """
+    """Import the modules that *version* names, and return whether it asks for a next one."""
     told = b""
     while not told.endswith(_NEXT):
         part = version.recv(1 << 16)
@@ -183,6 +173,4 @@ def _import(names: Iterable[str]) -> None:
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """
-    Ignore an interrupt, which the parent passes on. Programs do not inherit a handler.
-    """
+    """Ignore an interrupt, which the parent passes on. Programs do not inherit a handler."""

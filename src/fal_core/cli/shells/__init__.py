@@ -1,3 +1,1 @@
-"""
-``fal-core completion``: what a shell completes words of the command line with.
-"""
+"""``fal-core completion``: what a shell completes words of the command line with."""

@@ -22,9 +22,7 @@ _APPLICATION = "App"
 def complete_host(
     _: click.Context, __: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """
-    Return the installed hosts whose names begin with *incomplete*.
-    """
+    """Return the installed hosts whose names begin with *incomplete*."""
     from fal_core.plugins.installed import load_plugins
 
     names = sorted(load_plugins().hosts)
@@ -34,9 +32,7 @@ def complete_host(
 def complete_host_or_all(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """
-    Return hosts, and ``all``.
-    """
+    """Return hosts, and ``all``."""
     found = complete_host(context, parameter, incomplete)
     return [*found, CompletionItem("all")] if "all".startswith(incomplete) else found
 
@@ -83,9 +79,7 @@ def _declared_in(module: ast.Module) -> Iterator[str]:
 
 
 def _last_name(node: ast.expr) -> str:
-    """
-    Return the last name of an expression, as ``function`` of ``fal_core.function(…)``.
-    """
+    """Return the last name of an expression, as ``function`` of ``fal_core.function(…)``."""
     if isinstance(node, ast.Call):
         node = node.func
     if isinstance(node, ast.Attribute):

@@ -1,6 +1,4 @@
-"""
-The command ``fal-core completion``, and what the shells run when they complete a word.
-"""
+"""The command ``fal-core completion``, and what the shells run when they complete a word."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 class _Bash(BashComplete):
-    """
-    Completion for bash, which takes a colon as the end of a word.
-    """
+    """Completion for bash, which takes a colon as the end of a word."""
 
     source_template = _BASH
 
@@ -62,9 +58,7 @@ class _Bash(BashComplete):
 
 
 class _Fish(FishComplete):
-    """
-    Completion for fish, with what options do told whole where it has commas.
-    """
+    """Completion for fish, with what options do told whole where it has commas."""
 
     source_template = FishComplete.source_template.replace(
         'string split ","', 'string split --max 1 ","'

@@ -1,3 +1,1 @@
-"""
-``fal-core env``: what environments have left on this machine, over all kinds.
-"""
+"""``fal-core env``: what environments have left on this machine, over all kinds."""

@@ -1,6 +1,4 @@
-"""
-The commands ``fal-core env …`` of the core: lists, sizes, and what is removed.
-"""
+"""The commands ``fal-core env …`` of the core: lists, sizes, and what is removed."""
 
 from __future__ import annotations
 
@@ -88,9 +86,7 @@ _KEY = 12
 
 @click.group(short_help="Look at environments on this machine, and remove them.")
 def env() -> None:
-    """
-    Look at what environments have left on this machine, and remove it.
-    """
+    """Look at what environments have left on this machine, and remove it."""
 
 
 env.add_command(lock)
@@ -241,18 +237,14 @@ def _sum(row: dict[str, object]) -> tuple[str, ...]:
 
 
 def _short(key: str) -> str:
-    """
-    Return *key*, or the beginning of a digest.
-    """
+    """Return *key*, or the beginning of a digest."""
     is_digest = len(key) > 2 * _KEY and all(letter in "0123456789abcdef" for letter in key)
     return key[:_KEY] if is_digest else key
 
 
 @attrs.define
 class Failures:
-    """
-    What could not be asked, each said once on standard error.
-    """
+    """What could not be asked, each said once on standard error."""
 
     _said: set[str] = attrs.field(factory=set, init=False)
 
@@ -260,17 +252,13 @@ class Failures:
         return bool(self._said)
 
     def say(self, sentence: str) -> None:
-        """
-        Print *sentence*, unless another store has failed in the same way.
-        """
+        """Print *sentence*, unless another store has failed in the same way."""
         if sentence not in self._said:
             self._said.add(sentence)
             complain(sentence)
 
     def of_store(self, store: Store, error: Exception) -> None:
-        """
-        Print what *store* has raised.
-        """
+        """Print what *store* has raised."""
         if isinstance(error, FalCoreError):
             self.say(str(error))
         elif isinstance(error, OSError):
@@ -280,9 +268,7 @@ class Failures:
             self.say(f"The {store.category} of kind {store.kind!r} cannot be asked: {said}.")
 
     def leave(self) -> None:
-        """
-        End the command with exit code 1 if anything has failed.
-        """
+        """End the command with exit code 1 if anything has failed."""
         if self:
             raise click.exceptions.Exit(1)
 

@@ -1,6 +1,4 @@
-"""
-Sizes and ages, as people write and read them.
-"""
+"""Sizes and ages, as people write and read them."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ _AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|min|h|d|w)")
 
 
 class Size(_IntType):
-    """
-    A number of bytes, as in ``2GB``.
-    """
+    """A number of bytes, as in ``2GB``."""
 
     name = "size"
 
@@ -46,9 +42,7 @@ class Size(_IntType):
 
 
 class Age(_FloatType):
-    """
-    A number of seconds, as in ``30d``.
-    """
+    """A number of seconds, as in ``30d``."""
 
     name = "age"
 
@@ -64,9 +58,7 @@ class Age(_FloatType):
 
 
 def format_age(since: float) -> str:
-    """
-    Return how long ago *since* was, in seconds since the epoch, as in ``3 d``.
-    """
+    """Return how long ago *since* was, in seconds since the epoch, as in ``3 d``."""
     seconds = max(0.0, time.time() - since)
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:

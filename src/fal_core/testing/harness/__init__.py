@@ -1,3 +1,1 @@
-"""
-What laws are written with: recorders of events, marks, requests, and deadlines.
-"""
+"""What laws are written with: recorders of events, marks, requests, and deadlines."""

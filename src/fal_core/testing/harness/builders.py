@@ -1,6 +1,4 @@
-"""
-Builders: other processes that open environments, and build one at the same moment.
-"""
+"""Builders: other processes that open environments, and build one at the same moment."""
 
 from __future__ import annotations
 
@@ -115,16 +113,12 @@ class Built:
 
     @property
     def has_waited(self) -> bool:
-        """
-        Whether it has waited for another one to build.
-        """
+        """Whether it has waited for another one to build."""
         return any(line.startswith(WAITING) for line in self.lines)
 
     @property
     def has_built(self) -> bool:
-        """
-        Whether it has built itself, and not found what another one had built.
-        """
+        """Whether it has built itself, and not found what another one had built."""
         return any(not line.startswith(WAITING) for line in self.lines)
 
 
@@ -157,9 +151,7 @@ def build_at_once(environment: Environment, count: int, timeout: float) -> list[
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """
-    Kill *process* and those that it has forked, if any of them is left.
-    """
+    """Kill *process* and those that it has forked, if any of them is left."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:

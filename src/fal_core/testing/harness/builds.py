@@ -1,6 +1,4 @@
-"""
-Builds that a law decides about: environments whose build waits until it is let go, or fails.
-"""
+"""Builds that a law decides about: environments whose build waits until it is let go, or fails."""
 
 from __future__ import annotations
 
@@ -89,9 +87,7 @@ class HeldBuild:
             self.recorder.cancel(0.1)
 
     def launch(self) -> None:
-        """
-        Launch the call.
-        """
+        """Launch the call."""
         launcher = self.recorder.launcher
         call = launcher.call(((), {}))
         call = attrs.evolve(call, environment=with_build(call.environment, self._hold))
@@ -100,15 +96,11 @@ class HeldBuild:
         self.recorder.follow(launcher.host.launch(call, self.recorder))
 
     def release(self) -> None:
-        """
-        Let the environment be built.
-        """
+        """Let the environment be built."""
         self._released.set()
 
     def wait_until_begun(self) -> None:
-        """
-        Wait until the build has begun; skip the law where the host asks for none here.
-        """
+        """Wait until the build has begun; skip the law where the host asks for none here."""
         wait_until(lambda: self.begun.is_set() or self.recorder.ended, self._timeout)
         if not self.begun.is_set():
             assert self.recorder.ended, (

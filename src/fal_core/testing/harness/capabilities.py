@@ -1,6 +1,4 @@
-"""
-Capabilities: which laws apply to a host, and what the law that runs needs of it.
-"""
+"""Capabilities: which laws apply to a host, and what the law that runs needs of it."""
 
 from __future__ import annotations
 
@@ -39,17 +37,13 @@ def requires(*needs: str, at_once: int = 1) -> Callable[[Law], Law]:
 
 
 def missing_capabilities(law: Callable[..., None], host: Host[..., object]) -> list[str]:
-    """
-    Return what *law* requires and *host* does not declare.
-    """
+    """Return what *law* requires and *host* does not declare."""
     return [need for need in getattr(law, "requires", ()) if not _declares(host, need)]
 
 
 @contextmanager
 def running(law: Callable[..., None], host: Host[..., object]) -> Iterator[None]:
-    """
-    Note that *law* runs on *host*, for :func:`needs_of_the_law`.
-    """
+    """Note that *law* runs on *host*, for :func:`needs_of_the_law`."""
     global _needs
     count = getattr(law, "at_once", 1)
     calls = "one call" if count == 1 else f"{count} calls at once"
@@ -64,9 +58,7 @@ def running(law: Callable[..., None], host: Host[..., object]) -> Iterator[None]
 
 
 def needs_of_the_law() -> str:
-    """
-    Return how many calls the law that runs needs at once, as a sentence.
-    """
+    """Return how many calls the law that runs needs at once, as a sentence."""
     return _needs
 
 

@@ -1,6 +1,4 @@
-"""
-Commands: the processes that interpreters start, seen from outside.
-"""
+"""Commands: the processes that interpreters start, seen from outside."""
 
 from __future__ import annotations
 
@@ -75,9 +73,7 @@ def run(command: Command, timeout: float, *, given: int | None = None, number: i
 
 
 def stop(command: Command) -> None:
-    """
-    Run what ends the process of *command*, if there is such a command.
-    """
+    """Run what ends the process of *command*, if there is such a command."""
     if command.stop_argv is not None:
         subprocess.run(
             command.stop_argv,
@@ -88,9 +84,7 @@ def stop(command: Command) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """
-    Tell whether a process has locked the file *path*.
-    """
+    """Tell whether a process has locked the file *path*."""
     with path.open("r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

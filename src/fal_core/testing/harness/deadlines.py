@@ -1,6 +1,4 @@
-"""
-Deadlines: a law that takes too long fails, whatever the host does.
-"""
+"""Deadlines: a law that takes too long fails, whatever the host does."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ def deadline(seconds: float, what: str, told: Callable[[], str] = lambda: "") ->
 
 
 def line_of_the_test(frame: FrameType | None) -> str:
-    """
-    Return which line of a test *frame* was called by: its text, its file and its number.
-    """
+    """Return which line of a test *frame* was called by: its text, its file and its number."""
     while frame is not None and not frame.f_code.co_name.startswith("test_"):
         frame = frame.f_back
     if frame is None:

@@ -1,6 +1,4 @@
-"""
-Expectations: errors that say what was expected of a host, what came, and where to look.
-"""
+"""Expectations: errors that say what was expected of a host, what came, and where to look."""
 
 from __future__ import annotations
 
@@ -52,9 +50,7 @@ def expect(found: object, expected: object, what: str, look: str) -> None:
 
 
 def expect_printed(recorder: Recorder, lines: list[str], look: str) -> None:
-    """
-    Raise an AssertionError if the function of a call has not printed just *lines*.
-    """
+    """Raise an AssertionError if the function of a call has not printed just *lines*."""
     __tracebackhide__ = True
     printed = [log.message for log in recorder.printed]
     expect(
@@ -66,9 +62,7 @@ def expect_printed(recorder: Recorder, lines: list[str], look: str) -> None:
 
 
 def printed_before_outcome(recorder: Recorder, level: Level = "STDOUT") -> list[str]:
-    """
-    Return what the function printed before the outcome.
-    """
+    """Return what the function printed before the outcome."""
     outcomes = [
         index for index, event in enumerate(recorder.events) if isinstance(event, Outcome)
     ]
@@ -87,9 +81,7 @@ def printed_before_outcome(recorder: Recorder, level: Level = "STDOUT") -> list[
 def expect_lines(
     recorder: Recorder, lines: list[str], *, level: Level = "STDOUT", look: str = LINES
 ) -> None:
-    """
-    Raise an AssertionError if the function has not printed just *lines* before the outcome.
-    """
+    """Raise an AssertionError if the function has not printed just *lines* before the outcome."""
     __tracebackhide__ = True
     what = f"The lines that the function printed to {level} before the outcome"
     look = f"{look} These events came: {recorder.told}."
@@ -113,9 +105,7 @@ def expect_cancelled(recorder: Recorder, timeout: float, what: str, look: str) -
 
 
 def difference(found: object, expected: object) -> str:
-    """
-    Return how *found* differs from *expected*: both, or where long ones begin to differ.
-    """
+    """Return how *found* differs from *expected*: both, or where long ones begin to differ."""
     whole = f"expected {short(expected)}, found {short(found)}"
     is_long = max(len(repr(found)), len(repr(expected))) > _SHOWN
     if (
@@ -133,9 +123,7 @@ def difference(found: object, expected: object) -> str:
 
 
 def short(value: object) -> str:
-    """
-    Return how *value* is shown in a sentence.
-    """
+    """Return how *value* is shown in a sentence."""
     shown = repr(value)
     if len(shown) > _SHOWN:
         half = _SHOWN // 2
@@ -144,9 +132,7 @@ def short(value: object) -> str:
 
 
 def named(error: BaseException) -> str:
-    """
-    Return how *error* is shown in a sentence: its class and what it says.
-    """
+    """Return how *error* is shown in a sentence: its class and what it says."""
     said = " ".join(str(error).split())
     name = type(error).__name__
     return f"{name} ({said[:_SHOWN]})" if said else name
@@ -161,9 +147,7 @@ def advice_for(error: BaseException, look: str) -> str:
 
 
 class _Missing:
-    """
-    Stands for what is not there.
-    """
+    """Stands for what is not there."""
 
     def __repr__(self) -> str:
         return "nothing"
@@ -225,9 +209,7 @@ class expect_error(Generic[E]):  # it reads like pytest.raises
 
 @contextmanager
 def expect_no_error(look: str) -> Iterator[None]:
-    """
-    A context that turns an error into one that says that none was expected, and where to look.
-    """
+    """A context that turns an error into one that says that none was expected, and where to look."""
     __tracebackhide__ = True
     try:
         yield

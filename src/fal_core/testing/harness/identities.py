@@ -131,9 +131,7 @@ def still_living(isolated: Isolated, processes: Sequence[str], seconds: float) -
 
 
 def number_of(process: str) -> int:
-    """
-    Return the number of a process that ``identify`` has named.
-    """
+    """Return the number of a process that ``identify`` has named."""
     return int(process.partition(" ")[0])
 
 

@@ -36,24 +36,18 @@ class Marks:
         self._remove = isolated()(_make_remove(name))
 
     def read(self) -> list[str]:
-        """
-        Return the lines so far.
-        """
+        """Return the lines so far."""
         lines: list[str] = self._read()
         return lines
 
     def rest_for(self, seconds: float) -> bool:
-        """
-        Return whether no line is added for *seconds*.
-        """
+        """Return whether no line is added for *seconds*."""
         before = self.read()
         time.sleep(seconds)  # A function that runs on would add a line meanwhile.
         return self.read() == before
 
     def remove(self) -> None:
-        """
-        Remove the file.
-        """
+        """Remove the file."""
         self._remove()
 
 
@@ -62,9 +56,7 @@ _names: set[str] = set()
 
 
 def _remove_from_here() -> None:
-    """
-    Remove the files on this machine when this process exits.
-    """
+    """Remove the files on this machine when this process exits."""
     for name in _names:
         _make_remove(name)()
 

@@ -1,6 +1,4 @@
-"""
-Meetings: functions that run at once meet in the process that has launched them.
-"""
+"""Meetings: functions that run at once meet in the process that has launched them."""
 
 from __future__ import annotations
 

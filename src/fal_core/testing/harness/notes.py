@@ -1,6 +1,4 @@
-"""
-Notes: what a host tells of the calls that a law makes, in words.
-"""
+"""Notes: what a host tells of the calls that a law makes, in words."""
 
 from __future__ import annotations
 
@@ -40,25 +38,19 @@ class NotingSink(SinkAround):
 
     @property
     def has_ended(self) -> bool:
-        """
-        Whether Exited has come.
-        """
+        """Whether Exited has come."""
         return any(word.startswith("Exited") for word in self.words[-1:])
 
 
 class Notes:
-    """
-    The calls that were launched on a host, and the events that have come of each.
-    """
+    """The calls that were launched on a host, and the events that have come of each."""
 
     def __init__(self) -> None:
         self._sinks: list[NotingSink] = []
 
     @property
     def told(self) -> str:
-        """
-        What has come of the calls that have not ended, as sentences.
-        """
+        """What has come of the calls that have not ended, as sentences."""
         open_ = [sink for sink in self._sinks if not sink.has_ended]
         said = [f"Of the call of {sink.name!r} came: {in_words(sink.words)}." for sink in open_]
         if len(said) > _SHOWN:
@@ -68,26 +60,20 @@ class Notes:
         return " ".join(said or ["No call was launched."])
 
     def note(self, call: Call, sink: Sink) -> Sink:
-        """
-        Return the sink to launch *call* with in place of *sink*.
-        """
+        """Return the sink to launch *call* with in place of *sink*."""
         noting = NotingSink(call, sink)
         self._sinks.append(noting)
         return noting.for_host()
 
 
 def told_so_far() -> str:
-    """
-    Return what has come of the calls of the law that runs, as sentences.
-    """
+    """Return what has come of the calls of the law that runs, as sentences."""
     return "" if _current is None else _current.told
 
 
 @contextmanager
 def noted(host: Host[..., Any]) -> Iterator[None]:
-    """
-    Note what *host* tells of the calls that are launched on it meanwhile.
-    """
+    """Note what *host* tells of the calls that are launched on it meanwhile."""
     global _current
     instance: Any = host
     if not hasattr(host, "__dict__") or "launch" in vars(host):

@@ -1,6 +1,4 @@
-"""
-Processes and conditions that tests wait for.
-"""
+"""Processes and conditions that tests wait for."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from pathlib import Path
 
 
 def is_alive(pid: int) -> bool:
-    """
-    Tell whether *pid* runs; a zombie does not.
-    """
+    """Tell whether *pid* runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -24,9 +20,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """
-    Wait for *condition*, for *seconds* at most, and return whether it came true.
-    """
+    """Wait for *condition*, for *seconds* at most, and return whether it came true."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if condition():

@@ -1,6 +1,4 @@
-"""
-Promises: how each law ended on a host, in the words of the laws.
-"""
+"""Promises: how each law ended on a host, in the words of the laws."""
 
 from __future__ import annotations
 
@@ -82,9 +80,7 @@ class PromiseRecorder:
 
     @property
     def promises(self) -> list[Promise]:
-        """
-        The promises of the laws that have run, by group.
-        """
+        """The promises of the laws that have run, by group."""
         found = [self._promise(name, ends) for name, ends in self._ends.items()]
         order = [*self._groups.values(), ""]
         return sorted(found, key=lambda promise: order.index(promise.group))
@@ -111,9 +107,7 @@ class PromiseRecorder:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: Any, call: pytest.CallInfo[Any]) -> None:
-        """
-        Note how a law has ended; the report is made by pytest.
-        """
+        """Note how a law has ended; the report is made by pytest."""
         name = getattr(item, "originalname", None) or item.name
         if call.excinfo is None:
             if call.when == "call":
@@ -135,9 +129,7 @@ class PromiseRecorder:
             self._note(item, name, "not checked", str(error.msg))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """
-        Note which laws of the first group will run, if that is all of them.
-        """
+        """Note which laws of the first group will run, if that is all of them."""
         _, module = self._first
         items = [item for item in session.items if _law_of(item).__module__ == module.__name__]
         laws = {name for name in vars(module) if name.startswith("test_")}
@@ -146,16 +138,12 @@ class PromiseRecorder:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        """
-        Note that a law has run.
-        """
+        """Note that a law has run."""
         self._left.discard(nodeid)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """
-        End the tests after *item*, if it was the last of a first group that is all broken.
-        """
+        """End the tests after *item*, if it was the last of a first group that is all broken."""
         was_left = item.nodeid in self._left
         result = yield
         group, _ = self._first
@@ -172,16 +160,12 @@ class PromiseRecorder:
 
 
 def _law_of(item: pytest.Item) -> Any:
-    """
-    Return the function of a law; the item itself where there is none.
-    """
+    """Return the function of a law; the item itself where there is none."""
     return getattr(item, "function", type(item))
 
 
 def first_sentence(text: str) -> str:
-    """
-    Return the first sentence of *text*, in one line and without marks for literals.
-    """
+    """Return the first sentence of *text*, in one line and without marks for literals."""
     return " ".join(text.replace("``", "`").split()).partition(". ")[0].rstrip(".") + "."
 
 
@@ -226,9 +210,7 @@ def rows_of(promises: Sequence[Promise]) -> list[tuple[str, str, str]]:
 
 
 def count_of(promises: Sequence[Promise]) -> str:
-    """
-    Return how many of *promises* are kept, broken and so on, as one sentence.
-    """
+    """Return how many of *promises* are kept, broken and so on, as one sentence."""
     counts = Counter(promise.kept for promise in promises)
     words = [f"{counts['kept']} kept", f"{counts['broken']} broken"]
     words += [
@@ -238,9 +220,7 @@ def count_of(promises: Sequence[Promise]) -> str:
 
 
 def warning_of(laws: Sequence[str]) -> str:
-    """
-    Return which *laws* were not checked, as one sentence; empty where there are none.
-    """
+    """Return which *laws* were not checked, as one sentence; empty where there are none."""
     if not laws:
         return ""
     listed = ", ".join(laws[:_NAMED])

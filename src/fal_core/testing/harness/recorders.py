@@ -1,6 +1,4 @@
-"""
-Recorders: sinks that keep all events of a call.
-"""
+"""Recorders: sinks that keep all events of a call."""
 
 from __future__ import annotations
 
@@ -75,24 +73,18 @@ class Recorder:
                 self.execution.send(Credit(owed))
 
     def launch(self, *args: Any, **kwargs: Any) -> None:
-        """
-        Launch a call of the launcher's function with these arguments.
-        """
+        """Launch a call of the launcher's function with these arguments."""
         stream = self.launcher.declaration.is_generator
         self.call = self.launcher.call((args, kwargs), stream=stream)
         self.follow(self.launcher.host.launch(self.call, self))
 
     def follow(self, execution: Execution) -> None:
-        """
-        Take *execution* as the source of the events; some may have come already.
-        """
+        """Take *execution* as the source of the events; some may have come already."""
         self.execution = execution
         self._give_credit()
 
     def cancel(self, grace: float) -> None:
-        """
-        End the call: interrupt it, and after *grace* seconds end its processes.
-        """
+        """End the call: interrupt it, and after *grace* seconds end its processes."""
         assert self.execution is not None
         self.execution.cancel(grace)
 
@@ -122,9 +114,7 @@ class Recorder:
         return log
 
     def wait_for_line_like(self, start: str, timeout: float) -> Log:
-        """
-        Wait until the function has printed a line that begins with *start*, and return it.
-        """
+        """Wait until the function has printed a line that begins with *start*, and return it."""
 
         def is_it(event: Event) -> bool:
             if not isinstance(event, Log) or event.partial or event.source != "USER":
@@ -148,65 +138,47 @@ class Recorder:
 
     @property
     def told(self) -> str:
-        """
-        The events that have come so far, in words.
-        """
+        """The events that have come so far, in words."""
         return in_words([word_of(event) for event in list(self.events)])
 
     def wait(self, timeout: float) -> Exited:
-        """
-        Wait for the end of the call and return it.
-        """
+        """Wait for the end of the call and return it."""
         exited: Exited = self.wait_for(Exited, timeout)
         return exited
 
     def wait_for_url(self, timeout: float) -> str:
-        """
-        Wait until a service is ready, and return its URL.
-        """
+        """Wait until a service is ready, and return its URL."""
         ready: Ready = self.wait_for(Ready, timeout)
         return ready.urls["run"]
 
     @property
     def ended(self) -> bool:
-        """
-        Whether the call has ended.
-        """
+        """Whether the call has ended."""
         return any(isinstance(event, Exited) for event in self.events)
 
     @property
     def logs(self) -> list[Log]:
-        """
-        The lines of output that have ended so far.
-        """
+        """The lines of output that have ended so far."""
         logs = [event for event in self.events if isinstance(event, Log)]
         return [log for log in logs if not log.partial]
 
     @property
     def printed(self) -> list[Log]:
-        """
-        The lines that the function printed so far.
-        """
+        """The lines that the function printed so far."""
         return [log for log in self.logs if log.source == "USER"]
 
     @property
     def phases(self) -> list[str]:
-        """
-        The phases that the call has entered so far.
-        """
+        """The phases that the call has entered so far."""
         return [event.name for event in self.events if isinstance(event, State)]
 
     @property
     def outcome(self) -> Outcome | None:
-        """
-        The outcome, if there is one.
-        """
+        """The outcome, if there is one."""
         return next((event for event in self.events if isinstance(event, Outcome)), None)
 
     def result(self, timeout: float) -> Any:
-        """
-        Wait for the end and return what the function returned, or raise what it raised.
-        """
+        """Wait for the end and return what the function returned, or raise what it raised."""
         exited = self.wait(timeout)
         return open_outcome(self.launcher.opener, self.outcome, exited)
 
@@ -216,9 +188,7 @@ Follow = Callable[..., Recorder]
 
 
 def in_words(words: Sequence[str]) -> str:
-    """
-    Return the words of events as a list, with those that repeat only once.
-    """
+    """Return the words of events as a list, with those that repeat only once."""
     counted = []
     for word, same in itertools.groupby(words):
         count = len(list(same))
@@ -230,9 +200,7 @@ def in_words(words: Sequence[str]) -> str:
 
 
 def word_of(event: Event) -> str:
-    """
-    Return *event* in a word or two.
-    """
+    """Return *event* in a word or two."""
     match event:
         case State(name):
             return f"State({name!r})"

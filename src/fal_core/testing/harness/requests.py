@@ -1,6 +1,4 @@
-"""
-Requests to services, made with the standard library and without a proxy.
-"""
+"""Requests to services, made with the standard library and without a proxy."""
 
 from __future__ import annotations
 
@@ -63,9 +61,7 @@ def _ask(url: str, timeout: float, headers: Mapping[str, str], method: str) -> R
 
 
 def is_served(url: str) -> bool:
-    """
-    Tell whether a service answers at *url*; an error of a gateway does not count.
-    """
+    """Tell whether a service answers at *url*; an error of a gateway does not count."""
     try:
         return _ask(url, 5, {}, "POST").status < 400
     except OSError:
@@ -73,9 +69,7 @@ def is_served(url: str) -> bool:
 
 
 def is_reachable(url: str) -> bool:
-    """
-    Tell whether something accepts connections at *url*.
-    """
+    """Tell whether something accepts connections at *url*."""
     parts = urlsplit(url)
     try:
         with socket.create_connection((parts.hostname or "", parts.port or 80), 5):

@@ -20,9 +20,7 @@ _UNCHECKED = pytest.StashKey[dict[str, None]]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: Any, call: pytest.CallInfo[Any]) -> None:
-    """
-    Note a law that is skipped, and not because the host claims nothing of it.
-    """
+    """Note a law that is skipped, and not because the host claims nothing of it."""
     if call.excinfo is None or not isinstance(call.excinfo.value, pytest.skip.Exception):
         return
     law = getattr(item, "function", None)
@@ -33,9 +31,7 @@ def pytest_runtest_makereport(item: Any, call: pytest.CallInfo[Any]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """
-    Warn of them, unless a table of promises is to follow.
-    """
+    """Warn of them, unless a table of promises is to follow."""
     # Plugins need not be hashable.
     named = config.pluginmanager.list_name_plugin()
     if any(isinstance(plugin, PromiseRecorder) for _, plugin in named):

@@ -1,3 +1,1 @@
-"""
-Hosts for tests: on threads, in a process for each call, and around another host.
-"""
+"""Hosts for tests: on threads, in a process for each call, and around another host."""

@@ -56,15 +56,11 @@ class InProcessHost(Host[..., Any]):
         return execution
 
     def prepare(self, node: Preparation) -> Prepared:
-        """
-        Return a node of a group: they are threads, too.
-        """
+        """Return a node of a group: they are threads, too."""
         return Prepared(address="127.0.0.1", launch=self.launch)
 
     def find_function(self, call: Call) -> tuple[Any, Any]:
-        """
-        Return what to call, after the setup, and the function itself.
-        """
+        """Return what to call, after the setup, and the function itself."""
         import marshal
 
         sealed = [part for part in (call.function, call.setup) if part is not None]

@@ -1,6 +1,4 @@
-"""
-The calls of the reference host: each runs on a thread of this process.
-"""
+"""The calls of the reference host: each runs on a thread of this process."""
 
 from __future__ import annotations
 
@@ -44,14 +42,10 @@ from fal_core_worker.stream.frames import RAISED, VALUE, WINDOW
 
 
 class HasFunctions(Protocol):
-    """
-    A host, as far as its calls need it.
-    """
+    """A host, as far as its calls need it."""
 
     def find_function(self, call: Call) -> tuple[Any, Any]:
-        """
-        Return what to call, after the setup, and the function itself.
-        """
+        """Return what to call, after the setup, and the function itself."""
 
 
 class InProcessExecution:
@@ -118,9 +112,7 @@ class InProcessExecution:
     # -- the thread ----------------------------------------------------------------
 
     def run(self) -> None:
-        """
-        Run the call from its first event to its last.
-        """
+        """Run the call from its first event to its last."""
         with at_home(self):
             self._run_to_its_end()
 
@@ -179,9 +171,7 @@ class InProcessExecution:
             send_items(self._frames, 0, [outcome], index, self._raw)
 
     def finish(self, value: Any) -> Any:
-        """
-        Run the coroutine or the generator that the function returned.
-        """
+        """Run the coroutine or the generator that the function returned."""
         import asyncio
         import inspect
 
@@ -200,9 +190,7 @@ class InProcessExecution:
             value.close()
 
     def _send_items(self, items: Any) -> Any:
-        """
-        Send what a generator yields, and return what it returns.
-        """
+        """Send what a generator yields, and return what it returns."""
         index = 0
         while True:
             try:
@@ -233,31 +221,23 @@ class InProcessExecution:
     # -- what is reported ----------------------------------------------------------
 
     def deliver(self, event: Event) -> None:
-        """
-        Hand *event* to the sink, one at a time, and nothing after the end.
-        """
+        """Hand *event* to the sink, one at a time, and nothing after the end."""
         with printed_by(None), self._delivering:
             if not self._ended:
                 self._ended = type(event) is Exited
                 self._sink(event)
 
     def announce(self, urls: dict[str, str]) -> None:
-        """
-        Deliver that a service is ready at *urls*.
-        """
+        """Deliver that a service is ready at *urls*."""
         self.deliver(State("ready"))
         self.deliver(Ready(urls))
 
     def write(self, level: Level, line: str, logger: str | None = None) -> None:
-        """
-        Deliver a whole line that was written to the log, or a record of *logger*.
-        """
+        """Deliver a whole line that was written to the log, or a record of *logger*."""
         self._printer.write(level, f"{line}\n")
 
     def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """
-        Have the caller run its function *number*, and wait for the result.
-        """
+        """Have the caller run its function *number*, and wait for the result."""
         sealed = values.seal_value((number, args, kwargs), self._raw)
         with self._answered:
             self._calls_home = ticket = self._calls_home + 1
@@ -274,17 +254,13 @@ class InProcessExecution:
 
 
 def _copy(sealed: tuple[bytes, Sequence[Any]]) -> Sealed:
-    """
-    Return *sealed* with buffers of its own, which in the other are memory of the sender.
-    """
+    """Return *sealed* with buffers of its own, which in the other are memory of the sender."""
     data, buffers = sealed
     return Sealed(data, tuple(bytearray(buffer) for buffer in buffers))
 
 
 class _Frames:
-    """
-    Delivers the frames that a worker would write as events.
-    """
+    """Delivers the frames that a worker would write as events."""
 
     def __init__(self, deliver: Sink) -> None:
         self._deliver = deliver

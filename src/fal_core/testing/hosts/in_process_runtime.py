@@ -1,6 +1,4 @@
-"""
-The runtime of calls on threads of this process: how their code reaches the host.
-"""
+"""The runtime of calls on threads of this process: how their code reaches the host."""
 
 from __future__ import annotations
 
@@ -29,19 +27,13 @@ class RunningCall(Protocol):
     service: InProcessService
 
     def call_home(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """
-        Have the caller run its function *number*, and wait for the result.
-        """
+        """Have the caller run its function *number*, and wait for the result."""
 
     def announce(self, urls: dict[str, str]) -> None:
-        """
-        Deliver that a service is ready at *urls*.
-        """
+        """Deliver that a service is ready at *urls*."""
 
     def write(self, level: Any, line: str, logger: str | None = None) -> None:
-        """
-        Deliver a line that was written to the log, or a record of *logger*.
-        """
+        """Deliver a line that was written to the log, or a record of *logger*."""
 
 
 _current: ContextVar[RunningCall | None] = ContextVar("current", default=None)
@@ -51,9 +43,7 @@ _counting = threading.Lock()
 
 @contextmanager
 def at_home(call: RunningCall) -> Iterator[None]:
-    """
-    Have the code of this thread find *call*, and this process a runtime while any call runs.
-    """
+    """Have the code of this thread find *call*, and this process a runtime while any call runs."""
     global _running_calls
     _current.set(call)
     with _counting:
@@ -69,9 +59,7 @@ def at_home(call: RunningCall) -> Iterator[None]:
 
 
 class _Home:
-    """
-    The runtime through which the code of a call reaches its host.
-    """
+    """The runtime through which the code of a call reaches its host."""
 
     address: str | None = None
 

@@ -1,6 +1,4 @@
-"""
-Lines that threads of this process print, sorted by the call that each runs.
-"""
+"""Lines that threads of this process print, sorted by the call that each runs."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ class CallPrinter:
         self._not_before = 0.0
 
     def write(self, level: Level, text: str) -> None:
-        """
-        Add *text*, and deliver the lines that it completes.
-        """
+        """Add *text*, and deliver the lines that it completes."""
         with self._lock:
             *lines, rest = (self._partial.get(level, "") + text).split("\n")
             self._partial[level] = rest
@@ -51,9 +47,7 @@ class CallPrinter:
                 self._deliver(self._log(level, line))
 
     def show(self, level: Level) -> None:
-        """
-        Deliver the visible part of a line that has not ended, after a flush.
-        """
+        """Deliver the visible part of a line that has not ended, after a flush."""
         with self._lock:
             seen = last_written(self._partial.get(level, "")).rstrip("\r")
             if seen and time.monotonic() >= self._not_before:
@@ -61,9 +55,7 @@ class CallPrinter:
                 self._deliver(attrs.evolve(self._log(level, seen), partial=True))
 
     def flush(self) -> None:
-        """
-        Deliver lines that have not ended.
-        """
+        """Deliver lines that have not ended."""
         with self._lock:
             partial, self._partial = self._partial, {}
             for level, text in partial.items():
@@ -76,9 +68,7 @@ class CallPrinter:
 
 
 class CallOutput(io.TextIOBase):
-    """
-    A standard stream that passes text to the call of its thread, or to the real stream.
-    """
+    """A standard stream that passes text to the call of its thread, or to the real stream."""
 
     def __init__(self, level: Level, beneath: Any) -> None:
         self.beneath = beneath
@@ -95,9 +85,7 @@ class CallOutput(io.TextIOBase):
         return True
 
     def close(self) -> None:
-        """
-        Do nothing: the real stream is another's, and may have been closed before.
-        """
+        """Do nothing: the real stream is another's, and may have been closed before."""
 
     def flush(self) -> None:
         printer = current.get()
@@ -119,9 +107,7 @@ _outputs: dict[str, CallOutput] = {}
 
 @contextmanager
 def printed_by(printer: CallPrinter | None) -> Iterator[None]:
-    """
-    Send what this thread prints to *printer*; None leaves it on the real stream.
-    """
+    """Send what this thread prints to *printer*; None leaves it on the real stream."""
     _install(1)
     token = current.set(printer)
     try:
@@ -132,9 +118,7 @@ def printed_by(printer: CallPrinter | None) -> Iterator[None]:
 
 
 def _install(change: int) -> None:
-    """
-    Replace the standard streams, or put the real ones back after the last user.
-    """
+    """Replace the standard streams, or put the real ones back after the last user."""
     global _users
     levels: tuple[tuple[str, Level], ...] = (("stdout", "STDOUT"), ("stderr", "STDERR"))
     with _lock:

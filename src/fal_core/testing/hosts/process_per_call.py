@@ -1,6 +1,4 @@
-"""
-A host for the tests of environments: each call runs in a process of its own.
-"""
+"""A host for the tests of environments: each call runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_core.workers import ARGUMENTS, Worker
 
 @attrs.define(eq=False, slots=False)
 class ProcessHost(WorkerHost[..., Any]):
-    """
-    Builds the environment of a call and starts its interpreter, once for each call.
-    """
+    """Builds the environment of a call and starts its interpreter, once for each call."""
 
     name: ClassVar[str] = "process"
     capabilities: ClassVar[Capabilities] = Capabilities.of_workers(

@@ -1,6 +1,4 @@
-"""
-Services on threads of this process, each with an event loop of its own.
-"""
+"""Services on threads of this process, each with an event loop of its own."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ from fal_core.testing.harness.requests import is_reachable
 
 
 class InProcessService:
-    """
-    The service of one call: a coroutine in an event loop that other threads can end.
-    """
+    """The service of one call: a coroutine in an event loop that other threads can end."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -29,9 +25,7 @@ class InProcessService:
         loop: asyncio.AbstractEventLoop,
         drain: Callable[[], None],
     ) -> None:
-        """
-        Run *coroutine* in *loop*, on this thread, until it ends.
-        """
+        """Run *coroutine* in *loop*, on this thread, until it ends."""
         asyncio.set_event_loop(loop)
         self._drain, self._task = drain, loop.create_task(coroutine)
         self._loop = loop
@@ -43,9 +37,7 @@ class InProcessService:
             loop.close()
 
     def drain(self) -> None:
-        """
-        Accept no more requests, and end once those that run are answered.
-        """
+        """Accept no more requests, and end once those that run are answered."""
         self._call(self._drain)
 
     def cancel(self, grace: float) -> bool:
@@ -73,9 +65,7 @@ class InProcessService:
 
 
 def tell_when_reachable(url: str, tell: Callable[[], None], ended: threading.Event) -> None:
-    """
-    Call *tell* from a thread once *url* accepts connections, unless *ended* comes first.
-    """
+    """Call *tell* from a thread once *url* accepts connections, unless *ended* comes first."""
 
     def look() -> None:
         while not ended.wait(0.02):

@@ -1,6 +1,4 @@
-"""
-A wrapper host that knows which of its calls have ended.
-"""
+"""A wrapper host that knows which of its calls have ended."""
 
 from __future__ import annotations
 
@@ -38,16 +36,12 @@ class WatchedHost(WrapperHost[..., Any]):
             raise
 
     def all_ended(self, timeout: float) -> bool:
-        """
-        Wait until every call has ended; return whether they did within *timeout* seconds.
-        """
+        """Wait until every call has ended; return whether they did within *timeout* seconds."""
         return wait_until(lambda: not self.running, timeout)
 
 
 class _WatchingSink(SinkAround):
-    """
-    A sink that tells the host once its call has ended, and passes all events on.
-    """
+    """A sink that tells the host once its call has ended, and passes all events on."""
 
     def __init__(self, host: WatchedHost, call: Call, sink: Sink) -> None:
         super().__init__(sink)

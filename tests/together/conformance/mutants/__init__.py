@@ -1,3 +1,1 @@
-"""
-Deliberately broken hosts: each breaks one promise, as a careless author might.
-"""
+"""Deliberately broken hosts: each breaks one promise, as a careless author might."""

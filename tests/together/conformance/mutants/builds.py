@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of calls that wait for their environment.
-"""
+"""Hosts that break the laws of calls that wait for their environment."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of calls.
-"""
+"""Hosts that break the laws of calls."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of cancelling.
-"""
+"""Hosts that break the laws of cancelling."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Hosts that claim capabilities that they do not have.
-"""
+"""Hosts that claim capabilities that they do not have."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Conditions by which broken hosts select events and calls.
-"""
+"""Conditions by which broken hosts select events and calls."""
 
 from __future__ import annotations
 

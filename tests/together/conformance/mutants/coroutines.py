@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of asynchronous functions.
-"""
+"""Hosts that break the laws of asynchronous functions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of lost workers.
-"""
+"""Hosts that break the laws of lost workers."""
 
 from __future__ import annotations
 

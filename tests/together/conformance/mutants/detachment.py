@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of detached work.
-"""
+"""Hosts that break the laws of detached work."""
 
 from __future__ import annotations
 

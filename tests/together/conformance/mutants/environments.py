@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of environments and their interpreters.
-"""
+"""Hosts that break the laws of environments and their interpreters."""
 
 from __future__ import annotations
 

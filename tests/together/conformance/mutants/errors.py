@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of errors of functions.
-"""
+"""Hosts that break the laws of errors of functions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of events and executions.
-"""
+"""Hosts that break the laws of events and executions."""
 
 from __future__ import annotations
 

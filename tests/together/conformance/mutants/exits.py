@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of programs that end.
-"""
+"""Hosts that break the laws of programs that end."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of forks.
-"""
+"""Hosts that break the laws of forks."""
 
 from __future__ import annotations
 

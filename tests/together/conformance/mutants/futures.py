@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of futures and maps.
-"""
+"""Hosts that break the laws of futures and maps."""
 
 from __future__ import annotations
 

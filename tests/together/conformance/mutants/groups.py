@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of groups.
-"""
+"""Hosts that break the laws of groups."""
 
 from __future__ import annotations
 

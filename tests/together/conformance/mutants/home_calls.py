@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of home calls.
-"""
+"""Hosts that break the laws of home calls."""
 
 from __future__ import annotations
 

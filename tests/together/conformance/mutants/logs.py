@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of log lines.
-"""
+"""Hosts that break the laws of log lines."""
 
 from __future__ import annotations
 

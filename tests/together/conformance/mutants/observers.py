@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of observers.
-"""
+"""Hosts that break the laws of observers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of options and environments.
-"""
+"""Hosts that break the laws of options and environments."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of places.
-"""
+"""Hosts that break the laws of places."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of secrets.
-"""
+"""Hosts that break the laws of secrets."""
 
 from __future__ import annotations
 

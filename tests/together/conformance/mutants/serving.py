@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of services.
-"""
+"""Hosts that break the laws of services."""
 
 from __future__ import annotations
 

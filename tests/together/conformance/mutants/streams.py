@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of streams.
-"""
+"""Hosts that break the laws of streams."""
 
 from __future__ import annotations
 

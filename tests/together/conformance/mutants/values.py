@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of values.
-"""
+"""Hosts that break the laws of values."""
 
 from __future__ import annotations
 

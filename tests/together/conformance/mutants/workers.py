@@ -1,6 +1,4 @@
-"""
-Hosts that break the laws of warm and shared workers.
-"""
+"""Hosts that break the laws of warm and shared workers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The parts of broken hosts: hosts around a host that change its events and calls.
-"""
+"""The parts of broken hosts: hosts around a host that change its events and calls."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ from fal_core_worker.opening.seals import PLAIN_PREFIX, PREFIX_SIZE
 
 @attrs.define(eq=False, slots=False)
 class Broken(Host[..., Any], DetachingHost):
-    """
-    A host that passes everything on. A subclass changes one thing.
-    """
+    """A host that passes everything on. A subclass changes one thing."""
 
     inner: Host[..., Any]
 
@@ -59,29 +55,21 @@ class Broken(Host[..., Any], DetachingHost):
     # -- what a subclass changes ---------------------------------------------------
 
     def change(self, call: Call) -> Call:
-        """
-        Return the call to launch in place of *call*.
-        """
+        """Return the call to launch in place of *call*."""
         return call
 
     def take(self, event: Event, passing: Passing) -> None:
-        """
-        Pass an event on, or another, or none.
-        """
+        """Pass an event on, or another, or none."""
         passing.send_on(event)
 
     def cancel(self, grace: float, passing: Passing) -> None:
-        """
-        Cancel a call.
-        """
+        """Cancel a call."""
         passing.cancel_inner(grace)
 
 
 @attrs.define(eq=False, slots=False)
 class Selects(Broken):
-    """
-    A host that is broken for functions of some names, and whole for all others.
-    """
+    """A host that is broken for functions of some names, and whole for all others."""
 
     whole: Host[..., Any]
     names: frozenset[str]
@@ -108,9 +96,7 @@ class Selects(Broken):
 
 @attrs.define(eq=False, slots=False)
 class Notes(Broken):
-    """
-    A whole host that notes which functions each law has called on it.
-    """
+    """A whole host that notes which functions each law has called on it."""
 
     called: dict[str, set[str]] = attrs.field(factory=lambda: defaultdict(set))
 
@@ -122,9 +108,7 @@ class Notes(Broken):
 
 
 class Passing:
-    """
-    An execution of a broken host, and what it knows of its call.
-    """
+    """An execution of a broken host, and what it knows of its call."""
 
     inner: Any = None
 
@@ -171,38 +155,28 @@ class Passing:
 
 
 def open_value(sealed: Sealed) -> Any:
-    """
-    Open a result, as no host should.
-    """
+    """Open a result, as no host should."""
     return values.open_arguments(seals.Sealed(*sealed), None)
 
 
 def with_value(outcome: Outcome, value: Any) -> Outcome:
-    """
-    Return an outcome that holds *value*.
-    """
+    """Return an outcome that holds *value*."""
     return Outcome(Sealed(*values.seal_value(value, None)), False)
 
 
 def record_of(outcome: Outcome) -> dict[str, Any]:
-    """
-    Return the record of the error that an outcome holds.
-    """
+    """Return the record of the error that an outcome holds."""
     record: dict[str, Any] = pickle.loads(bytes(outcome.sealed.data)[PREFIX_SIZE:])
     return record
 
 
 def with_record(record: dict[str, Any]) -> Outcome:
-    """
-    Return an outcome that holds the error of *record*.
-    """
+    """Return an outcome that holds the error of *record*."""
     return Outcome(Sealed(PLAIN_PREFIX + pickle.dumps(record, 5)), True)
 
 
 def with_outcomes(item: Item, change: Callable[[list[Any]], list[Any]]) -> Item:
-    """
-    Return the outcomes of a batch, changed.
-    """
+    """Return the outcomes of a batch, changed."""
     outcomes = change(list(open_value(item.sealed)))
     return Item(Sealed(*values.seal_value(outcomes, None)), item.first, len(outcomes))
 
@@ -241,6 +215,4 @@ class Wraps(Broken):
 
 
 def drop(event: Event) -> None:
-    """
-    Take an event, and do nothing.
-    """
+    """Take an event, and do nothing."""

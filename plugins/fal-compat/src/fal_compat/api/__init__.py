@@ -1,6 +1,4 @@
-"""
-Functions, hosts, and the client of an account.
-"""
+"""Functions, hosts, and the client of an account."""
 
 from __future__ import annotations
 

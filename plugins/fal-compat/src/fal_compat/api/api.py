@@ -1,6 +1,4 @@
-"""
-Functions and hosts.
-"""
+"""Functions and hosts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Applications of an account.
-"""
+"""Applications of an account."""
 
 from __future__ import annotations
 

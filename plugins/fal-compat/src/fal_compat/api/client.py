@@ -1,6 +1,4 @@
-"""
-The client of an account.
-"""
+"""The client of an account."""
 
 from __future__ import annotations
 

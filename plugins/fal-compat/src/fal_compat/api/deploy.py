@@ -1,6 +1,4 @@
-"""
-Deployments.
-"""
+"""Deployments."""
 
 from __future__ import annotations
 

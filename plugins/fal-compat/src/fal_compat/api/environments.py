@@ -1,6 +1,4 @@
-"""
-Stages, which fal calls environments.
-"""
+"""Stages, which fal calls environments."""
 
 from __future__ import annotations
 

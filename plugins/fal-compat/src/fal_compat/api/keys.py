@@ -1,6 +1,4 @@
-"""
-Keys of an account.
-"""
+"""Keys of an account."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Runners of an account.
-"""
+"""Runners of an account."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Secrets of an account.
-"""
+"""Secrets of an account."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Models that several processes of one machine run together, each with a GPU of its own.
-"""
+"""Models that several processes of one machine run together, each with a GPU of its own."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Ranks: the processes of a distributed model, and the worker that each of them has.
-"""
+"""Ranks: the processes of a distributed model, and the worker that each of them has."""
 
 from __future__ import annotations
 
@@ -52,9 +50,7 @@ class DistributedWorker:
 
     @property
     def device(self) -> Any:
-        """
-        The device of this process: its GPU, or the CPU where there is none.
-        """
+        """The device of this process: its GPU, or the CPU where there is none."""
         import torch
 
         has_gpu = torch.cuda.is_available()
@@ -62,37 +58,25 @@ class DistributedWorker:
 
     @property
     def running(self) -> bool:
-        """
-        Whether the event loop runs.
-        """
+        """Whether the event loop runs."""
         return self.thread.is_alive()
 
     def setup(self, **kwargs: Any) -> Any:
-        """
-        Prepare what calls need, with the arguments of the runner's ``start``.
-        """
+        """Prepare what calls need, with the arguments of the runner's ``start``."""
 
     def teardown(self) -> Any:
-        """
-        Clean up, after the last call.
-        """
+        """Clean up, after the last call."""
 
     def __call__(self, streaming: bool = False, **kwargs: Any) -> Any:
-        """
-        Answer a payload, given as keyword arguments. What rank 0 returns is the result.
-        """
+        """Answer a payload, given as keyword arguments. What rank 0 returns is the result."""
         return {}
 
     def initialize(self, **kwargs: Any) -> None:
-        """
-        Run ``setup``.
-        """
+        """Run ``setup``."""
         self.run_in_worker(self.setup, **kwargs).result()
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """
-        Run ``teardown``, whose error is printed, and end the event loop.
-        """
+        """Run ``teardown``, whose error is printed, and end the event loop."""
         if not self.running:
             return
         try:
@@ -104,9 +88,7 @@ class DistributedWorker:
         self._plain.shutdown(wait=False)
 
     def run_in_worker(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
-        """
-        Run a function, or a coroutine function in the event loop, and return its future.
-        """
+        """Run a function, or a coroutine function in the event loop, and return its future."""
         called: Any = func if inspect.isroutine(func) else type(func).__call__
         if inspect.iscoroutinefunction(called):
             return self.submit(func(*args, **kwargs))
@@ -127,21 +109,15 @@ class DistributedWorker:
     def add_streaming_result(
         self, result: Any, image_format: str = "jpeg", as_text_event: bool = False
     ) -> None:
-        """
-        Send *result* to the caller of ``stream``, as an event of text if that is asked for.
-        """
+        """Send *result* to the caller of ``stream``, as an event of text if that is asked for."""
         self.queue.put(text_event(result, image_format) if as_text_event else result)
 
     def add_streaming_error(self, error: Exception) -> None:
-        """
-        Send the caller of ``stream`` what has failed.
-        """
+        """Send the caller of ``stream`` what has failed."""
         self.queue.put({"error": str(error)})
 
     def rank_print(self, message: str, debug: bool = False) -> None:
-        """
-        Print *message* with the rank.
-        """
+        """Print *message* with the rank."""
         print(f"{'[debug] ' if debug else ''}[rank {self.rank}] {message}", flush=True)
 
     def _take_device(self) -> None:
@@ -153,9 +129,7 @@ class DistributedWorker:
 
 
 def text_event(value: Any, image_format: str = "jpeg") -> bytes:
-    """
-    Return *value* as an event of a stream: images as data URLs, arrays as lists.
-    """
+    """Return *value* as an event of a stream: images as data URLs, arrays as lists."""
 
     def encode(each: Any) -> Any:
         if hasattr(each, "tolist"):
@@ -181,9 +155,7 @@ def run_rank(
     folder: str | None,
     arguments: bytes,
 ) -> None:
-    """
-    Be a process of a distributed model, until its runner says so or is gone.
-    """
+    """Be a process of a distributed model, until its runner says so or is gone."""
     os.environ.update(variables)
     if folder is not None:
         os.chdir(folder)
@@ -227,9 +199,7 @@ def _answer(
     options: Mapping[str, bool],
     tell: Callable[..., None],
 ) -> None:
-    """
-    Run a call. What rank 0 streams and returns is told, and of each rank that it is done.
-    """
+    """Run a call. What rank 0 streams and returns is told, and of each rank that it is done."""
     streams, as_text = options["streaming"], options["as_text_events"]
     image_format = payload.get("image_format", "jpeg")
     try:
@@ -260,9 +230,7 @@ def _tell(connection: Connection, number: int, kind: str, value: Any = None) -> 
 
 
 def _on_cpu(value: Any) -> Any:
-    """
-    Return *value* with tensors that are on no device of a process.
-    """
+    """Return *value* with tensors that are on no device of a process."""
     if isinstance(value, dict):
         return {key: _on_cpu(each) for key, each in value.items()}
     if type(value) in (list, tuple):

@@ -1,6 +1,4 @@
-"""
-Runners: what starts the processes of a distributed model, calls it, and ends it.
-"""
+"""Runners: what starts the processes of a distributed model, calls it, and ends it."""
 
 from __future__ import annotations
 
@@ -139,9 +137,7 @@ class DistributedRunner:
         self.terminate()
 
     def terminate(self, timeout: float = 10) -> None:
-        """
-        End the processes; those that have not ended after *timeout* seconds are killed.
-        """
+        """End the processes; those that have not ended after *timeout* seconds are killed."""
         self.maybe_cancel_keepalive()
         atexit.unregister(self.terminate)
         processes, self._processes = self._processes, []
@@ -157,9 +153,7 @@ class DistributedRunner:
         self._connections = []
 
     def is_alive(self) -> bool:
-        """
-        Tell whether all processes run.
-        """
+        """Tell whether all processes run."""
         return bool(self._processes) and all(each.is_alive() for each in self._processes)
 
     def ensure_alive(self) -> None:
@@ -178,9 +172,7 @@ class DistributedRunner:
             ) from (errors[0] if errors else None)
 
     def gather_errors(self) -> list[Exception]:
-        """
-        Return the errors of workers that could not be set up, once.
-        """
+        """Return the errors of workers that could not be set up, once."""
         errors, self._errors = self._errors, []
         return errors
 
@@ -262,9 +254,7 @@ class DistributedRunner:
     async def _items(
         self, number: int, end: str, timeout: float | None, pause: float | None
     ) -> AsyncIterator[Any]:
-        """
-        Yield the items of call *number*, until each rank has told that it is at the *end*.
-        """
+        """Yield the items of call *number*, until each rank has told that it is at the *end*."""
         left = set(self._connections)
         began = last = time.monotonic()
         while left:
@@ -300,42 +290,32 @@ class DistributedRunner:
     # -- kept alive ----------------------------------------------------------------------
 
     def keepalive(self, timeout: float | None = 60.0) -> None:
-        """
-        Call the model with the payload for that.
-        """
+        """Call the model with the payload for that."""
         self.maybe_cancel_keepalive()
         asyncio.run(self.invoke(self.keepalive_payload, timeout))
 
     def maybe_start_keepalive(self) -> None:
-        """
-        Begin to wait until the model is to be kept alive, where that is asked for.
-        """
+        """Begin to wait until the model is to be kept alive, where that is asked for."""
         if self.keepalive_interval is not None and self._timer is None and self.is_alive():
             self._timer = threading.Timer(self.keepalive_interval, self.keepalive)
             self._timer.daemon = True
             self._timer.start()
 
     def maybe_cancel_keepalive(self) -> None:
-        """
-        Wait for that no longer.
-        """
+        """Wait for that no longer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def maybe_reset_keepalive(self) -> None:
-        """
-        Wait from now on.
-        """
+        """Wait from now on."""
         if self._timer is not None:
             self.maybe_cancel_keepalive()
             self.maybe_start_keepalive()
 
 
 def _free_port(address: str, port: int) -> int:
-    """
-    Return *port*, or a free one if it is in use.
-    """
+    """Return *port*, or a free one if it is in use."""
     for each in (port, 0):
         with socket.socket() as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,6 +1,4 @@
-"""
-Exceptions of applications and of the SDK.
-"""
+"""Exceptions of applications and of the SDK."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ __all__ = [
 
 @dataclass(eq=False)
 class FileTooLargeError(Exception):
-    """
-    A file is too large.
-    """
+    """A file is too large."""
 
     message: str = "File is too large."
 
@@ -53,9 +49,7 @@ class FileTooLargeError(Exception):
 
 @dataclass(eq=False)
 class AppFileUploadException(Exception):
-    """
-    A file of an application could not be uploaded.
-    """
+    """A file of an application could not be uploaded."""
 
     message: str
     relative_path: str

@@ -1,6 +1,4 @@
-"""
-The toolkit: files and images in requests and responses, and downloads for models.
-"""
+"""The toolkit: files and images in requests and responses, and downloads for models."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Compiled kernels of PyTorch.
-"""
+"""Compiled kernels of PyTorch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Constraints of media.
-"""
+"""Constraints of media."""
 
 from __future__ import annotations
 

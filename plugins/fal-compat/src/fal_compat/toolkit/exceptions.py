@@ -1,6 +1,4 @@
-"""
-Exceptions of the toolkit.
-"""
+"""Exceptions of the toolkit."""
 
 from __future__ import annotations
 

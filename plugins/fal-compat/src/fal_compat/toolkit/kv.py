@@ -1,6 +1,4 @@
-"""
-The key-value store.
-"""
+"""The key-value store."""
 
 from __future__ import annotations
 

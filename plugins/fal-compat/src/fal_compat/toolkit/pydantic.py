@@ -1,6 +1,4 @@
-"""
-Models and fields.
-"""
+"""Models and fields."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Texts that are URLs of files.
-"""
+"""Texts that are URLs of files."""
 
 from __future__ import annotations
 
@@ -24,28 +22,20 @@ HTTP_URL_REGEX = r"^https:\/\/(?:[a-zA-Z0-9-]+\.)+[a-zA-Z]{2,}(?::\d{1,5})?(?:\/
 
 
 class DownloadFileMixin:
-    """
-    A URL whose file is downloaded.
-    """
+    """A URL whose file is downloaded."""
 
     @contextlib.contextmanager
     def as_temp_file(self) -> Iterator[Path]:
-        """
-        Yield the path of the file, which is removed afterwards.
-        """
+        """Yield the path of the file, which is removed afterwards."""
         with tempfile.TemporaryDirectory() as folder:
             yield download_file(str(self), folder)
 
 
 class DownloadImageMixin:
-    """
-    A URL of an image.
-    """
+    """A URL of an image."""
 
     def to_pil(self) -> Picture:
-        """
-        Return the image as one of Pillow.
-        """
+        """Return the image as one of Pillow."""
         return read_image_from_url(str(self))
 
 
@@ -67,9 +57,7 @@ class _Text(str):
 
 
 class DataUri(DownloadFileMixin, _Text):
-    """
-    A data URL.
-    """
+    """A data URL."""
 
     pattern = "^data:"
     most = MAX_DATA_URI_LENGTH
@@ -77,9 +65,7 @@ class DataUri(DownloadFileMixin, _Text):
 
 
 class HttpsUrl(DownloadFileMixin, _Text):
-    """
-    A URL of https.
-    """
+    """A URL of https."""
 
     pattern = HTTP_URL_REGEX
     most = MAX_HTTPS_URL_LENGTH
@@ -87,15 +73,11 @@ class HttpsUrl(DownloadFileMixin, _Text):
 
 
 class ImageHttpsUrl(DownloadImageMixin, HttpsUrl):
-    """
-    A URL of https, of an image.
-    """
+    """A URL of https, of an image."""
 
 
 class ImageDataUri(DownloadImageMixin, DataUri):
-    """
-    A data URL of an image.
-    """
+    """A data URL of an image."""
 
 
 FileInput = HttpsUrl | DataUri

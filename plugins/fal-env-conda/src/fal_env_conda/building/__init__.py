@@ -1,3 +1,1 @@
-"""
-From a definition to an environment: solutions, prefixes, and builds that run rattler and uv.
-"""
+"""From a definition to an environment: solutions, prefixes, and builds that run rattler and uv."""

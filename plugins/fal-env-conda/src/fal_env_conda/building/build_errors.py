@@ -1,6 +1,4 @@
-"""
-Errors of builds: what rattler and uv say, without credentials, and what to do about it.
-"""
+"""Errors of builds: what rattler and uv say, without credentials, and what to do about it."""
 
 from __future__ import annotations
 
@@ -63,9 +61,7 @@ def error_of_rattler(
 def without_credentials(
     error: EnvironmentBuildError, credentials: tuple[Credentials, ...]
 ) -> EnvironmentBuildError:
-    """
-    Return *error* without the *credentials* of channels, which uv may have quoted.
-    """
+    """Return *error* without the *credentials* of channels, which uv may have quoted."""
 
     def masked(texts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(strip_all(text, credentials) for text in texts)

@@ -1,6 +1,4 @@
-"""
-Builds: packages are chosen, then installed in the prefix where they stay.
-"""
+"""Builds: packages are chosen, then installed in the prefix where they stay."""
 
 from __future__ import annotations
 
@@ -48,9 +46,7 @@ _forced: set[str] = set()
 
 
 def forget() -> None:
-    """
-    Have the option ``force`` count once more.
-    """
+    """Have the option ``force`` count once more."""
     _forced.clear()
 
 
@@ -70,9 +66,7 @@ def find_built(recipe: Recipe, *, force: bool = False) -> LocalInterpreter | Non
 
 
 def is_built(recipe: Recipe, *, force: bool = False) -> bool:
-    """
-    Tell whether *recipe* is solved, and its prefix whole; with *force*, by this process.
-    """
+    """Tell whether *recipe* is solved, and its prefix whole; with *force*, by this process."""
     question = recipe.question
     solution = None if force and question not in _forced else read_solution(question)
     return solution is not None and PREFIXES.find_fault(recipe.prefix_name(solution)) is None
@@ -143,9 +137,7 @@ class _Builder:
         return any(line.startswith("Running ") for line in self.lines)
 
     def build(self, sink: LogSink, cancelled: Event, *, force: bool) -> str:
-        """
-        Return the prefix of the environment, which is built if it is not there.
-        """
+        """Return the prefix of the environment, which is built if it is not there."""
         recipe = self.recipe
         locked = partial(
             PREFIXES.building, log=sink, cancelled=cancelled, terms=self._terms(force=force)
@@ -165,9 +157,7 @@ class _Builder:
             )
 
     def _terms(self, *, force: bool) -> tuple[object, ...]:
-        """
-        Return what the build depends on that no key has.
-        """
+        """Return what the build depends on that no key has."""
         definition = self.recipe.definition
         settings = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
         files = (
@@ -186,9 +176,7 @@ class _Builder:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """
-        Turn what rattler says into errors of the build, and take credentials out of these.
-        """
+        """Turn what rattler says into errors of the build, and take credentials out of these."""
         try:
             yield
         except RattlerError as error:
@@ -202,9 +190,7 @@ class _Builder:
             raise without_credentials(error, self.credentials) from None
 
     def _find_solution(self, *, force: bool) -> Solution:
-        """
-        Return the packages that were chosen before, or choose them, and keep the choice.
-        """
+        """Return the packages that were chosen before, or choose them, and keep the choice."""
         question = self.recipe.question
         force = force and question not in _forced
         found = None if force else read_solution(question)
@@ -254,9 +240,7 @@ class _Builder:
         )
 
     def _fill(self, solution: Solution, opened: Build) -> None:
-        """
-        Install the packages of *solution*, and the pip requirements.
-        """
+        """Install the packages of *solution*, and the pip requirements."""
         with self._explained():
             self._install(solution, opened)
 
@@ -297,9 +281,7 @@ class _Builder:
         contents.write(prefix)
 
     def _tell_scripts(self, prefix: str) -> None:
-        """
-        Warn of scripts of packages that were not run, since nothing allows them.
-        """
+        """Warn of scripts of packages that were not run, since nothing allows them."""
         scripts = glob.glob(os.path.join(glob.escape(prefix), "bin", ".*-post-link.sh"))
         names = [os.path.basename(path)[1:].removesuffix("-post-link.sh") for path in scripts]
         if names and not self._linked:
@@ -310,9 +292,7 @@ class _Builder:
             )
 
     def _activate(self, prefix: str, solution: Solution) -> dict[str, Any]:
-        """
-        Return what activating *prefix* sets, its packages' scripts included.
-        """
+        """Return what activating *prefix* sets, its packages' scripts included."""
         variables = dict(self.recipe.definition.variables)
         scripts = os.path.join(prefix, "etc", "conda", "activate.d")
         settings = os.path.join(prefix, "etc", "conda", "env_vars.d")

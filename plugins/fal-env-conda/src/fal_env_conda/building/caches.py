@@ -1,6 +1,4 @@
-"""
-Rattler's cache, which is listed beside the environments that are made from it.
-"""
+"""Rattler's cache, which is listed beside the environments that are made from it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Locks: what an environment has in it, written so that it can be built the same elsewhere.
-"""
+"""Locks: what an environment has in it, written so that it can be built the same elsewhere."""
 
 from __future__ import annotations
 
@@ -121,9 +119,7 @@ def _with_hashes(text: str, files: Sequence[dict[str, str]]) -> str:
 
 @attrs.frozen(kw_only=True)
 class _Installed:
-    """
-    The packages that the Python *executable* finds in *library*.
-    """
+    """The packages that the Python *executable* finds in *library*."""
 
     executable: str
     library: str
@@ -141,9 +137,7 @@ class _Installed:
         raise EnvironmentBuildError(KIND, f"Package {name} is gone from {self.library}.", name)
 
     def name_at(self, url: str) -> str:
-        """
-        Return the name of the package that was installed from *url* to be edited.
-        """
+        """Return the name of the package that was installed from *url* to be edited."""
         for each in self._described():
             try:
                 with open(
@@ -157,16 +151,12 @@ class _Installed:
         raise EnvironmentBuildError(KIND, f"What was installed from {url} is gone.", url)
 
     def version(self, name: str) -> str:
-        """
-        Return the version of the package *name*.
-        """
+        """Return the version of the package *name*."""
         described = os.path.basename(self.find(name)).removesuffix(DIST_INFO)
         return described.partition("-")[2]
 
     def tags(self, name: str) -> set[str]:
-        """
-        Return the tags of the wheel that the package *name* was installed from.
-        """
+        """Return the tags of the wheel that the package *name* was installed from."""
         with open(os.path.join(self.find(name), "WHEEL"), encoding="utf-8") as stream:
             return set(re.findall(r"^Tag: (\S+)", stream.read(), re.MULTILINE))
 
@@ -177,9 +167,7 @@ class _Installed:
 def _files(
     pins: Sequence[str], installed: _Installed, definition: Definition
 ) -> Iterator[dict[str, str]]:
-    """
-    Yield where the file of each pip requirement is, and its digest.
-    """
+    """Yield where the file of each pip requirement is, and its digest."""
     plain = [pin.partition(" --hash=")[0].strip() for pin in pins]
     of_index = [pin for pin in plain if is_version(pin)]
     found = _ask_index(of_index, installed, definition) if of_index else {}
@@ -210,9 +198,7 @@ def _files(
 
 
 def _digest_of(location: str) -> str:
-    """
-    Return the SHA-256 of a file of this machine; empty for anything else.
-    """
+    """Return the SHA-256 of a file of this machine; empty for anything else."""
     path = unquote(urlsplit(location).path)
     if not location.startswith("file://") or not os.path.isfile(path):
         return ""
@@ -232,9 +218,7 @@ def _canonical(name: str) -> str:
 def _ask_index(
     pins: Sequence[str], installed: _Installed, definition: Definition
 ) -> dict[str, Any]:
-    """
-    Return what the indexes say of *pins*, by their names.
-    """
+    """Return what the indexes say of *pins*, by their names."""
     from fal_uv.running.uv import ask, uv_command
 
     with tempfile.TemporaryDirectory() as folder:
@@ -265,9 +249,7 @@ def _ask_index(
 
 
 def _choose(package: dict[str, Any], installed: _Installed) -> dict[str, str] | None:
-    """
-    Return the file of *package* that is *installed*.
-    """
+    """Return the file of *package* that is *installed*."""
     from packaging.utils import parse_wheel_filename
 
     tags = installed.tags(package["name"])

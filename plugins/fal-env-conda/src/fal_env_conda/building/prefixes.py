@@ -54,23 +54,17 @@ class Contents:
 
     @property
     def minor_version(self) -> str:
-        """
-        As in ``3.11``.
-        """
+        """As in ``3.11``."""
         return ".".join(self.python_version.split(".")[:2])
 
     def write(self, prefix: str) -> None:
-        """
-        Write this to the directory *prefix*.
-        """
+        """Write this to the directory *prefix*."""
         text = json.dumps(attrs.asdict(self), indent=1)
         write_atomically(os.path.join(prefix, _CONTENTS), text, durable=False)
 
     @classmethod
     def read(cls, prefix: str) -> Contents | None:
-        """
-        Return what is in the directory *prefix*. None if that cannot be read.
-        """
+        """Return what is in the directory *prefix*. None if that cannot be read."""
         try:
             with open(os.path.join(prefix, _CONTENTS), encoding="utf-8") as stream:
                 loaded = json.load(stream)
@@ -99,9 +93,7 @@ class Built:
 
 
 class Prefixes(DirectoryStore):
-    """
-    The prefixes of this user, and the packages that were chosen for them.
-    """
+    """The prefixes of this user, and the packages that were chosen for them."""
 
     def find_fault(self, name: str) -> str | None:
         fault = super().find_fault(name)
@@ -127,9 +119,7 @@ class Prefixes(DirectoryStore):
             self.forget_solution(built.question)
 
     def forget_solution(self, question: str) -> None:
-        """
-        Remove the packages that were chosen for *question*, unless a prefix was built of them.
-        """
+        """Remove the packages that were chosen for *question*, unless a prefix was built of them."""
         from fal_core.stores import list_directory
 
         for name in list_directory(os.path.join(self.root, "builds")):
@@ -139,9 +129,7 @@ class Prefixes(DirectoryStore):
         remove_quietly(self.solution_path(question))
 
     def read_build(self, name: str) -> Built | None:
-        """
-        Return what was built in the prefix *name*. None if nothing was, yet.
-        """
+        """Return what was built in the prefix *name*. None if nothing was, yet."""
         try:
             with open(self._build_path(name), encoding="utf-8") as stream:
                 loaded = json.load(stream)
@@ -150,9 +138,7 @@ class Prefixes(DirectoryStore):
             return None
 
     def keep_build(self, name: str, built: Built) -> None:
-        """
-        Keep what was built in the prefix *name*.
-        """
+        """Keep what was built in the prefix *name*."""
         path = self._build_path(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_atomically(path, json.dumps(attrs.asdict(built), indent=1), durable=False)
@@ -161,9 +147,7 @@ class Prefixes(DirectoryStore):
         return os.path.join(self.root, "builds", f"{name}.json")
 
     def solution_path(self, question: str) -> str:
-        """
-        Return where the packages are kept that were chosen for *question*.
-        """
+        """Return where the packages are kept that were chosen for *question*."""
         return os.path.join(self.root, "solutions", f"{question}.json")
 
 
@@ -191,15 +175,11 @@ def check_place() -> None:
 
 
 def executable_of(prefix: str) -> str:
-    """
-    Return the Python of the directory *prefix*.
-    """
+    """Return the Python of the directory *prefix*."""
     return os.path.join(prefix, "bin", "python")
 
 
 def library_of(prefix: str, python_version: str) -> str:
-    """
-    Return where the Python of the directory *prefix* finds packages.
-    """
+    """Return where the Python of the directory *prefix* finds packages."""
     minor = ".".join(python_version.split(".")[:2])
     return os.path.join(prefix, "lib", f"python{minor}", "site-packages")

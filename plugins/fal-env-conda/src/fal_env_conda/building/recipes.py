@@ -1,6 +1,4 @@
-"""
-Recipes: a definition, and the machine that it is solved for. From it follow all digests.
-"""
+"""Recipes: a definition, and the machine that it is solved for. From it follow all digests."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ class Recipe:
 
     @property
     def virtual_packages(self) -> tuple[str, ...]:
-        """
-        What packages may know of the machine.
-        """
+        """What packages may know of the machine."""
         return virtual_packages(self.machine)
 
     @property
@@ -73,9 +69,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """
-        A digest of all that is declared, whichever packages are chosen for it.
-        """
+        """A digest of all that is declared, whichever packages are chosen for it."""
         return digest(repr((_VERSION, self.question, *self._rest())).encode(), 20)
 
     @property
@@ -94,17 +88,13 @@ class Recipe:
         return digest(repr(parts).encode(), 32)
 
     def prefix_name(self, solution: Solution) -> str:
-        """
-        Return the name of the prefix of this environment with the packages of *solution*.
-        """
+        """Return the name of the prefix of this environment with the packages of *solution*."""
         parts = (_VERSION, explicit_digest(solution), solution.made, *self._rest())
         return digest(repr(parts).encode(), 16)
 
     @property
     def summary(self) -> str:
-        """
-        What is in it, in a few words.
-        """
+        """What is in it, in a few words."""
         from fal_env_conda.declaring.channels import mask
         from fal_uv.requirements.url_credentials import strip
 
@@ -114,9 +104,7 @@ class Recipe:
         return " ".join((python, *map(mask, definition.packages), *pip))
 
     def requirements(self) -> list[Requirement]:
-        """
-        Return the parsed pip requirements.
-        """
+        """Return the parsed pip requirements."""
         if not self.definition.pip:
             return []
         from fal_uv.requirements.entries import parse_entry
@@ -152,9 +140,7 @@ class Recipe:
         return named
 
     def stamp(self) -> int | None:
-        """
-        Return a value that changes with the local projects that it names; None without any.
-        """
+        """Return a value that changes with the local projects that it names; None without any."""
         named = self._local_requirements()
         if not named:
             return None
@@ -165,16 +151,12 @@ class Recipe:
 
 
 def forget() -> None:
-    """
-    Have the keys of this process follow from what is kept on disk now.
-    """
+    """Have the keys of this process follow from what is kept on disk now."""
     _known.clear()
 
 
 def rattler_cache() -> str:
-    """
-    Return the directory of rattler's cache, which other programs that use rattler share.
-    """
+    """Return the directory of rattler's cache, which other programs that use rattler share."""
     own = os.environ.get("RATTLER_CACHE_DIR")
     if own:
         return own
@@ -184,9 +166,7 @@ def rattler_cache() -> str:
 
 
 def is_offline() -> bool:
-    """
-    Tell whether the user wants no network to be used.
-    """
+    """Tell whether the user wants no network to be used."""
     from fal_uv.variables import is_set
 
     return is_set("CONDA_OFFLINE")

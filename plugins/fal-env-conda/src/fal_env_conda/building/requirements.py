@@ -1,6 +1,4 @@
-"""
-Requirements of pip, which uv installs into a prefix beside conda's packages.
-"""
+"""Requirements of pip, which uv installs into a prefix beside conda's packages."""
 
 from __future__ import annotations
 
@@ -93,9 +91,7 @@ def install_requirements(
 
 
 def _versions_in(library: str) -> list[str]:
-    """
-    Return a requirement of its version for each package in *library*.
-    """
+    """Return a requirement of its version for each package in *library*."""
     found = map(_DESCRIBED.fullmatch, sorted(os.listdir(library)))
     return [f"{each[1]}=={each[2]}" for each in found if each is not None]
 
@@ -129,9 +125,7 @@ def _origins(library: str) -> set[str]:
 
 
 def _forget_origin(path: str) -> None:
-    """
-    Have a wheel count as a version like any other: what uv notes of its URL may hold a token.
-    """
+    """Have a wheel count as a version like any other: what uv notes of its URL may hold a token."""
     os.remove(path)
     record = os.path.join(os.path.dirname(path), "RECORD")
     with open(record, encoding="utf-8") as stream:

@@ -1,6 +1,4 @@
-"""
-Solutions: the packages that rattler chose for a definition, which stay the same afterwards.
-"""
+"""Solutions: the packages that rattler chose for a definition, which stay the same afterwards."""
 
 from __future__ import annotations
 
@@ -91,30 +89,22 @@ class Solution:
 
     @property
     def archives(self) -> tuple[dict[str, Any], ...]:
-        """
-        The conda packages, which rattler installs.
-        """
+        """The conda packages, which rattler installs."""
         return tuple(each for each in self.records if not _is_wheel(each))
 
     @property
     def wheels(self) -> tuple[File, ...]:
-        """
-        The wheels of channels, which uv installs.
-        """
+        """The wheels of channels, which uv installs."""
         return tuple(_to_file(each) for each in self.records if _is_wheel(each))
 
     @property
     def explicit(self) -> tuple[str, ...]:
-        """
-        The explicit list: a URL for each package, with its digest, in the order of names.
-        """
+        """The explicit list: a URL for each package, with its digest, in the order of names."""
         return tuple(sorted(f"{each['url']}#{_digest(each)}" for each in self.records))
 
     @property
     def python_version(self) -> str | None:
-        """
-        The whole version of its Python. None if it has none.
-        """
+        """The whole version of its Python. None if it has none."""
         for each in self.records:
             if each["record"]["name"] == "python":
                 return str(each["record"]["version"])
@@ -122,9 +112,7 @@ class Solution:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """
-        Each package with its version, as in ``numpy 2.1``.
-        """
+        """Each package with its version, as in ``numpy 2.1``."""
         found = (each["record"] for each in self.records)
         return tuple(sorted(f"{each['name']} {each['version']}" for each in found))
 
@@ -152,9 +140,7 @@ def _digest(record: dict[str, Any]) -> str:
 
 
 def read_solution(name: str) -> Solution | None:
-    """
-    Return the solution of the question *name*. None if there is none that can be read.
-    """
+    """Return the solution of the question *name*. None if there is none that can be read."""
     try:
         with open(PREFIXES.solution_path(name), encoding="utf-8") as stream:
             loaded = json.load(stream)
@@ -172,9 +158,7 @@ def read_solution(name: str) -> Solution | None:
 
 
 def keep_solution(name: str, solution: Solution) -> None:
-    """
-    Keep *solution* as that of the question *name*.
-    """
+    """Keep *solution* as that of the question *name*."""
     path = PREFIXES.solution_path(name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     text = json.dumps({"version": _VERSION, **attrs.asdict(solution, recurse=False)}, indent=1)
@@ -183,7 +167,5 @@ def keep_solution(name: str, solution: Solution) -> None:
 
 
 def explicit_digest(solution: Solution) -> str:
-    """
-    Return a digest of the explicit list.
-    """
+    """Return a digest of the explicit list."""
     return digest("\n".join((*solution.explicit, *solution.pins)).encode(), 20)

@@ -1,3 +1,1 @@
-"""
-What a declaration asks for: channels, packages, a Python, pip requirements and variables.
-"""
+"""What a declaration asks for: channels, packages, a Python, pip requirements and variables."""

@@ -150,37 +150,27 @@ def _parse(url: str) -> SplitResult:
 
 
 def mask(text: str) -> str:
-    """
-    Return *text* with asterisks in place of the credentials in its URLs.
-    """
+    """Return *text* with asterisks in place of the credentials in its URLs."""
     return re.sub(r"(://[^\s'\"]*?/t/)[^/\s'\"]+", r"\1***", url_credentials.mask(text))
 
 
 def strip(url: str) -> str:
-    """
-    Return *url* without its credentials.
-    """
+    """Return *url* without its credentials."""
     return _split(url)[0]
 
 
 def urls_in(package: str) -> tuple[str, ...]:
-    """
-    Return the URLs in what asks for a *package*, which may name its channel or its archive.
-    """
+    """Return the URLs in what asks for a *package*, which may name its channel or its archive."""
     return tuple(_URL.findall(package))
 
 
 def strip_package(package: str) -> str:
-    """
-    Return what asks for a *package*, without credentials.
-    """
+    """Return what asks for a *package*, without credentials."""
     return _URL.sub(lambda found: strip(found[0]), package)
 
 
 def strip_all(text: str, credentials: Iterable[Credentials]) -> str:
-    """
-    Return *text* with asterisks in place of *credentials*.
-    """
+    """Return *text* with asterisks in place of *credentials*."""
     for each in credentials:
         for secret in (each.password, quote(each.password, safe="")):
             text = text.replace(secret, "***") if secret else text
@@ -188,9 +178,7 @@ def strip_all(text: str, credentials: Iterable[Credentials]) -> str:
 
 
 def add_credentials(url: str, credentials: Iterable[Credentials]) -> str:
-    """
-    Return *url* with those of *credentials* that are for its host.
-    """
+    """Return *url* with those of *credentials* that are for its host."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         return url
@@ -205,9 +193,7 @@ def add_credentials(url: str, credentials: Iterable[Credentials]) -> str:
 
 
 def find_credentials(urls: Iterable[str]) -> tuple[Credentials, ...]:
-    """
-    Return the credentials that *urls* have.
-    """
+    """Return the credentials that *urls* have."""
     return tuple(_find(urls))
 
 

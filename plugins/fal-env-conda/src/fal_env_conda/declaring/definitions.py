@@ -1,6 +1,4 @@
-"""
-Definitions: the options of a declaration, brought together and checked.
-"""
+"""Definitions: the options of a declaration, brought together and checked."""
 
 from __future__ import annotations
 
@@ -78,23 +76,17 @@ class Definition:
 
     @property
     def specs(self) -> tuple[str, ...]:
-        """
-        The packages to solve for, Python among them, without credentials.
-        """
+        """The packages to solve for, Python among them, without credentials."""
         packages = map(strip_package, self.packages)
         return (*packages, f"python {self.python_version or THIS_PYTHON}.*")
 
     @property
     def public_channels(self) -> tuple[str, ...]:
-        """
-        The channels, without credentials.
-        """
+        """The channels, without credentials."""
         return tuple(map(strip, self.channels))
 
     def find_indexes(self, *, offline: bool = False) -> Indexes:
-        """
-        Return the indexes that what *pip* requires comes from.
-        """
+        """Return the indexes that what *pip* requires comes from."""
         from fal_uv.installing.indexes import Choices, find_indexes
 
         return find_indexes(
@@ -106,9 +98,7 @@ class Definition:
 
     @property
     def credentials(self) -> tuple[Credentials, ...]:
-        """
-        Those of the channels, and of packages that name a channel or an archive.
-        """
+        """Those of the channels, and of packages that name a channel or an archive."""
         return find_credentials((*self.channels, *_urls_of(self.packages)))
 
 
@@ -210,9 +200,7 @@ def to_entry(text: str) -> str:
 
 
 def _entries(pip: Iterable[str]) -> tuple[str, ...]:
-    """
-    Return the requirements among *pip*, with absolute paths.
-    """
+    """Return the requirements among *pip*, with absolute paths."""
     return tuple(to_entry(each) for each in pip if not _INDEX.fullmatch(each.strip()))
 
 
@@ -241,9 +229,7 @@ def _check_package(package: str) -> None:
 
 
 def _find_version(packages: Iterable[str], python_version: str | None) -> str | None:
-    """
-    Return the version of Python that is asked for, by *packages* too.
-    """
+    """Return the version of Python that is asked for, by *packages* too."""
     if python_version is not None and not re.fullmatch(r"3\.\d+(?:\.\d+)?", python_version):
         raise OptionError(
             f"Option 'python_version' must be a version, as in '3.11', not {python_version!r}."
@@ -271,9 +257,7 @@ def _find_version(packages: Iterable[str], python_version: str | None) -> str | 
 
 
 def _asked_of_python(package: str) -> str | None:
-    """
-    Return which versions of Python *package* asks for; None if it is not Python.
-    """
+    """Return which versions of Python *package* asks for; None if it is not Python."""
     asked = _PYTHON.fullmatch(package.strip())
     if asked is None:
         return None
@@ -282,9 +266,7 @@ def _asked_of_python(package: str) -> str | None:
 
 
 def _check_ranges(packages: Iterable[str], version: str | None) -> None:
-    """
-    Check that *version* of Python, or else the caller's, is among those that *packages* allow.
-    """
+    """Check that *version* of Python, or else the caller's, is among those that *packages* allow."""
     python = version or THIS_PYTHON
     numbers = python.split(".")
     patches = [python] if len(numbers) > 2 else [f"{python}.{patch}" for patch in range(100)]

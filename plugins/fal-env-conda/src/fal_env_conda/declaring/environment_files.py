@@ -1,6 +1,4 @@
-"""
-Environment files: what an ``environment.yml`` says, as text, as a file or as a dict.
-"""
+"""Environment files: what an ``environment.yml`` says, as text, as a file or as a dict."""
 
 from __future__ import annotations
 
@@ -218,9 +216,7 @@ def _variables(found: Any, where: str) -> tuple[tuple[str, str], ...]:
 
 
 def _from_folder(entry: Any, folder: str) -> Any:
-    """
-    Return *entry* with the paths in its pip requirements below *folder*.
-    """
+    """Return *entry* with the paths in its pip requirements below *folder*."""
     if not isinstance(entry, dict) or not isinstance(entry.get("pip"), list):
         return entry
     return {**entry, "pip": [_absolute(each, folder) for each in entry["pip"]]}

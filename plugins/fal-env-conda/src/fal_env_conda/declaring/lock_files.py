@@ -23,33 +23,25 @@ _AGAIN = "Make it again with 'pixi lock' or 'fal-core env lock'"
 
 @attrs.frozen(kw_only=True)
 class Lock:
-    """
-    A lock file.
-    """
+    """A lock file."""
 
     text: str = attrs.field(repr=False)
 
     @property
     def folders(self) -> frozenset[str]:
-        """
-        The URLs of the directories that its conda packages are in.
-        """
+        """The URLs of the directories that its conda packages are in."""
         found: Iterable[str] = re.findall(r"^\s*- conda: (\S+)/", self.text, re.MULTILINE)
         return frozenset(found)
 
     @property
     def projects(self) -> tuple[str, ...]:
-        """
-        The paths of local projects.
-        """
+        """The paths of local projects."""
         found = re.findall(r"^\s*- pypi: (?:file://)?(/\S*)$", self.text, re.MULTILINE)
         paths = dict.fromkeys(map(unquote, found))
         return tuple(path for path in paths if os.path.isdir(path))
 
     def below(self, folder: str) -> Lock:
-        """
-        Return this lock with the paths of local projects below *folder*.
-        """
+        """Return this lock with the paths of local projects below *folder*."""
 
         def absolute(match: re.Match[str]) -> str:
             return f"{match[1]}{os.path.normpath(os.path.join(folder, match[2]))}"
@@ -58,9 +50,7 @@ class Lock:
         return Lock(text=re.sub(pattern, absolute, self.text, flags=re.MULTILINE))
 
     def python_version(self, platform: str) -> str | None:
-        """
-        Return the minor version of its Python for *platform*. None if it has none.
-        """
+        """Return the minor version of its Python for *platform*. None if it has none."""
         # pixi.lock may have several environments.
         default = re.search(r"^  default:\s*\n((?:    .*\n|\s*\n)*)", self.text, re.MULTILINE)
         text = self.text if default is None else default[1]

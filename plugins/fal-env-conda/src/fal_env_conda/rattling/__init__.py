@@ -1,3 +1,1 @@
-"""
-Rattler, in a process of its own: what solves and installs conda packages.
-"""
+"""Rattler, in a process of its own: what solves and installs conda packages."""

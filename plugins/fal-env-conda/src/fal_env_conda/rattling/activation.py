@@ -16,9 +16,7 @@ from typing import Any
 
 
 async def activate(*, prefix: str, variables: dict[str, str], platform: str) -> dict[str, Any]:
-    """
-    Return what activating *prefix* changes: variables, and directories of ``PATH``.
-    """
+    """Return what activating *prefix* changes: variables, and directories of ``PATH``."""
     from rattler import Subdir
     from rattler.shell import ActivationVariables, Shell, activate
 
@@ -56,9 +54,7 @@ async def activate(*, prefix: str, variables: dict[str, str], platform: str) -> 
 
 
 def _settings(prefix: Path) -> set[str]:
-    """
-    Return the names of the variables that packages in *prefix* set without a script.
-    """
+    """Return the names of the variables that packages in *prefix* set without a script."""
     found: set[str] = set()
     for path in (prefix / "etc" / "conda" / "env_vars.d").glob("*.json"):
         found.update(json.loads(path.read_text("utf-8")))
@@ -66,9 +62,7 @@ def _settings(prefix: Path) -> set[str]:
 
 
 async def _run(script: str, prefix: str, before: dict[str, str]) -> dict[str, str]:
-    """
-    Return the variables that there are after *script* has been run with those of *before*.
-    """
+    """Return the variables that there are after *script* has been run with those of *before*."""
     shell = shutil.which("bash")
     if shell is None:
         raise OSError(

@@ -38,9 +38,7 @@ _folder = ""
 
 
 def main() -> None:
-    """
-    Answer requests until there are no more.
-    """
+    """Answer requests until there are no more."""
     # What rattler or a link script prints is no answer.
     answers = os.dup(1)
     os.dup2(2, 1)
@@ -72,9 +70,7 @@ def _tell(answers: int, told: Request) -> None:
 
 
 def _beside(name: str) -> Any:
-    """
-    Return the module *name* of this folder, without the package that it is part of.
-    """
+    """Return the module *name* of this folder, without the package that it is part of."""
     spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -84,9 +80,7 @@ def _beside(name: str) -> Any:
 
 
 def _reporter(answers: int) -> Any:
-    """
-    Return what tells of an installation, one line for each package that is downloaded.
-    """
+    """Return what tells of an installation, one line for each package that is downloaded."""
     from rattler import InstallerReporter
 
     names: dict[int, str] = {}
@@ -191,9 +185,7 @@ def _plain(record: Any) -> Request:
 
 
 def _config(credentials: list[Request]) -> Any:
-    """
-    Return the user's settings of rattler, with *credentials* added to those that it knows.
-    """
+    """Return the user's settings of rattler, with *credentials* added to those that it knows."""
     from rattler import Config
 
     config = Config.load_from_default_locations("pixi")
@@ -222,9 +214,7 @@ def _config(credentials: list[Request]) -> Any:
 
 
 def _read_credentials(path: str) -> Request:
-    """
-    Return the credentials that the user has written to the file *path*.
-    """
+    """Return the credentials that the user has written to the file *path*."""
     try:
         with open(path, encoding="utf-8") as stream:
             return dict(json.load(stream))
@@ -233,9 +223,7 @@ def _read_credentials(path: str) -> Request:
 
 
 def _read_netrc() -> Request:
-    """
-    Return the credentials that the user has for programs of all kinds.
-    """
+    """Return the credentials that the user has for programs of all kinds."""
     from netrc import NetrcParseError, netrc
 
     path = os.environ.get("NETRC") or os.path.expanduser("~/.netrc")
@@ -340,9 +328,7 @@ async def _install(
 
 
 async def _missing(cache: Any, records: list[Any]) -> list[Any]:
-    """
-    Return those of *records* whose packages *cache* does not have.
-    """
+    """Return those of *records* whose packages *cache* does not have."""
     index = await cache.index()
     return [each for each in records if not index.contains_record(each)]
 

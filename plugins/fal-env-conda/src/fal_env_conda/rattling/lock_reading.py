@@ -65,9 +65,7 @@ def _plain_file(file: Any) -> dict[str, str]:
 
 
 def _unmet(records: list[dict[str, Any]], virtual_packages: list[str]) -> str:
-    """
-    Return what the machine lacks of that which the packages of a lock need.
-    """
+    """Return what the machine lacks of that which the packages of a lock need."""
     import rattler
 
     known = {}

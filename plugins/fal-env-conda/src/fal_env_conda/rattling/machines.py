@@ -78,9 +78,7 @@ def _detect() -> tuple[str, ...]:
 
 
 def _stamp() -> str:
-    """
-    Return what changes whenever the answer of a detection may.
-    """
+    """Return what changes whenever the answer of a detection may."""
     overrides = sorted(each for each in os.environ.items() if each[0].startswith(_OVERRIDES))
     system = os.uname()
     starts = _text("/proc/sys/kernel/random/boot_id")

@@ -1,6 +1,4 @@
-"""
-The process that rattler runs in, seen from who asks it.
-"""
+"""The process that rattler runs in, seen from who asks it."""
 
 from __future__ import annotations
 
@@ -49,9 +47,7 @@ class RattlerError(Exception):
 
 
 def ignore(line: str) -> None:
-    """
-    Do nothing about a line that is printed.
-    """
+    """Do nothing about a line that is printed."""
 
 
 @attrs.define(eq=False)
@@ -115,9 +111,7 @@ class Rattler:
         raise RattlerError("Ended", f"The process of rattler ended with {how}.{said}")
 
     def close(self) -> None:
-        """
-        Kill the process and what it has started.
-        """
+        """Kill the process and what it has started."""
         process, self._process = self._process, None
         workspace, self._workspace = self._workspace, ""
         if process is not None:
@@ -159,9 +153,7 @@ class Rattler:
     def _lines(
         self, process: subprocess.Popen[bytes], printed: list[str]
     ) -> Iterator[dict[str, Any]]:
-        """
-        Yield what *process* tells until it ends; what it prints is logged and kept.
-        """
+        """Yield what *process* tells until it ends; what it prints is logged and kept."""
         assert process.stdout is not None
         assert process.stderr is not None
         told = process.stdout.fileno()
@@ -184,9 +176,7 @@ class Rattler:
             yield message
 
     def _read_printed(self, process: subprocess.Popen[bytes]) -> None:
-        """
-        Tell what was printed before an answer that came sooner, on a stream of its own.
-        """
+        """Tell what was printed before an answer that came sooner, on a stream of its own."""
         assert process.stderr is not None
         printed = process.stderr.fileno()
         watched = poll()

@@ -16,9 +16,7 @@ _SUBDIR = "noarch"
 
 
 class WheelSource:
-    """
-    The wheels of one channel, as rattler asks for packages.
-    """
+    """The wheels of one channel, as rattler asks for packages."""
 
     def __init__(self, index: Any) -> None:
         import rattler
@@ -27,18 +25,14 @@ class WheelSource:
         self._formats = rattler.PackageFormatSelection.PREFER_CONDA_WITH_WHL
 
     async def fetch_package_records(self, platform: Any, name: Any) -> list[Any]:
-        """
-        Return the wheels of the package *name*.
-        """
+        """Return the wheels of the package *name*."""
         if str(platform) != _SUBDIR:
             return []
         found: list[Any] = self._index.load_records(name, self._formats)
         return found
 
     def package_names(self, platform: Any) -> list[str]:
-        """
-        Return the names of all packages.
-        """
+        """Return the names of all packages."""
         if str(platform) != _SUBDIR:
             return []
         found: list[str] = self._index.package_names(self._formats)
@@ -80,9 +74,7 @@ async def with_wheels(
 async def _read_wheels(
     channel: str, client: Any, cache: str, cache_action: Any
 ) -> WheelSource | None:
-    """
-    Return the wheels of *channel*. None if it has no list of packages at all.
-    """
+    """Return the wheels of *channel*. None if it has no list of packages at all."""
     import rattler
     from rattler.exceptions import FetchRepoDataError
     from rattler.networking import FetchRepoDataOptions

@@ -1,3 +1,1 @@
-"""
-From a declaration to an image that the engine has: names, keys, and builds.
-"""
+"""From a declaration to an image that the engine has: names, keys, and builds."""

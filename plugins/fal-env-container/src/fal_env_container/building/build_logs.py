@@ -1,6 +1,4 @@
-"""
-What an engine prints during a build: passed on as log events, and read for the step at hand.
-"""
+"""What an engine prints during a build: passed on as log events, and read for the step at hand."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ _FOREIGN = os.strerror(errno.ENOEXEC).lower()
 
 @attrs.define
 class Step:
-    """
-    One instruction of a Dockerfile that is being run, and what it has printed last.
-    """
+    """One instruction of a Dockerfile that is being run, and what it has printed last."""
 
     number: int
     of: int
@@ -48,9 +44,7 @@ class Step:
         return f"step {self.number} of {self.of}, {self.text!r},"
 
     def add(self, line: str) -> None:
-        """
-        Keep *line*, and no more lines than an error shows.
-        """
+        """Keep *line*, and no more lines than an error shows."""
         self.lines.append(line)
         del self.lines[:-_MOST_LINES]
 
@@ -83,18 +77,14 @@ class BuildLog:
     _is_kit: bool = False
 
     def begin(self) -> None:
-        """
-        Forget the lines of the command before.
-        """
+        """Forget the lines of the command before."""
         self.step, self._is_kit = None, False
         self.errors.clear()
         self._rest.clear()
         self._kit_steps.clear()
 
     def write(self, line: str) -> None:
-        """
-        Log one *line*, without what is hidden.
-        """
+        """Log one *line*, without what is hidden."""
         for text in self.hidden:
             line = line.replace(text, "***")
         if self.unsaid:
@@ -119,9 +109,7 @@ class BuildLog:
         self.sink(Log(line, level, "BUILDER", time.time()))
 
     def _read(self, line: str) -> str | None:
-        """
-        Return *line* as it is logged; None for one that is not.
-        """
+        """Return *line* as it is logged; None for one that is not."""
         kit = _KIT_LINE.match(line)
         if kit is not None:
             self._is_kit = True
@@ -171,32 +159,24 @@ class BuildLog:
 
     @property
     def last_lines(self) -> tuple[str, ...]:
-        """
-        The last lines of the step, or of the command if it has none.
-        """
+        """The last lines of the step, or of the command if it has none."""
         return tuple(self._rest if self.step is None else self.step.lines)
 
     @property
     def problem(self) -> str:
-        """
-        What the engine says is wrong, as part of a sentence.
-        """
+        """What the engine says is wrong, as part of a sentence."""
         if self.errors:
             return self.errors[-1]
         return self.last_lines[-1] if self.last_lines else "it does not say why"
 
     @property
     def says_disk_is_full(self) -> bool:
-        """
-        Whether the engine or the step says that there is no room.
-        """
+        """Whether the engine or the step says that there is no room."""
         return self._says(_NO_SPACE)
 
     @property
     def says_program_is_foreign(self) -> bool:
-        """
-        Whether the engine or the step says that a program is for another processor.
-        """
+        """Whether the engine or the step says that a program is for another processor."""
         return self._says(_FOREIGN)
 
     def _says(self, text: str) -> bool:

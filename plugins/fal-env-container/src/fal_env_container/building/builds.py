@@ -1,6 +1,4 @@
-"""
-Builds: one of an image at a time, in a copy of the files that its Dockerfile reads.
-"""
+"""Builds: one of an image at a time, in a copy of the files that its Dockerfile reads."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ _SOLVING = re.compile(
 
 
 def find_built(engine: Engine, recipe: Recipe) -> BuiltImage | None:
-    """
-    Return the image of *recipe* that *engine* has; None if it has to be built.
-    """
+    """Return the image of *recipe* that *engine* has; None if it has to be built."""
     record = read_record(recipe.digest)
     if record is None:
         return None
@@ -182,9 +178,7 @@ def pull(
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """
-    Turn errors of the file system into errors of the build.
-    """
+    """Turn errors of the file system into errors of the build."""
     try:
         yield
     except OSError as error:
@@ -192,9 +186,7 @@ def disk_errors() -> Iterator[None]:
 
 
 def _lines_of(secrets: Iterable[str]) -> list[str]:
-    """
-    Return the lines of *secrets*, the longest first: a log is masked line by line.
-    """
+    """Return the lines of *secrets*, the longest first: a log is masked line by line."""
     lines = {line.strip() for text in secrets for line in text.splitlines()}
     short = {text.strip() for text in secrets}
     return sorted(
@@ -258,9 +250,7 @@ def _check_triggers(images: Mapping[str, BuiltImage]) -> None:
 
 
 def _find_bases(runner: CommandRunner, recipe: Recipe, *, force: bool) -> dict[str, BuiltImage]:
-    """
-    Return the images that *recipe* stands on by their names, pulled if need be.
-    """
+    """Return the images that *recipe* stands on by their names, pulled if need be."""
     # One for the platform of the engine may say nothing about it.
     platform = None if recipe.platform == runner.engine.platform else recipe.platform
     return {
@@ -311,9 +301,7 @@ def _arguments(
     force: bool,
     trusted: bool,
 ) -> list[str]:
-    """
-    Return the arguments with which *engine* builds the image of *key*.
-    """
+    """Return the arguments with which *engine* builds the image of *key*."""
     image = recipe.image
     arguments = ["build", f"--file={place.folder}/Dockerfile", f"--tag={image_name(key)}"]
     arguments += [f"--label={KEY_LABEL}={key}", f"--platform={recipe.platform}"]
@@ -360,18 +348,14 @@ def _variable(number: int) -> str:
 
 
 def _secret_variables(secrets: Mapping[str, str]) -> dict[str, str]:
-    """
-    Return the environment variables in which an engine reads *secrets*.
-    """
+    """Return the environment variables in which an engine reads *secrets*."""
     return {_variable(number): value for number, value in enumerate(secrets.values())}
 
 
 def _build_error(
     engine: Engine, recipe: Recipe, log: BuildLog, certificates: Certificates
 ) -> EnvironmentBuildError:
-    """
-    Return the error of a build of *recipe* that failed: at which step, and why.
-    """
+    """Return the error of a build of *recipe* that failed: at which step, and why."""
     text = recipe.image.dockerfile_str
 
     def line_of(found: re.Match[str]) -> str:
@@ -448,26 +432,20 @@ _waiting: list[Leftovers] = []
 
 
 def remove_later(left: Leftovers) -> None:
-    """
-    Remove *left*, now or before the next build of this process.
-    """
+    """Remove *left*, now or before the next build of this process."""
     _waiting.append(left)
     remove_waiting()
 
 
 def remove_waiting() -> None:
-    """
-    Remove what builds before could not.
-    """
+    """Remove what builds before could not."""
     for left in _waiting[:]:
         if left.remove():
             _waiting.remove(left)
 
 
 def _builds_run() -> bool:
-    """
-    Tell whether a build of Podman or Buildah runs on this machine.
-    """
+    """Tell whether a build of Podman or Buildah runs on this machine."""
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue

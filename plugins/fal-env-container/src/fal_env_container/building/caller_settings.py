@@ -65,9 +65,7 @@ class Certificates:
     def of_caller(
         cls, variables: Mapping[str, str] | None = None, *, mark: str = ""
     ) -> Certificates:
-        """
-        Return those that the environment variables name.
-        """
+        """Return those that the environment variables name."""
         written = os.environ if variables is None else variables
         files: dict[str, str] = {}
         named: dict[str, str] = {}
@@ -80,25 +78,19 @@ class Certificates:
 
     @property
     def declares(self) -> bool:
-        """
-        Whether an instruction is added to each stage.
-        """
+        """Whether an instruction is added to each stage."""
         return bool(self.files or self.mark)
 
     @property
     def mounts(self) -> str:
-        """
-        What is added to each step that runs a program, as whatever user.
-        """
+        """What is added to each step that runs a program, as whatever user."""
         return "".join(
             f" --mount=type=secret,id={secret},target={_FOLDER}/{secret}.pem,mode=0444"
             for secret in self.files.values()
         )
 
     def add_to(self, text: str) -> str:
-        """
-        Return the Dockerfile *text* with the certificates in each step that runs a program.
-        """
+        """Return the Dockerfile *text* with the certificates in each step that runs a program."""
         if not self.declares:
             return text
         mounts = self.mounts
@@ -128,31 +120,23 @@ class Certificates:
         return number
 
     def options(self) -> list[str]:
-        """
-        Return the options of a build that bring the files.
-        """
+        """Return the options of a build that bring the files."""
         return [f"--secret=id={secret},src={path}" for path, secret in self.files.items()]
 
 
 def _is_without_files(instruction: Instruction) -> bool:
-    """
-    Tell whether a step has no network, and so no use for certificates.
-    """
+    """Tell whether a step has no network, and so no use for certificates."""
     return dict(instruction.flags).get("network") == "none"
 
 
 def proxies(variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """
-    Return the proxies that the environment variables name.
-    """
+    """Return the proxies that the environment variables name."""
     written = os.environ if variables is None else variables
     return {name: written[name] for name in PROXY_VARIABLES if written.get(name)}
 
 
 def loopback_proxies(variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """
-    Return those proxies that only programs in the network of this machine reach.
-    """
+    """Return those proxies that only programs in the network of this machine reach."""
     return {
         name: value
         for name, value in proxies(variables).items()

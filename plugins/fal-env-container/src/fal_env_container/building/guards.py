@@ -66,9 +66,7 @@ def main(text: str) -> int:
 
 
 def wait_for_end_of_input(closed: threading.Event) -> None:
-    """
-    Set *closed* once the input has been closed.
-    """
+    """Set *closed* once the input has been closed."""
     while os.read(0, 4096):
         pass
     closed.set()
@@ -113,9 +111,7 @@ def end(
 
 
 def descendants(parent: int) -> list[int]:
-    """
-    Return the processes below *parent*.
-    """
+    """Return the processes below *parent*."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -134,9 +130,7 @@ def descendants(parent: int) -> list[int]:
 
 
 def is_in_container(process: int) -> bool:
-    """
-    Tell whether *process* has other process ids than this one sees.
-    """
+    """Tell whether *process* has other process ids than this one sees."""
     try:
         return os.readlink(f"/proc/{process}/ns/pid") != os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -144,9 +138,7 @@ def is_in_container(process: int) -> bool:
 
 
 def send_kill(process: int) -> None:
-    """
-    Kill *process*, if it is there.
-    """
+    """Kill *process*, if it is there."""
     try:
         os.kill(process, signal.SIGKILL)
     except OSError:
@@ -154,9 +146,7 @@ def send_kill(process: int) -> None:
 
 
 def remove(folder: str) -> None:
-    """
-    Remove *folder*, directories that nobody may write to included.
-    """
+    """Remove *folder*, directories that nobody may write to included."""
     for path, _, _ in os.walk(folder):
         try:
             os.chmod(path, 0o700)

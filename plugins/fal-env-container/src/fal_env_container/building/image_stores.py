@@ -37,17 +37,13 @@ from fal_env_container.finding import find_engine, find_engine_if_any
 
 @attrs.frozen
 class ImageStore(Store):
-    """
-    The images that were built, with the bytes that they add to those that they stand on.
-    """
+    """The images that were built, with the bytes that they add to those that they stand on."""
 
     kind: str = KIND
     category: Category = "images"
 
     def entries(self) -> list[StoredEntry]:
-        """
-        Return the images that were built, if there is an engine.
-        """
+        """Return the images that were built, if there is an engine."""
         engine = find_engine_if_any()
         if engine is None:
             return []
@@ -77,9 +73,7 @@ class ImageStore(Store):
         return found
 
     def remove(self, entry: StoredEntry) -> bool:
-        """
-        Remove the image of *entry*, unless a container has it.
-        """
+        """Remove the image of *entry*, unless a container has it."""
         engine = find_engine()
         name = image_name(entry.key)
         inventory.forget(engine, name)
@@ -90,9 +84,7 @@ class ImageStore(Store):
         return True
 
     def leftovers(self, *, dry_run: bool) -> int:
-        """
-        Remove the files of builds that were killed, and images that newer ones have replaced.
-        """
+        """Remove the files of builds that were killed, and images that newer ones have replaced."""
         engine = find_engine_if_any()
         replaced = 0 if engine is None else remove_replaced(engine, dry_run=dry_run)
         return replaced + remove_leftovers(dry_run=dry_run)
@@ -110,9 +102,7 @@ class LayerStore(Store):
     category: Category = "layers"
 
     def entries(self) -> list[StoredEntry]:
-        """
-        Return the builds that have left layers of no image.
-        """
+        """Return the builds that have left layers of no image."""
         engine = find_engine_if_any()
         if engine is None:
             return []
@@ -139,9 +129,7 @@ class LayerStore(Store):
         ]
 
     def remove(self, entry: StoredEntry) -> bool:
-        """
-        Remove the layers of the build *entry* that nothing stands on.
-        """
+        """Remove the layers of the build *entry* that nothing stands on."""
         label = f"label={LAYER_LABEL}={entry.key}"
         answer = find_engine().ask(
             "image", "prune", "--force", f"--filter={label}", seconds=600.0
@@ -163,9 +151,7 @@ def _created(content: Content) -> float:
 
 
 def _below(layers: Mapping[str, Content], images: Iterable[Content]) -> set[str]:
-    """
-    Return those of *layers* that one of *images* consists of.
-    """
+    """Return those of *layers* that one of *images* consists of."""
     whole = [layers_of(each) for each in images]
     return {
         identity
@@ -175,9 +161,7 @@ def _below(layers: Mapping[str, Content], images: Iterable[Content]) -> set[str]
 
 
 def _own_sizes(engine: Engine, layers: Mapping[str, Content]) -> dict[str, int]:
-    """
-    Return how many bytes each of *layers* adds to what it stands on.
-    """
+    """Return how many bytes each of *layers* adds to what it stands on."""
     parents = {
         str(each.get("Parent") or "").removeprefix("sha256:") for each in layers.values()
     }

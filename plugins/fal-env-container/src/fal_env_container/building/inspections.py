@@ -1,6 +1,4 @@
-"""
-What an engine tells of images: those with a label, what they consist of, and who has them.
-"""
+"""What an engine tells of images: those with a label, what they consist of, and who has them."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ def find_labelled(engine: Engine, label: str) -> list[str]:
 
 
 def inspect(engine: Engine, identities: Iterable[str]) -> list[Content]:
-    """
-    Return what *engine* says of those images *identities* that are still there.
-    """
+    """Return what *engine* says of those images *identities* that are still there."""
     wanted = list(identities)
     if not wanted:
         return []
@@ -42,25 +38,19 @@ def inspect(engine: Engine, identities: Iterable[str]) -> list[Content]:
 
 
 def has_containers(engine: Engine, identity: str) -> bool:
-    """
-    Tell whether a container of the image *identity* is there, running or not.
-    """
+    """Tell whether a container of the image *identity* is there, running or not."""
     image = identity.removeprefix("sha256:")
     answer = engine.ask("ps", "--all", "--quiet", f"--filter=ancestor={image}")
     return answer.code != 0 or bool(answer.output.strip())
 
 
 def layers_of(content: Content) -> tuple[str, ...]:
-    """
-    Return the digests of the layers that an image consists of, the lowest first.
-    """
+    """Return the digests of the layers that an image consists of, the lowest first."""
     return tuple((content.get("RootFS") or {}).get("Layers") or ())
 
 
 def own_size(content: Content, bases: Iterable[Content]) -> int:
-    """
-    Return how many bytes an image adds to the largest of *bases* that it stands on.
-    """
+    """Return how many bytes an image adds to the largest of *bases* that it stands on."""
     layers = layers_of(content)
     below = [
         int(each.get("Size") or 0)

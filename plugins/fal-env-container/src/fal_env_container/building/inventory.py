@@ -1,6 +1,4 @@
-"""
-Images by name: what the engine has.
-"""
+"""Images by name: what the engine has."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def find_images(engine: Engine, names: Iterable[str]) -> dict[str, BuiltImage | 
 
 
 def find_image(engine: Engine, name: str) -> BuiltImage | None:
-    """
-    Return the image *name* that *engine* has; None if it has none of that name.
-    """
+    """Return the image *name* that *engine* has; None if it has none of that name."""
     return find_images(engine, [name])[name]
 
 
@@ -58,17 +54,13 @@ def find_new_image(engine: Engine, name: str) -> BuiltImage | None:
 
 
 def forget(engine: Engine, *names: str) -> None:
-    """
-    Ask *engine* for *names* when they are needed next.
-    """
+    """Ask *engine* for *names* when they are needed next."""
     for name in names:
         _seen.pop((engine, name), None)
 
 
 def forget_image(engine: Engine, image: BuiltImage) -> None:
-    """
-    Ask *engine* for *image*, which it has no more, by whatever name it is needed next.
-    """
+    """Ask *engine* for *image*, which it has no more, by whatever name it is needed next."""
     gone = [
         name
         for (where, name), (_, found) in list(_seen.items())
@@ -78,9 +70,7 @@ def forget_image(engine: Engine, image: BuiltImage) -> None:
 
 
 def _look(engine: Engine, names: list[str]) -> dict[str, BuiltImage | None]:
-    """
-    Return the images *names* as *engine* has them now.
-    """
+    """Return the images *names* as *engine* has them now."""
     answer = engine.ask("image", "inspect", "--format", "{{json .}}", *names)
     lines = answer.output.splitlines()
     found: list[BuiltImage | None]

@@ -1,6 +1,4 @@
-"""
-The image that an environment asks for: its key, whether the engine has it, and how it is had.
-"""
+"""The image that an environment asks for: its key, whether the engine has it, and how it is had."""
 
 from __future__ import annotations
 
@@ -73,9 +71,7 @@ def image_key(request: ImageRequest) -> str:
 
 
 def image_stamp(request: ImageRequest) -> object:
-    """
-    Return what changes with the files of the image's build, if it reads any.
-    """
+    """Return what changes with the files of the image's build, if it reads any."""
     recipe = _recipe(request, find_engine_if_any(), kept=math.inf)
     return None if recipe is None else recipe.stamp
 

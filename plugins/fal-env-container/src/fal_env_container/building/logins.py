@@ -1,6 +1,4 @@
-"""
-Logins to registries: those that the user's engine has, and those of a declaration.
-"""
+"""Logins to registries: those that the user's engine has, and those of a declaration."""
 
 from __future__ import annotations
 
@@ -102,9 +100,7 @@ def _own_logins(engine: Engine) -> dict[str, Any]:
 
 
 def _login_files(engine: Engine) -> list[Path]:
-    """
-    Return where *engine* looks for logins, in its order.
-    """
+    """Return where *engine* looks for logins, in its order."""
     home = Path(os.path.expanduser("~"))
     docker = _docker_folder() / "config.json"
     if engine.name != "podman":

@@ -1,6 +1,4 @@
-"""
-Commands of engines that take long: their lines as they come, and an end when nobody waits.
-"""
+"""Commands of engines that take long: their lines as they come, and an end when nobody waits."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ class CommandRunner:
     variables: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
     def run(self, *arguments: str, afterwards: Sequence[Sequence[str]] = ()) -> int:
-        """
-        Run the engine with *arguments*, and return its exit code, see :func:`run`.
-        """
+        """Run the engine with *arguments*, and return its exit code, see :func:`run`."""
         self.log.begin()
         return run(
             self.engine,
@@ -120,9 +116,7 @@ def run(
 
 
 def _leave(process: subprocess.Popen[bytes]) -> None:
-    """
-    Have the guard *process* end its engine. It holds the lock until then, if it is left.
-    """
+    """Have the guard *process* end its engine. It holds the lock until then, if it is left."""
     _close(process)
     # Somebody has to wait for it.
     waiting = threading.Thread(target=process.wait, name="fal-core guard", daemon=True)

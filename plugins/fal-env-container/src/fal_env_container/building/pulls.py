@@ -1,6 +1,4 @@
-"""
-Pulls: images that an engine takes from registries, each of which has to answer in time.
-"""
+"""Pulls: images that an engine takes from registries, each of which has to answer in time."""
 
 from __future__ import annotations
 
@@ -115,9 +113,7 @@ class _Patience(Event):
         self._heard = time.monotonic()
 
     def hear(self, line: str) -> None:
-        """
-        Take a line of the engine, which may ask one registry after the other.
-        """
+        """Take a line of the engine, which may ask one registry after the other."""
         self._heard = time.monotonic()
         self._has_begun = self._has_begun or _BEGUN.search(line) is not None
 

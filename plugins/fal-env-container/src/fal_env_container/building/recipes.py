@@ -1,6 +1,4 @@
-"""
-Recipes: what makes one image differ from another, and the keys made of it.
-"""
+"""Recipes: what makes one image differ from another, and the keys made of it."""
 
 from __future__ import annotations
 
@@ -51,17 +49,13 @@ class Recipe:
     tenant: str = ""
 
     def on(self, bases: Mapping[str, BuiltImage | None]) -> Recipe:
-        """
-        Return this recipe with what *bases*, images by their names, leave to builds on them.
-        """
+        """Return this recipe with what *bases*, images by their names, leave to builds on them."""
         found = {name: each.triggers for name, each in bases.items() if each and each.triggers}
         return self if found == self.triggers else attrs.evolve(self, triggers=found)
 
     @cached_property
     def sources(self) -> Sources:
-        """
-        What the Dockerfile reads.
-        """
+        """What the Dockerfile reads."""
         return find_sources(
             self.image.dockerfile_str,
             build_args=self.image.build_args,
@@ -71,9 +65,7 @@ class Recipe:
 
     @cached_property
     def context(self) -> Context:
-        """
-        The directory that it reads.
-        """
+        """The directory that it reads."""
         lines = self.image.ignore_lines()
         if lines is None:
             # Names stand for files in all directories, as they do for the service.
@@ -84,16 +76,12 @@ class Recipe:
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """
-        The files that the build sees.
-        """
+        """The files that the build sees."""
         return self.context.select(self.sources.paths)
 
     @cached_property
     def digest(self) -> str:
-        """
-        The digest of the Dockerfile, its arguments, the platform and the files.
-        """
+        """The digest of the Dockerfile, its arguments, the platform and the files."""
         image = self.image
         return _digest(
             _FORM,
@@ -105,26 +93,20 @@ class Recipe:
         )
 
     def key(self, bases: Mapping[str, str]) -> str:
-        """
-        Return the key of the image that stands on *bases*, the ids of images by their names.
-        """
+        """Return the key of the image that stands on *bases*, the ids of images by their names."""
         return _digest(
             self.digest, *(f"{name}={bases.get(name, '')}" for name in self.sources.bases)
         )
 
     @property
     def stamp(self) -> object:
-        """
-        What changes with the files, without a look at their content; None if it reads none.
-        """
+        """What changes with the files, without a look at their content; None if it reads none."""
         if not self.sources.paths:
             return None
         return tuple(entry.stamp for entry in self.context.select(self.sources.paths))
 
     def copy_to(self, folder: str) -> Recipe:
-        """
-        Copy the files to the new directory *folder*, and return the recipe of these copies.
-        """
+        """Copy the files to the new directory *folder*, and return the recipe of these copies."""
         copied = attrs.evolve(self)
         copied.__dict__["entries"] = copy_to(folder, self.entries)
         return copied

@@ -1,6 +1,4 @@
-"""
-What is kept about built images between processes: which they are, and where builds wait.
-"""
+"""What is kept about built images between processes: which they are, and where builds wait."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ LAYER_LABEL = "fal-core.build"
 
 
 def image_name(key: str) -> str:
-    """
-    Return the name of the built image of *key*.
-    """
+    """Return the name of the built image of *key*."""
     return f"{REPOSITORY}:{key}"
 
 
@@ -56,9 +52,7 @@ class ImageRecord:
 
 
 def mark_of(tenant: str) -> str:
-    """
-    Return what stands for *tenant* in its builds. No other tenant can make it up.
-    """
+    """Return what stands for *tenant* in its builds. No other tenant can make it up."""
     path = os.path.join(_root(make=True), "tenants.key")
     for _ in range(2):
         try:
@@ -71,25 +65,19 @@ def mark_of(tenant: str) -> str:
 
 
 def read_record(digest: str) -> ImageRecord | None:
-    """
-    Return what is kept about the image of the recipe *digest*; None if it was not built.
-    """
+    """Return what is kept about the image of the recipe *digest*; None if it was not built."""
     return _read(_record(digest))
 
 
 def write_record(digest: str, record: ImageRecord) -> None:
-    """
-    Keep *record* for the recipe *digest*.
-    """
+    """Keep *record* for the recipe *digest*."""
     os.makedirs(os.path.dirname(_record(digest)), exist_ok=True)
     content = json.dumps({"key": record.key, "bases": dict(record.bases)})
     write_atomically(_record(digest), content, durable=False)
 
 
 def mark_used(digest: str) -> None:
-    """
-    Keep that the image of the recipe *digest* is used now.
-    """
+    """Keep that the image of the recipe *digest* is used now."""
     try:
         os.utime(_record(digest))
     except OSError:
@@ -97,17 +85,13 @@ def mark_used(digest: str) -> None:
 
 
 def read_records() -> dict[str, ImageRecord]:
-    """
-    Return what is kept about all images, by their keys.
-    """
+    """Return what is kept about all images, by their keys."""
     records = (_read(path) for path in _record_paths())
     return {each.key: each for each in records if each is not None}
 
 
 def remove_records(key: str) -> None:
-    """
-    Remove what is kept about the image of *key*.
-    """
+    """Remove what is kept about the image of *key*."""
     for path in _record_paths():
         record = _read(path)
         if record is not None and record.key == key:
@@ -151,9 +135,7 @@ class BuildPlace:
 
     @property
     def label(self) -> str:
-        """
-        The label of the layers that this build makes, which no other has.
-        """
+        """The label of the layers that this build makes, which no other has."""
         return f"{LAYER_LABEL}={os.path.basename(self.folder).rpartition('.')[2]}"
 
 

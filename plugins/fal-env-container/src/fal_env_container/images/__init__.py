@@ -1,3 +1,1 @@
-"""
-What an image is declared as: its Dockerfile, and the files that its build sees.
-"""
+"""What an image is declared as: its Dockerfile, and the files that its build sees."""

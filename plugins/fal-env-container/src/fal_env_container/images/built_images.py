@@ -1,6 +1,4 @@
-"""
-Images as an engine has them: what a container of one needs to know.
-"""
+"""Images as an engine has them: what a container of one needs to know."""
 
 from __future__ import annotations
 
@@ -58,16 +56,12 @@ class BuiltImage:
 
     @property
     def described(self) -> str:
-        """
-        What a sentence about it begins with. Nobody has written the name of one that was built.
-        """
+        """What a sentence about it begins with. Nobody has written the name of one that was built."""
         is_built = self.name.startswith(f"{REPOSITORY}:")
         return "The image of the Dockerfile" if is_built else f"Image {self.name!r}"
 
     def is_for(self, platform: str | None) -> bool:
-        """
-        Tell whether it runs on *platform*; on any where that is None.
-        """
+        """Tell whether it runs on *platform*; on any where that is None."""
         if platform is None:
             return True
         # A variant, as in linux/arm64/v8, is said by one side at most.
@@ -75,9 +69,7 @@ class BuiltImage:
 
     @classmethod
     def read(cls, name: str, content: Mapping[str, Any]) -> BuiltImage:
-        """
-        Return the image *name*, which an engine describes as *content*.
-        """
+        """Return the image *name*, which an engine describes as *content*."""
         config = content.get("Config") or {}
         pairs = (entry.partition("=") for entry in config.get("Env") or ())
         return cls(

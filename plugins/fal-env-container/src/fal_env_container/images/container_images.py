@@ -1,6 +1,4 @@
-"""
-``ContainerImage``: an image that is built of a Dockerfile.
-"""
+"""``ContainerImage``: an image that is built of a Dockerfile."""
 
 from __future__ import annotations
 
@@ -138,16 +136,12 @@ class ContainerImage:
 
     @classmethod
     def from_dockerfile_str(cls, text: str, **kwargs: Any) -> ContainerImage:
-        """
-        Return the image of the Dockerfile *text*, with the other fields in *kwargs*.
-        """
+        """Return the image of the Dockerfile *text*, with the other fields in *kwargs*."""
         return cls(dockerfile_str=text, **kwargs)
 
     @classmethod
     def from_dockerfile(cls, path: str, **kwargs: Any) -> ContainerImage:
-        """
-        Return the image of the Dockerfile at *path*, with the other fields in *kwargs*.
-        """
+        """Return the image of the Dockerfile at *path*, with the other fields in *kwargs*."""
         with open(path, encoding="utf-8") as stream:
             return cls.from_dockerfile_str(stream.read(), **kwargs)
 
@@ -202,9 +196,7 @@ class ContainerImage:
         return type(self)(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """
-        Return the image as the service takes it, secrets included.
-        """
+        """Return the image as the service takes it, secrets included."""
         image: dict[str, Any] = {
             "dockerfile_str": self.dockerfile_str,
             "build_args": self.build_args,
@@ -224,9 +216,7 @@ class ContainerImage:
         return image
 
     def get_copy_add_sources(self) -> list[str]:
-        """
-        Return what ``COPY`` and ``ADD`` name of the context, in the order of the Dockerfile.
-        """
+        """Return what ``COPY`` and ``ADD`` name of the context, in the order of the Dockerfile."""
         from fal_env_container.images.service_sources import copied_sources
 
         return copied_sources(self.dockerfile_str)
@@ -247,9 +237,7 @@ class ContainerImage:
         self.dockerignore = patterns if path is None else _read_lines(path)
 
     def ignore_lines(self) -> list[str] | None:
-        """
-        Return the lines of the ``.dockerignore`` that counts; None if there is none.
-        """
+        """Return the lines of the ``.dockerignore`` that counts; None if there is none."""
         if self.dockerignore is not None:
             return list(self.dockerignore)
         path = self.dockerignore_path or os.path.join(self.context_dir, ".dockerignore")
@@ -291,9 +279,7 @@ def _read_lines(path: str | os.PathLike[str]) -> list[str]:
 
 
 def _check_texts(option: str, values: object) -> None:
-    """
-    Check that *values* have names as builds have them, and texts. No value is shown.
-    """
+    """Check that *values* have names as builds have them, and texts. No value is shown."""
     if not isinstance(values, Mapping):
         raise OptionError(f"Option {option!r} must be a dict.")
     for name, value in values.items():

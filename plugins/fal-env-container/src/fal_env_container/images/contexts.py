@@ -1,6 +1,4 @@
-"""
-Build contexts: the files of a directory that a build sees, their digest, and a copy of them.
-"""
+"""Build contexts: the files of a directory that a build sees, their digest, and a copy of them."""
 
 from __future__ import annotations
 
@@ -49,16 +47,12 @@ class Entry:
 
     @property
     def mode(self) -> int:
-        """
-        Its type and permissions.
-        """
+        """Its type and permissions."""
         return self.status.st_mode
 
     @property
     def stamp(self) -> tuple[object, ...]:
-        """
-        What changes when the entry does, without a look at its content.
-        """
+        """What changes when the entry does, without a look at its content."""
         if stat.S_ISDIR(self.mode):
             return self.path, self.mode
         status = self.status
@@ -107,9 +101,7 @@ class Context:
         return [found[path] for path in sorted(found)]
 
     def explain_missing(self, path: str) -> str | None:
-        """
-        Return why a build that reads *path* finds nothing, as a sentence; None if it does.
-        """
+        """Return why a build that reads *path* finds nothing, as a sentence; None if it does."""
         found: dict[str, Entry] = {}
         if path == WHOLE or any(True for _ in self._resolve(path, found)):
             return None
@@ -129,9 +121,7 @@ class Context:
         return f"There is no {path} in the build context {self.shown}."
 
     def _resolve(self, path: str, found: dict[str, Entry]) -> Iterator[str]:
-        """
-        Yield the paths that are there for *path*, with links in it followed.
-        """
+        """Yield the paths that are there for *path*, with links in it followed."""
         if path == WHOLE:
             yield WHOLE
             return
@@ -153,9 +143,7 @@ class Context:
     def _follow(
         self, path: str, found: dict[str, Entry], seen: tuple[str, ...] = ()
     ) -> Iterator[str]:
-        """
-        Yield *path*, if it is there, without links in it; the links themselves are *found*.
-        """
+        """Yield *path*, if it is there, without links in it; the links themselves are *found*."""
         if path in ("", "."):
             yield WHOLE
             return
@@ -194,9 +182,7 @@ class Context:
             parent = posixpath.dirname(parent)
 
     def _walk(self, path: str) -> Iterator[Entry]:
-        """
-        Yield what is seen of *path* and below it.
-        """
+        """Yield what is seen of *path* and below it."""
         entry = self._entry(path) if path != WHOLE else None
         if entry is not None and self._is_seen(path):
             yield entry
@@ -211,9 +197,7 @@ class Context:
         return self.ignored.match(path) is None
 
     def _may_hold(self, path: str) -> bool:
-        """
-        Tell whether something below the directory *path* may be seen.
-        """
+        """Tell whether something below the directory *path* may be seen."""
         return self.ignored.has_exceptions or self._is_seen(path)
 
     def _entry(self, path: str) -> Entry | None:

@@ -1,6 +1,4 @@
-"""
-What a ``.dockerignore`` leaves out of a build, as Docker reads it.
-"""
+"""What a ``.dockerignore`` leaves out of a build, as Docker reads it."""
 
 from __future__ import annotations
 
@@ -32,18 +30,14 @@ DEFAULT_PATTERNS = (
 
 @attrs.frozen
 class Pattern:
-    """
-    One line: what it matches, and whether that is taken back in.
-    """
+    """One line: what it matches, and whether that is taken back in."""
 
     text: str
     expression: re.Pattern[str]
     is_exception: bool
 
     def matches(self, path: str) -> bool:
-        """
-        Tell whether it matches *path*, or a directory above it.
-        """
+        """Tell whether it matches *path*, or a directory above it."""
         end = len(path)
         while end > 0:
             if self.expression.fullmatch(path[:end]):
@@ -54,9 +48,7 @@ class Pattern:
 
 @attrs.frozen
 class IgnorePatterns:
-    """
-    Patterns of which the last that matches counts.
-    """
+    """Patterns of which the last that matches counts."""
 
     patterns: tuple[Pattern, ...] = ()
 
@@ -72,9 +64,7 @@ class IgnorePatterns:
 
     @property
     def has_exceptions(self) -> bool:
-        """
-        Whether something below an ignored directory may be seen.
-        """
+        """Whether something below an ignored directory may be seen."""
         return any(each.is_exception for each in self.patterns)
 
     def match(self, path: str) -> Pattern | None:
@@ -92,9 +82,7 @@ class IgnorePatterns:
 
 
 def clean_lines(lines: Iterable[str]) -> list[str]:
-    """
-    Return the patterns in *lines*: without comments, white space, and slashes at their ends.
-    """
+    """Return the patterns in *lines*: without comments, white space, and slashes at their ends."""
     cleaned = []
     for number, line in enumerate(lines):
         text = line.removeprefix("\ufeff") if number == 0 else line
@@ -128,9 +116,7 @@ def _parse(line: str) -> Pattern:
 
 
 def to_expression(pattern: str) -> str:
-    """
-    Return *pattern* as a regular expression for whole paths.
-    """
+    """Return *pattern* as a regular expression for whole paths."""
     expression, index = "", 0
     while index < len(pattern):
         letter = pattern[index]
@@ -155,9 +141,7 @@ def to_expression(pattern: str) -> str:
 
 
 def _group(pattern: str, index: int) -> tuple[str, int]:
-    """
-    Return the class of characters that begins at *index*, and where it ends.
-    """
+    """Return the class of characters that begins at *index*, and where it ends."""
     negated = pattern[index : index + 1] == "^"
     index += negated
     content = ""

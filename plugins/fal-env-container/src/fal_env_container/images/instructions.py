@@ -1,6 +1,4 @@
-"""
-The instructions of a Dockerfile, in the order in which they are written.
-"""
+"""The instructions of a Dockerfile, in the order in which they are written."""
 
 from __future__ import annotations
 
@@ -67,17 +65,13 @@ class Instruction:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """
-        Its arguments: the strings of a JSON list, or what white space separates.
-        """
+        """Its arguments: the strings of a JSON list, or what white space separates."""
         listed = self.listed
         return tuple(self.text.split()) if listed is None else listed
 
     @property
     def listed(self) -> tuple[str, ...] | None:
-        """
-        Its arguments if they are written as a JSON list of strings, else None.
-        """
+        """Its arguments if they are written as a JSON list of strings, else None."""
         if self.text.startswith("["):
             try:
                 parsed = json.loads(self.text)
@@ -218,9 +212,7 @@ def _is_skipped(line: str) -> bool:
 
 
 def _skip_heredoc(lines: list[_Line], index: int, name: str, *, tabs: bool) -> tuple[int, int]:
-    """
-    Return the index of the line after the heredoc *name*, and where its last line ends.
-    """
+    """Return the index of the line after the heredoc *name*, and where its last line ends."""
     for place in range(index, len(lines)):
         content = lines[place].text
         if (content.lstrip("\t") if tabs else content) == name:

@@ -1,6 +1,4 @@
-"""
-What the service is told about the files of an image, as fal's SDK tells it.
-"""
+"""What the service is told about the files of an image, as fal's SDK tells it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-What a Dockerfile reads: images that its stages stand on, and paths of the build context.
-"""
+"""What a Dockerfile reads: images that its stages stand on, and paths of the build context."""
 
 from __future__ import annotations
 
@@ -84,9 +82,7 @@ class _Stage:
 
 @attrs.define
 class _Reader:
-    """
-    Goes through the instructions, and collects what they read.
-    """
+    """Goes through the instructions, and collects what they read."""
 
     build_args: Mapping[str, str]
     platform: str
@@ -135,9 +131,7 @@ class _Reader:
             self.stages[-1].triggers.append(instruction.text)
 
     def _read_trigger(self, text: str) -> None:
-        """
-        Read an instruction that a base has left to those who build on it.
-        """
+        """Read an instruction that a base has left to those who build on it."""
         known = set(self.paths)
         for instruction in parse(text):
             if instruction.keyword not in ("FROM", "ONBUILD"):

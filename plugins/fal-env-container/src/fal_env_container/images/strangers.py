@@ -178,9 +178,7 @@ def check_places(**places: object) -> None:
 
 
 def _is_version(entry: str) -> bool:
-    """
-    Return whether *entry* names a version of an index, or is a flag that names no place.
-    """
+    """Return whether *entry* names a version of an index, or is a flag that names no place."""
     text = entry.strip()
     if not text.isprintable() or "$" in text:
         return False
@@ -210,9 +208,7 @@ def _check_place(name: str) -> None:
 
 
 def _check_origins(instructions: Iterable[Instruction]) -> None:
-    """
-    Refuse images of *instructions* that are no stages before them.
-    """
+    """Refuse images of *instructions* that are no stages before them."""
     stages: list[str] = []
     for instruction in instructions:
         if instruction.keyword != "FROM":
@@ -230,9 +226,7 @@ def _check_origins(instructions: Iterable[Instruction]) -> None:
 
 
 def _check_known(name: str, unknown: re.Pattern[str]) -> None:
-    """
-    Refuse the *name* of an image that is known in the build alone.
-    """
+    """Refuse the *name* of an image that is known in the build alone."""
     if unknown.search(name):
         raise OptionError(
             f"The Dockerfile takes {name!r} for an image: write its name out, since what the "
@@ -265,9 +259,7 @@ def _check_instruction(instruction: Instruction) -> None:
 
 
 def _check_flags(instruction: Instruction) -> None:
-    """
-    Refuse options that a builder may take for others than they seem to be.
-    """
+    """Refuse options that a builder may take for others than they seem to be."""
     odd = next((value for _, value in instruction.flags if re.search(r"[\"'\\]", value)), None)
     if odd is None and instruction.text.startswith("--"):
         odd = instruction.text.split(None, 1)[0]
@@ -280,9 +272,7 @@ def _check_flags(instruction: Instruction) -> None:
 
 
 def _check_names(instruction: Instruction, stages: Collection[str] = ()) -> None:
-    """
-    Refuse images of *instruction* that are none of *stages*.
-    """
+    """Refuse images of *instruction* that are none of *stages*."""
     for name, value in instruction.flags:
         pairs = [part.partition("=") for part in value.split(",")] if name == "mount" else []
         origins = [origin for key, _, origin in pairs if key.strip().lower() == "from"]
@@ -292,9 +282,7 @@ def _check_names(instruction: Instruction, stages: Collection[str] = ()) -> None
 
 
 def _check_added(instruction: Instruction) -> None:
-    """
-    Refuse what the engine itself would fetch, in the network of the machine.
-    """
+    """Refuse what the engine itself would fetch, in the network of the machine."""
     from fal_uv.requirements.url_credentials import mask
 
     for word in instruction.words[:-1]:

@@ -1,6 +1,4 @@
-"""
-Variables in the instructions of a Dockerfile, and the values that ARG and ENV give them.
-"""
+"""Variables in the instructions of a Dockerfile, and the values that ARG and ENV give them."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def split_pairs(text: str, *, escape: str = "\\") -> Iterator[tuple[str, str | N
 
 
 def split_words(text: str, *, escape: str = "\\") -> Iterator[str]:
-    """
-    Yield what white space outside quotes separates in *text*.
-    """
+    """Yield what white space outside quotes separates in *text*."""
     word, quote, index = "", "", 0
     while index < len(text):
         letter = text[index]
@@ -97,9 +93,7 @@ def _parts(word: str, lookup: Lookup, escape: str) -> Iterator[str | None]:
 
 
 def _variable(word: str, index: int, lookup: Lookup, escape: str) -> tuple[str | None, int]:
-    """
-    Return the value of the variable whose name begins at *index*, and where it ends.
-    """
+    """Return the value of the variable whose name begins at *index*, and where it ends."""
     if word[index : index + 1] != "{":
         named = _NAME.match(word, index)
         if named is None:

@@ -1,3 +1,1 @@
-"""
-Containers of an image: the commands that start and end them.
-"""
+"""Containers of an image: the commands that start and end them."""

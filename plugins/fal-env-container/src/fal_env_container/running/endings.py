@@ -1,6 +1,4 @@
-"""
-Endings: what the end of an engine's command means.
-"""
+"""Endings: what the end of an engine's command means."""
 
 from __future__ import annotations
 
@@ -95,9 +93,7 @@ def explain(
 
 
 def _explain_image(engine: Engine, image: BuiltImage, executable: str, said: str) -> str | None:
-    """
-    Return what *image* lacks, or the engine to run it, as a sentence; None if nothing.
-    """
+    """Return what *image* lacks, or the engine to run it, as a sentence; None if nothing."""
     name = image.described
     program = _PROGRAM.format(re.escape(executable))
     if image.platform != engine.platform and _FOREIGN_PROGRAM.search(said):

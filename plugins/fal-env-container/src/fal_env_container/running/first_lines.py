@@ -1,6 +1,4 @@
-"""
-The first lines that the Python of a container runs, before those of a worker.
-"""
+"""The first lines that the Python of a container runs, before those of a worker."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Interpreters of containers: the command that runs Python in a new container.
-"""
+"""Interpreters of containers: the command that runs Python in a new container."""
 
 from __future__ import annotations
 
@@ -129,9 +127,7 @@ class ContainerInterpreter(Interpreter):
 
     @property
     def _packages(self) -> Mapping[str, str | None]:
-        """
-        Where the container sees packages, with the folder of their compiled modules.
-        """
+        """Where the container sees packages, with the folder of their compiled modules."""
         if not self.packages:
             return {}
         return {_PACKAGES: _COMPILED_PACKAGES if self.compiled else None}
@@ -181,9 +177,7 @@ class ContainerInterpreter(Interpreter):
             yield f"--platform={self.image.platform}"
 
     def _user_options(self) -> Iterable[str]:
-        """
-        Yield what makes files in mounts belong to the caller.
-        """
+        """Yield what makes files in mounts belong to the caller."""
         if self.engine.place == "elsewhere":
             return
         if self.engine.is_rootless or os.getuid() == 0:
@@ -196,9 +190,7 @@ class ContainerInterpreter(Interpreter):
             yield f"--env=HOME={_CACHE}"
 
     def _confinement(self, machine: Machine | None) -> Iterable[str]:
-        """
-        Yield what bounds a function that is not the user's own.
-        """
+        """Yield what bounds a function that is not the user's own."""
         if self.settings.trusted:
             return
         yield "--security-opt=no-new-privileges"

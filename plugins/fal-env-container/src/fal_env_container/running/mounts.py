@@ -1,6 +1,4 @@
-"""
-Mounts: what of this machine a container sees.
-"""
+"""Mounts: what of this machine a container sees."""
 
 from __future__ import annotations
 
@@ -78,9 +76,7 @@ class Mount:
 
     @property
     def is_path(self) -> bool:
-        """
-        Whether the source is a path; otherwise it is the name of a volume.
-        """
+        """Whether the source is a path; otherwise it is the name of a volume."""
         return "/" in self.source or self.source.startswith((".", "~"))
 
     def found(self) -> Mount:
@@ -111,9 +107,7 @@ class Mount:
 
     @property
     def option(self) -> str:
-        """
-        What an engine is told.
-        """
+        """What an engine is told."""
         if ":" not in self.source + self.target:
             return "--volume=" + ":".join((self.source, self.target, *self._joined_modes))
         kind = "bind" if self.is_path else "volume"
@@ -148,7 +142,5 @@ def find_volumes(engine: Engine, written: Iterable[str]) -> tuple[Mount, ...]:
 
 
 def hides_the_system(target: str) -> bool:
-    """
-    Tell whether a mount at *target* would hide what a container runs.
-    """
+    """Tell whether a mount at *target* would hide what a container runs."""
     return posixpath.normpath(target) in _OF_THE_SYSTEM

@@ -48,16 +48,12 @@ class PackageLock:
 
 
 class PackageStore(DirectoryStore):
-    """
-    Folders of packages, and the locks that lead to them.
-    """
+    """Folders of packages, and the locks that lead to them."""
 
     __slots__ = ()
 
     def read_lock(self, key: str) -> PackageLock | None:
-        """
-        Return the lock of *key*; None if there is none, or it cannot be read.
-        """
+        """Return the lock of *key*; None if there is none, or it cannot be read."""
         try:
             with open(self._lock_file(key), encoding="utf-8") as stream:
                 content = json.load(stream)
@@ -72,9 +68,7 @@ class PackageStore(DirectoryStore):
             return None
 
     def write_lock(self, key: str, lock: PackageLock) -> None:
-        """
-        Keep *lock* for *key*, in place of an earlier one.
-        """
+        """Keep *lock* for *key*, in place of an earlier one."""
         os.makedirs(self._locks, exist_ok=True)
         content = {"version": _VERSION, "name": lock.name, "pins": lock.pins}
         content |= {"lock": lock.lock} if lock.lock else {}

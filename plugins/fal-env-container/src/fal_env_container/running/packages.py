@@ -1,6 +1,4 @@
-"""
-Packages on top of an image: a folder that uv fills, which containers see and only read.
-"""
+"""Packages on top of an image: a folder that uv fills, which containers see and only read."""
 
 from __future__ import annotations
 
@@ -65,15 +63,11 @@ class Packages:
 
     @property
     def key(self) -> str:
-        """
-        A digest of what is asked for, before anything is resolved.
-        """
+        """A digest of what is asked for, before anything is resolved."""
         return digest(repr((*self._place, self.asked.fingerprint())).encode())
 
     def name_of(self, pins: Sequence[str], lock: str = "") -> str:
-        """
-        Return the name of the folder with *pins*, and with what the text *lock* has.
-        """
+        """Return the name of the folder with *pins*, and with what the text *lock* has."""
         # Pins name the local files that they come from, not what these contain, and versions
         # without hashes are what their index says they are.
         is_whole = not lock and all(" --hash=" in pin for pin in pins)
@@ -99,9 +93,7 @@ class Packages:
 
     @property
     def summary(self) -> str:
-        """
-        What is in the folder, for lists.
-        """
+        """What is in the folder, for lists."""
         entries = ", ".join(entry.text for entry in self.asked.requirements())
         return f"{entries} for {self.image.name}"
 
@@ -158,9 +150,7 @@ def compiled_folder(folder: str, tenant: str) -> str:
 
 
 def is_installed(packages: Packages, *, force: bool = False) -> bool:
-    """
-    Tell whether :func:`find_or_install` would find *packages*.
-    """
+    """Tell whether :func:`find_or_install` would find *packages*."""
     key = packages.key
     lock = None if force and key not in _forced else STORE.read_lock(key)
     return lock is not None and STORE.find_fault(lock.name) is None
@@ -271,9 +261,7 @@ def _resolve(installer: Installer, packages: Packages, *, refresh: bool) -> None
 
 
 def _check_python(version: str, asked: PackageRequest) -> None:
-    """
-    Check that the files which *asked* names are written for the Python of the image.
-    """
+    """Check that the files which *asked* names are written for the Python of the image."""
     from fal_uv.installing.request_checks import files_for_python
     from fal_uv.requirements.python_bounds import allows, are_valid, bounds_in
 
@@ -338,9 +326,7 @@ def _specifiers(texts: Iterable[str]) -> Iterator[Specifier]:
 
 
 def _surroundings(python: ImagePython) -> dict[str, str]:
-    """
-    Return what markers of requirements are compared with.
-    """
+    """Return what markers of requirements are compared with."""
     return {
         "python_version": ".".join(python.version.split(".")[:2]),
         "python_full_version": python.version,

@@ -1,6 +1,4 @@
-"""
-Pythons of images: what packages have to fit, asked once of each image.
-"""
+"""Pythons of images: what packages have to fit, asked once of each image."""
 
 from __future__ import annotations
 
@@ -86,9 +84,7 @@ class ImagePython:
 
     @property
     def glibc(self) -> str | None:
-        """
-        The version of glibc, as in ``2.36``. None for musl.
-        """
+        """The version of glibc, as in ``2.36``. None for musl."""
         name, _, version = (self.libc or "").partition(" ")
         return version if name == "glibc" and version else None
 
@@ -120,9 +116,7 @@ def find_python(
 
 
 def known_python(image: BuiltImage) -> ImagePython | None:
-    """
-    Return the Python of *image* if it was asked before.
-    """
+    """Return the Python of *image* if it was asked before."""
     try:
         with open(_record_path(image), encoding="utf-8") as file:
             return ImagePython(**json.load(file))
@@ -157,9 +151,7 @@ def _ask(engine: Engine, image: BuiltImage, executable: str) -> ImagePython:
 
 
 def _read(output: str) -> ImagePython | None:
-    """
-    Return the Python that has printed *output*; None if that is no answer.
-    """
+    """Return the Python that has printed *output*; None if that is no answer."""
     try:
         found = ImagePython(**json.loads(output.strip().rpartition("\n")[2]))
     except (ValueError, TypeError, RecursionError):

@@ -1,6 +1,4 @@
-"""
-Settings: what containers are started with beside their image.
-"""
+"""Settings: what containers are started with beside their image."""
 
 from __future__ import annotations
 
@@ -41,18 +39,14 @@ class Settings:
 
     @property
     def shared_memory(self) -> int:
-        """
-        Bytes of ``/dev/shm``.
-        """
+        """Bytes of ``/dev/shm``."""
         if self.shm_size is not None:
             return self.shm_size
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def find_channel(engine: Engine) -> Channel:
-    """
-    Return how a worker in a container of *engine* is best spoken to.
-    """
+    """Return how a worker in a container of *engine* is best spoken to."""
     if engine.place == "elsewhere":
         return "streams"
     chosen = os.environ.get(CHANNEL_VARIABLE)

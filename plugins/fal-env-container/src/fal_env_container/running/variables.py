@@ -80,16 +80,12 @@ _ENGINE_PREFIXES = ("BUILDAH_", "LC_", "LD_", "XDG_", "_CONTAINERS_")
 
 
 def is_of_engine(name: str) -> bool:
-    """
-    Tell whether an engine, which has the variable *name* too, would take its value for its own.
-    """
+    """Tell whether an engine, which has the variable *name* too, would take its value for its own."""
     return name in _OF_ENGINES or name.startswith(_ENGINE_PREFIXES)
 
 
 def is_of_this_machine(name: str) -> bool:
-    """
-    Tell whether the variable *name* is about this machine, and not about the function.
-    """
+    """Tell whether the variable *name* is about this machine, and not about the function."""
     return name in _OF_THIS_MACHINE or name.startswith(_PREFIXES)
 
 
@@ -114,17 +110,13 @@ def inherited(image: Collection[str], *, trusted: bool = True) -> Iterable[str]:
 
 
 def certificates() -> Mapping[str, str]:
-    """
-    Return the variables that name files of certificates, each with the path of its file.
-    """
+    """Return the variables that name files of certificates, each with the path of its file."""
     found = {name: os.environ.get(name, "") for name in CERTIFICATE_VARIABLES}
     return {name: os.path.abspath(path) for name, path in found.items() if os.path.isfile(path)}
 
 
 def warn_of_proxies(network: bool | str, log: LogSink) -> None:
-    """
-    Tell *log* of proxies that containers of *network* are told of and do not reach.
-    """
+    """Tell *log* of proxies that containers of *network* are told of and do not reach."""
     if network is False or network == "host":
         return
     found = loopback_proxies()

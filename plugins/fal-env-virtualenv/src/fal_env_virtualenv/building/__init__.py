@@ -1,3 +1,1 @@
-"""
-From a recipe to an environment: keys, interpreters, indexes, and builds that run uv.
-"""
+"""From a recipe to an environment: keys, interpreters, indexes, and builds that run uv."""

@@ -1,6 +1,4 @@
-"""
-The directory in which one environment is built: an empty one, and the link to it.
-"""
+"""The directory in which one environment is built: an empty one, and the link to it."""
 
 from __future__ import annotations
 
@@ -122,16 +120,12 @@ class BuildDirectory:
 
     @property
     def library(self) -> str:
-        """
-        The ``site-packages`` of the environment.
-        """
+        """The ``site-packages`` of the environment."""
         return os.path.join(self.build.directory, self.python.library)
 
     @property
     def linked_executable(self) -> str:
-        """
-        The Python of the environment, at the path where uv sees it.
-        """
+        """The Python of the environment, at the path where uv sees it."""
         build = self.build
         inside = os.path.relpath(build.directory, build.workspace)
         path = build.workspace if self.link is None else self.link.path

@@ -1,6 +1,4 @@
-"""
-Builds: an environment is built in a temporary directory, marked as complete, and renamed.
-"""
+"""Builds: an environment is built in a temporary directory, marked as complete, and renamed."""
 
 from __future__ import annotations
 
@@ -99,9 +97,7 @@ def rebuild(prefix: str, sink: LogSink, cancelled: Event) -> BuildRecord:
 
 
 def indexes_of(record: BuildRecord) -> Indexes:
-    """
-    Return the indexes from which the environment of *record* is built again.
-    """
+    """Return the indexes from which the environment of *record* is built again."""
     choices = Choices(torch_backend=record.torch_backend)
     return find_indexes(
         record.extra_index_urls, default=record.index_url, choices=choices
@@ -111,9 +107,7 @@ def indexes_of(record: BuildRecord) -> Indexes:
 def _build_anew(
     recipe: Recipe, key: str, log: BuildLog, cancelled: Event, *, force: bool
 ) -> None:
-    """
-    Resolve and build *recipe*, and write its build record.
-    """
+    """Resolve and build *recipe*, and write its build record."""
     indexes = recipe.packages.indexes().with_default(STORE.root)
     python = find_python(recipe.python_version, STORE.root)
     entries = ", ".join(entry.text for entry in recipe.packages.requirements())
@@ -149,9 +143,7 @@ def _installer(directory: BuildDirectory, indexes: Indexes, log: BuildLog) -> In
 
 
 def _record(recipe: Recipe, key: str, python: Python, installer: Installer) -> BuildRecord:
-    """
-    Return the build record of *recipe*, whose requirements have been installed.
-    """
+    """Return the build record of *recipe*, whose requirements have been installed."""
 
     def stripped(texts: Iterable[str]) -> tuple[str, ...]:
         return tuple(url_credentials.strip(text) for text in texts)
@@ -177,9 +169,7 @@ def _record(recipe: Recipe, key: str, python: Python, installer: Installer) -> B
 def _build_from_pins(
     record: BuildRecord, indexes: Indexes, log: BuildLog, cancelled: Event
 ) -> None:
-    """
-    Build the environment of *record* from its pins.
-    """
+    """Build the environment of *record* from its pins."""
     with open_directory(record.key, record.python, cancelled) as directory:
         installer = _installer(directory, indexes, log)
         try:

@@ -1,6 +1,4 @@
-"""
-Locks: what an environment has in it, as a ``pylock.toml``.
-"""
+"""Locks: what an environment has in it, as a ``pylock.toml``."""
 
 from __future__ import annotations
 

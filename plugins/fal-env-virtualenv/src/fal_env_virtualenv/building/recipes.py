@@ -62,9 +62,7 @@ def environment_key(recipe: Recipe) -> str:
 
 
 def platform_name() -> str:
-    """
-    Return what wheels depend on apart from the interpreter: system, machine, C library.
-    """
+    """Return what wheels depend on apart from the interpreter: system, machine, C library."""
     machine = os.uname().machine
     try:
         library = os.confstr("CS_GNU_LIBC_VERSION")

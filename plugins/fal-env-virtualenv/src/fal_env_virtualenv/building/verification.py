@@ -1,6 +1,4 @@
-"""
-Verification: a thorough look at whether an environment is whole and starts.
-"""
+"""Verification: a thorough look at whether an environment is whole and starts."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ def verify(key: str) -> list[str]:
 
 
 def _missing_files(record: BuildRecord) -> Iterator[str]:
-    """
-    Yield the first files that packages list and that do not exist.
-    """
+    """Yield the first files that packages list and that do not exist."""
     library = os.path.join(record.path, record.python.library)
     missing = 0
     for package in record.packages:

@@ -1,3 +1,1 @@
-"""
-What is kept on disk: build records, environments, their locks, and how they are removed.
-"""
+"""What is kept on disk: build records, environments, their locks, and how they are removed."""

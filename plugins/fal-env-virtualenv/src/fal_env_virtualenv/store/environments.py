@@ -45,9 +45,7 @@ forced: set[str] = set()
 
 
 class VirtualenvStore(DirectoryStore):
-    """
-    The environments, each named by the digest of its build record.
-    """
+    """The environments, each named by the digest of its build record."""
 
     __slots__ = ()
 
@@ -151,9 +149,7 @@ class BuildRecord:
 
     @cached_property
     def digest(self) -> str:
-        """
-        The name of the environment's directory.
-        """
+        """The name of the environment's directory."""
         # What is not set had no name once.
         values = {
             name: value for name, value in attrs.asdict(self).items() if value is not None
@@ -163,30 +159,22 @@ class BuildRecord:
 
     @property
     def path(self) -> str:
-        """
-        The directory of the environment, whether it exists or not.
-        """
+        """The directory of the environment, whether it exists or not."""
         return STORE.path(self.digest)
 
     @property
     def executable(self) -> str:
-        """
-        The Python of the environment.
-        """
+        """The Python of the environment."""
         return os.path.join(self.path, "bin", "python")
 
 
 def record_path(key: str) -> str:
-    """
-    Return the path of the build record of *key*.
-    """
+    """Return the path of the build record of *key*."""
     return os.path.join(STORE.root, "keys", f"{key}.json")
 
 
 def read_record(key: str) -> BuildRecord | None:
-    """
-    Return the build record of *key*; None if there is none, or it cannot be read.
-    """
+    """Return the build record of *key*; None if there is none, or it cannot be read."""
     try:
         with open(record_path(key), encoding="utf-8") as stream:
             return _structure(json.load(stream))
@@ -209,18 +197,14 @@ def _structure(loaded: dict[str, Any]) -> BuildRecord | None:
 
 
 def write_record(record: BuildRecord) -> None:
-    """
-    Keep *record*, in place of an earlier one of its key.
-    """
+    """Keep *record*, in place of an earlier one of its key."""
     os.makedirs(os.path.join(STORE.root, "keys"), exist_ok=True)
     text = json.dumps({"version": _VERSION, **attrs.asdict(record)}, indent=1)
     write_atomically(record_path(record.key), text)
 
 
 def read_records() -> list[BuildRecord]:
-    """
-    Return all build records that can be read, sorted by key.
-    """
+    """Return all build records that can be read, sorted by key."""
     from fal_core.stores import list_directory
 
     names = sorted(list_directory(os.path.join(STORE.root, "keys")))

@@ -1,6 +1,4 @@
-"""
-The environments that are kept, as lists and commands show them.
-"""
+"""The environments that are kept, as lists and commands show them."""
 
 from __future__ import annotations
 
@@ -9,9 +7,7 @@ from fal_env_virtualenv.store.environments import STORE, find_record
 
 
 def list_environments() -> list[StoredEntry]:
-    """
-    Return the environments that are kept, the most recently used first.
-    """
+    """Return the environments that are kept, the most recently used first."""
     listed = STORE.entries()
     return sorted(listed, key=lambda environment: environment.last_used, reverse=True)
 

@@ -1,3 +1,1 @@
-"""
-Detached work: calls that outlive the process that launched them.
-"""
+"""Detached work: calls that outlive the process that launched them."""

@@ -72,9 +72,7 @@ supervise(sys.argv[1], lambda: LocalHost(**{terms!r}), {claim!r})
 
 
 class SilentSupervisor(HostError):
-    """
-    Detached work goes on, but cannot be followed now.
-    """
+    """Detached work goes on, but cannot be followed now."""
 
     def __init__(self, reference: str) -> None:
         super().__init__(reference)
@@ -138,9 +136,7 @@ def attach(reference: str, sink: Sink, after: int) -> DetachedExecution:
 
 
 class DetachedExecution(FollowedExecution):
-    """
-    Detached work of this machine, as one process sees it.
-    """
+    """Detached work of this machine, as one process sees it."""
 
     def __init__(self, reference: str, directory: Path, sink: Sink, after: int = 0) -> None:
         super().__init__(reference, sink, after)
@@ -240,9 +236,7 @@ class DetachedExecution(FollowedExecution):
 
 
 def _kill_listener(connection: socket.socket) -> None:
-    """
-    Kill the process at the other end of *connection*, whatever it is by now.
-    """
+    """Kill the process at the other end of *connection*, whatever it is by now."""
     if hasattr(socket, "SO_PEERCRED"):
         size = struct.calcsize("iII")
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)

@@ -44,9 +44,7 @@ NO_SUPERVISOR = (FileNotFoundError, NotADirectoryError, ConnectionRefusedError)
 
 
 class NoSuchExecution(HostError):
-    """
-    No detached work has that reference.
-    """
+    """No detached work has that reference."""
 
     def __init__(self, reference: str) -> None:
         super().__init__(reference)
@@ -125,9 +123,7 @@ def find_record(reference: str) -> Path:
 
 
 def list_executions() -> Iterator[ExecutionStatus]:
-    """
-    Iterate over detached work, the oldest first.
-    """
+    """Iterate over detached work, the oldest first."""
     found = []
     for path in executions_root().glob("*/status.json"):
         if path.parent.name.startswith(_INCOMPLETE):
@@ -190,9 +186,7 @@ def _last_removal(root: Path) -> float:
 
 
 def _is_old(entry: os.DirEntry[str]) -> bool:
-    """
-    Return whether nothing was written to a record for long.
-    """
+    """Return whether nothing was written to a record for long."""
     before = time.time() - KEPT
     try:
         # The directory changes with the status, and the journal with each event.
@@ -213,9 +207,7 @@ def _changed(path: str) -> float:
 
 
 def _remove(directory: Path) -> bool:
-    """
-    Remove a record unless its work goes on, and return whether it was removed.
-    """
+    """Remove a record unless its work goes on, and return whether it was removed."""
     if is_supervised(directory):
         return False
     if not directory.name.startswith(_INCOMPLETE):
@@ -230,9 +222,7 @@ def _remove(directory: Path) -> bool:
 
 
 def is_supervised(directory: Path) -> bool:
-    """
-    Return whether a supervisor is running, or is being started.
-    """
+    """Return whether a supervisor is running, or is being started."""
     # Read first: a supervisor that starts after this counts as being started.
     status = read_status(directory)
     try:

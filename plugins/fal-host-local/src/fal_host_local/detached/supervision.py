@@ -1,6 +1,4 @@
-"""
-What a process runs that supervises detached work on this machine.
-"""
+"""What a process runs that supervises detached work on this machine."""
 
 from __future__ import annotations
 

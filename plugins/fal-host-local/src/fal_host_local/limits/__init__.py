@@ -1,3 +1,1 @@
-"""
-Limits: the machine that a call declares, held to on this one.
-"""
+"""Limits: the machine that a call declares, held to on this one."""

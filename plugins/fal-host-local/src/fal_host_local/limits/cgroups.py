@@ -44,9 +44,7 @@ class Hierarchy:
 
 @cache
 def find_hierarchies() -> tuple[Hierarchy, ...]:
-    """
-    Return where this process may make cgroups, each controller once. Each was tried.
-    """
+    """Return where this process may make cgroups, each controller once. Each was tried."""
     with suppress(OSError):
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         own = Path("/proc/self/cgroup").read_text().splitlines()
@@ -111,9 +109,7 @@ def _folders(mount: str, root: str, path: str, *, upwards: bool) -> Iterator[str
 
 
 def can_make(hierarchy: Hierarchy) -> bool:
-    """
-    Try whether a cgroup can be made that keeps a limit, and that a process can join.
-    """
+    """Try whether a cgroup can be made that keeps a limit, and that a process can join."""
     [controller] = hierarchy.controllers
     # Two threads may try at once. A keeper removes it where this process is killed.
     name = f"fal-core-{os.getpid()}-try-{threading.get_native_id()}-{controller}"
@@ -133,9 +129,7 @@ def can_make(hierarchy: Hierarchy) -> bool:
 
 
 def _can_join(folder: str) -> bool:
-    """
-    Have a process join the cgroup *folder*: it has to be able to leave its own.
-    """
+    """Have a process join the cgroup *folder*: it has to be able to leave its own."""
     join = "import sys; open(sys.argv[1], 'w').write('0')"
     argv = [sys.executable, "-I", "-S", "-c", join, os.path.join(folder, "cgroup.procs")]
     return not subprocess.run(argv, capture_output=True, check=False).returncode

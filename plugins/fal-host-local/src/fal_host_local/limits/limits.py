@@ -1,6 +1,4 @@
-"""
-Limits of one worker, and what keeps each of them on this machine.
-"""
+"""Limits of one worker, and what keeps each of them on this machine."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ class Limits:
     held: HeldLimits | None = None
 
     def confinement(self) -> dict[str, Any]:
-        """
-        Return what the keeper is told: the cgroups to make, and what is kept otherwise.
-        """
+        """Return what the keeper is told: the cgroups to make, and what is kept otherwise."""
         machine, kept = self.machine, self._kept
         if machine is None:
             return {"groups": []}
@@ -63,9 +59,7 @@ class Limits:
         return {each for hierarchy in self.hierarchies for each in hierarchy.controllers}
 
     def describe(self) -> str:
-        """
-        Return which limits hold, and by what, as a sentence.
-        """
+        """Return which limits hold, and by what, as a sentence."""
         machine, kept = self.machine, self._kept
         parts = [] if self.network else ["no network"]
         if machine is None:
@@ -88,9 +82,7 @@ class Limits:
 
 
 def _files(hierarchy: Hierarchy, machine: Machine) -> Iterator[tuple[str, str, bool]]:
-    """
-    Yield the files of a cgroup, what is written to each, and whether it has to be there.
-    """
+    """Yield the files of a cgroup, what is written to each, and whether it has to be there."""
     version = hierarchy.version
     for controller in hierarchy.controllers:
         name = FILES[version][controller]
@@ -121,9 +113,7 @@ def _said(what: str, limit: object, by_group: bool, otherwise: str) -> str:
 
 
 def _said_by(held: HeldLimits, machine: Machine) -> str:
-    """
-    Return which limits of *machine* a program holds workers to, and why not the others.
-    """
+    """Return which limits of *machine* a program holds workers to, and why not the others."""
     parts = []
     for limit, name in LIMITS.items():
         size = getattr(machine, limit)
@@ -146,9 +136,7 @@ _described: set[str] = set()
 
 
 def describe_once(limits: Limits) -> str:
-    """
-    Return which limits hold, the first time that this process is asked about them.
-    """
+    """Return which limits hold, the first time that this process is asked about them."""
     said = limits.describe()
     with _lock:
         is_known = said in _described

@@ -1,6 +1,4 @@
-"""
-Meters: what the workers of a host have used.
-"""
+"""Meters: what the workers of a host have used."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ _PATIENCE = 30.0
 
 
 class Meter:
-    """
-    What the workers of one host use, until each has ended.
-    """
+    """What the workers of one host use, until each has ended."""
 
     def __init__(self) -> None:
         self._metered: list[tuple[Worker, Callable[[], Usage], GpuMeter | None]] = []
@@ -45,9 +41,7 @@ class Meter:
         self._metered.append((worker, used, gpus))
 
     def read(self) -> Usage:
-        """
-        End the workers, and return the most that any of them has used.
-        """
+        """End the workers, and return the most that any of them has used."""
         most = Usage()
         for worker, used, gpus in self._metered:
             gpu_memory = None if gpus is None else gpus.stop()
@@ -58,9 +52,7 @@ class Meter:
 
 
 class GpuMeter:
-    """
-    Looks at the memory of GPUs on a thread of its own.
-    """
+    """Looks at the memory of GPUs on a thread of its own."""
 
     def __init__(self, devices: Sequence[Device]) -> None:
         self._uuids = {device.uuid for device in devices}
@@ -96,8 +88,6 @@ class GpuMeter:
 
 
 def refuse_measuring(kind: str) -> UnsupportedError:
-    """
-    Return the error of a call in an environment of *kind*, whose processes others start.
-    """
+    """Return the error of a call in an environment of *kind*, whose processes others start."""
     remedy = "Ask the engine of its containers, as with 'podman stats'."
     return UnsupportedError("local", f"measure calls of kind {kind!r}", remedy)

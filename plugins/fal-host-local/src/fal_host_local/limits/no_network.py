@@ -25,16 +25,12 @@ _IFF_UP = 1
 
 
 def words() -> tuple[str, ...]:
-    """
-    Return what turns a command behind it into one without a network.
-    """
+    """Return what turns a command behind it into one without a network."""
     return (sys.executable, "-I", "-S", __file__)
 
 
 def enter(command: Command) -> Command:
-    """
-    Return a command that runs *command* without a network.
-    """
+    """Return a command that runs *command* without a network."""
     import attrs
 
     return attrs.evolve(command, argv=(*words(), *command.argv))
@@ -42,9 +38,7 @@ def enter(command: Command) -> Command:
 
 @cache
 def problem() -> str:
-    """
-    Return why no process can be without a network here, as a sentence. Empty if it can.
-    """
+    """Return why no process can be without a network here, as a sentence. Empty if it can."""
     if not sys.platform.startswith("linux"):
         return "Only Linux can take the network away from a process."
     import subprocess
@@ -54,9 +48,7 @@ def problem() -> str:
 
 
 def main() -> None:
-    """
-    Become the command ``sys.argv[1:]``.
-    """
+    """Become the command ``sys.argv[1:]``."""
     try:
         _leave()
         _bring_up("lo")

@@ -1,6 +1,4 @@
-"""
-Unmet options: machine types whose sizes or devices calls do not get here.
-"""
+"""Unmet options: machine types whose sizes or devices calls do not get here."""
 
 from __future__ import annotations
 

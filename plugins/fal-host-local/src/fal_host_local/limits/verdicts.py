@@ -1,6 +1,4 @@
-"""
-Verdicts: which limit has ended a worker, and which machine type has more.
-"""
+"""Verdicts: which limit has ended a worker, and which machine type has more."""
 
 from __future__ import annotations
 

@@ -1,3 +1,1 @@
-"""
-Services: calls that are reached through a port, each in a worker of its own.
-"""
+"""Services: calls that are reached through a port, each in a worker of its own."""

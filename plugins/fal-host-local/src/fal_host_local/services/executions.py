@@ -1,6 +1,4 @@
-"""
-Services on this machine, each with the port that it wants or a network of its own.
-"""
+"""Services on this machine, each with the port that it wants or a network of its own."""
 
 from __future__ import annotations
 
@@ -219,16 +217,12 @@ class Publication:
         return cls(inner, ports, claimed)
 
     def release(self) -> None:
-        """
-        Give up the claim to the port that the service wanted.
-        """
+        """Give up the claim to the port that the service wanted."""
         if self.claimed is not None:
             self.claimed.release()
 
     def reach(self, worker: Worker, urls: Mapping[str, str]) -> Mapping[str, str]:
-        """
-        Return *urls*, as the service sees them, as they are reached from this machine.
-        """
+        """Return *urls*, as the service sees them, as they are reached from this machine."""
         outer = {inner: port for port, inner in self.ports.items()}
         return {name: _at(url, outer) for name, url in urls.items()}
 

@@ -1,6 +1,4 @@
-"""
-Ports: claiming the port that a service wants, or naming who has it.
-"""
+"""Ports: claiming the port that a service wants, or naming who has it."""
 
 from __future__ import annotations
 
@@ -41,16 +39,12 @@ class ServicePort:
 
     @property
     def has_own_network(self) -> bool:
-        """
-        Whether the service has a network of its own.
-        """
+        """Whether the service has a network of its own."""
         return self._lock is None
 
     @property
     def url(self) -> str:
-        """
-        The address of the service.
-        """
+        """The address of the service."""
         return f"http://{_LOOPBACK}:{self.port}"
 
     def enter_network(self, command: Command) -> Command:
@@ -64,9 +58,7 @@ class ServicePort:
         return attrs.evolve(command, argv=(*enter, *command.argv))
 
     def release(self) -> None:
-        """
-        Give up the claim to the port.
-        """
+        """Give up the claim to the port."""
         lock, self._lock = self._lock, -1
         if lock is not None and lock >= 0:
             os.close(lock)

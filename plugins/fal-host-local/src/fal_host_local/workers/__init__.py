@@ -1,3 +1,1 @@
-"""
-Worker processes: the keeper that starts and kills them, and how one is started.
-"""
+"""Worker processes: the keeper that starts and kills them, and how one is started."""

@@ -78,31 +78,23 @@ class Wiring:
 
     @property
     def is_apart(self) -> bool:
-        """
-        Whether a program stands between the keeper and the worker.
-        """
+        """Whether a program stands between the keeper and the worker."""
         return self._channel != "inherited"
 
     @property
     def count(self) -> int:
-        """
-        How many descriptors have to be passed on.
-        """
+        """How many descriptors have to be passed on."""
         return 1 + len(self._added) if self._channel == "passed" else 0
 
     def add(self, descriptors: Sequence[int]) -> tuple[int, ...]:
-        """
-        Give the worker *descriptors* too, and return the numbers that they have there.
-        """
+        """Give the worker *descriptors* too, and return the numbers that they have there."""
         assert self.first is not None
         first = self.first + len(self._added)
         self._added += descriptors
         return tuple(range(first, first + len(descriptors)))
 
     def given(self) -> tuple[list[int], list[int]]:
-        """
-        Return descriptors for the keeper, and which of them the process has from 0 on.
-        """
+        """Return descriptors for the keeper, and which of them the process has from 0 on."""
         if self._channel == "inherited":
             return [self._stream, *self._added], [0, 0, *range(1 + len(self._added))]
         if self._channel == "streams":
@@ -124,9 +116,7 @@ class Wiring:
             self._handover = None
 
     def close_given(self) -> None:
-        """
-        Close what only the process needs, which has been started, or cannot be.
-        """
+        """Close what only the process needs, which has been started, or cannot be."""
         for descriptor in (self._printed, self._null):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -136,9 +126,7 @@ class Wiring:
             self._handover = None
 
     def close(self) -> None:
-        """
-        Close what is open at this end.
-        """
+        """Close what is open at this end."""
         words, self.words = self.words, None
         if words is not None:
             with suppress(OSError):

@@ -60,9 +60,7 @@ class Confinement:
             _sweep(folder)
 
     def make(self) -> str:
-        """
-        Make the groups; return why that is impossible, or nothing.
-        """
+        """Make the groups; return why that is impossible, or nothing."""
         for folder, _, files in self._told["groups"]:
             group = os.path.join(folder, self._name)
             try:
@@ -79,9 +77,7 @@ class Confinement:
         return ""
 
     def enter(self) -> None:
-        """
-        Have this process, a child of the keeper, keep to the limits from now on.
-        """
+        """Have this process, a child of the keeper, keep to the limits from now on."""
         for group in self._groups:
             _write(os.path.join(group, "cgroup.procs"), "0")
         cpus = self._told.get("cpus")
@@ -150,9 +146,7 @@ class Confinement:
 
 
 def group_name(keeper: int, number: int) -> str:
-    """
-    Return the name of the cgroups of worker *number* of the process *keeper*.
-    """
+    """Return the name of the cgroups of worker *number* of the process *keeper*."""
     return f"{_NAME}{keeper}-{number}"
 
 
@@ -167,16 +161,12 @@ def _make(group: str) -> None:
 
 
 def _is_less_around(name: str, error: OSError) -> bool:
-    """
-    Tell whether a limit was refused as a group around it has fewer processors: those hold.
-    """
+    """Tell whether a limit was refused as a group around it has fewer processors: those hold."""
     return name == "cpu.cfs_quota_us" and error.errno == errno.EINVAL
 
 
 def _sweep(folder: str) -> None:
-    """
-    Remove the empty groups in *folder* of keepers that are gone.
-    """
+    """Remove the empty groups in *folder* of keepers that are gone."""
     for name in _list(folder):
         if not name.startswith(_NAME):
             continue
@@ -195,9 +185,7 @@ def _sweep(folder: str) -> None:
 
 
 def _below(group: str) -> list[str]:
-    """
-    Return *group* and those in it, the innermost first.
-    """
+    """Return *group* and those in it, the innermost first."""
     return [folder for folder, _, _ in os.walk(group, topdown=False)]
 
 
@@ -216,9 +204,7 @@ def _processes(group: str) -> list[int]:
 
 
 def _proportional(pid: int) -> int:
-    """
-    Return the memory of *pid* in bytes, of which it has its share of what it shares.
-    """
+    """Return the memory of *pid* in bytes, of which it has its share of what it shares."""
     for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
@@ -226,9 +212,7 @@ def _proportional(pid: int) -> int:
 
 
 def _count_processes() -> int:
-    """
-    Return how many processes and threads the user has.
-    """
+    """Return how many processes and threads the user has."""
     own = os.getuid()
     return sum(1 for _ in _tasks_of(own))
 

@@ -1,6 +1,4 @@
-"""
-Devices of workers: claimed before a worker starts, and held by the keeper while it lives.
-"""
+"""Devices of workers: claimed before a worker starts, and held by the keeper while it lives."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Endings: why a worker was lost. Only a worker that is lost needs them.
-"""
+"""Endings: why a worker was lost. Only a worker that is lost needs them."""
 
 from __future__ import annotations
 

@@ -68,9 +68,7 @@ def main() -> None:
 
 
 def _hold(pasta: str, parent: int, reached: str, tell: int) -> None:
-    """
-    Make a namespace, and hold it until the parent process ends.
-    """
+    """Make a namespace, and hold it until the parent process ends."""
     import networks  # type: ignore[import-not-found]  # found by its folder
 
     try:

@@ -97,9 +97,7 @@ class KeeperProcess:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> None:
-        """
-        Start and watch workers until the caller has ended.
-        """
+        """Start and watch workers until the caller has ended."""
         poll = select.poll()
         poll.register(self._control.fileno(), select.POLLIN)
         poll.register(self._wake, select.POLLIN)
@@ -116,9 +114,7 @@ class KeeperProcess:
                 self._watch()
 
     def _handle_request(self) -> bool:
-        """
-        Handle one request; return False if the caller has ended.
-        """
+        """Handle one request; return False if the caller has ended."""
         room = _socket.CMSG_SPACE(_DESCRIPTOR.size * _MAX_DESCRIPTORS)
         try:
             data, ancillary, _, _ = self._control.recvmsg(LENGTH.size, room)
@@ -158,9 +154,7 @@ class KeeperProcess:
         return data
 
     def _hold(self, number: int, descriptors: list[int]) -> None:
-        """
-        Have *descriptors* open until worker *number* has ended; no worker inherits them.
-        """
+        """Have *descriptors* open until worker *number* has ended; no worker inherits them."""
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         self._held[number] = descriptors
@@ -190,9 +184,7 @@ class KeeperProcess:
         descriptors: list[int],
         confined: Confinement | None = None,
     ) -> None:
-        """
-        Replace this child process with a worker, which has *descriptors* from 0 on.
-        """
+        """Replace this child process with a worker, which has *descriptors* from 0 on."""
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
@@ -255,9 +247,7 @@ class KeeperProcess:
             os._exit(0)
 
     def _reap(self) -> None:
-        """
-        Report the workers that have exited, and kill the orphans they have left.
-        """
+        """Report the workers that have exited, and kill the orphans they have left."""
         while True:
             try:
                 pid, status, used = os.wait4(-1, os.WNOHANG)
@@ -281,9 +271,7 @@ class KeeperProcess:
                 self._respond(EXITED, number, status)
 
     def _free(self, number: int, used: Any, *, failed: bool) -> None:
-        """
-        Free what worker *number* has had, and report what it has used.
-        """
+        """Free what worker *number* has had, and report what it has used."""
         confined = self._confined.pop(number, None)
         if confined is not None:
             if busy := confined.end():
@@ -307,9 +295,7 @@ class KeeperProcess:
                 confined.watch(pid)
 
     def _kill_orphans(self) -> bool:
-        """
-        Kill what workers have left, and return whether that belongs to a container.
-        """
+        """Kill what workers have left, and return whether that belongs to a container."""
         is_contained = False
         for child in trees.children(os.getpid()):
             if child not in self._workers and child not in self._stoppers:
@@ -342,9 +328,7 @@ class KeeperProcess:
             confined.end()
 
     def _reap_for(self, seconds: float) -> None:
-        """
-        Wait until no worker is left, and none is being ended.
-        """
+        """Wait until no worker is left, and none is being ended."""
         for _ in range(round(seconds / _TURN)):
             if not (self._workers or self._stoppers):
                 break
@@ -374,8 +358,6 @@ def _duplicate(descriptor: int) -> int:
 
 
 def main() -> None:
-    """
-    Run the keeper of the caller at the other end of descriptor 0.
-    """
+    """Run the keeper of the caller at the other end of descriptor 0."""
     trees.become_subreaper()
     KeeperProcess(_socket.socket(fileno=os.dup(0))).run()

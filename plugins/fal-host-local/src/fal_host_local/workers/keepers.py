@@ -44,9 +44,7 @@ _EXITS = 1024
 
 
 class Keeper:
-    """
-    The keeper of this process: a child process that starts and kills its workers.
-    """
+    """The keeper of this process: a child process that starts and kills its workers."""
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
@@ -212,9 +210,7 @@ class Keeper:
         return used.get(PEAK, 0) << 10, used.get(KILLS, 0), used.get(SPENT, 0) / 1000
 
     def close(self) -> None:
-        """
-        Kill every worker, and stop the keeper.
-        """
+        """Kill every worker, and stop the keeper."""
         with self._ending:
             self._closed = True
         try:
@@ -231,9 +227,7 @@ class Keeper:
             pass
 
     def abandon(self) -> None:
-        """
-        Release the keeper in a forked child; it belongs to the parent process.
-        """
+        """Release the keeper in a forked child; it belongs to the parent process."""
         self._closed = True
         self._control.close()
 
@@ -272,9 +266,7 @@ class Keeper:
         return True
 
     def _say_busy(self, number: int, places: int) -> None:
-        """
-        Warn that some of the cgroups of worker *number* could not be removed.
-        """
+        """Warn that some of the cgroups of worker *number* could not be removed."""
         # Slow to import.
         from fal_host_local.workers.confinement import group_name
 
@@ -288,9 +280,7 @@ class Keeper:
 
 
 def _describe_end(status: int | None) -> str:
-    """
-    Return how a keeper has ended, of its wait status if that is known.
-    """
+    """Return how a keeper has ended, of its wait status if that is known."""
     # Slow to import.
     import signal
 
@@ -337,9 +327,7 @@ def memory_kills(*, anywhere: bool, root: str = "") -> int:
 
 
 def _group_counts(root: str) -> Iterator[str]:
-    """
-    Yield the files that may tell of the control group of this process, of both versions.
-    """
+    """Yield the files that may tell of the control group of this process, of both versions."""
     for line in _read_lines(f"{root}/proc/self/cgroup"):
         _, controllers, path = line.rstrip("\n").split(":", 2)
         # In a container the path may be that outside of it.

@@ -1,6 +1,4 @@
-"""
-Places: where and how a worker of this machine runs.
-"""
+"""Places: where and how a worker of this machine runs."""
 
 from __future__ import annotations
 
@@ -64,39 +62,29 @@ class Place:
     reached: Sequence[int] | None = None
 
     def take_given(self) -> Claim | None:
-        """
-        Return the devices that the launcher has claimed, unless a worker has taken them.
-        """
+        """Return the devices that the launcher has claimed, unless a worker has taken them."""
         claim, self.given = self.given, None
         return claim
 
     def give_up(self) -> None:
-        """
-        Give up the devices that the launcher has claimed, if no worker has taken them.
-        """
+        """Give up the devices that the launcher has claimed, if no worker has taken them."""
         claim = self.take_given()
         if claim is not None:
             claim.release()
 
     @property
     def variables(self) -> dict[str, str]:
-        """
-        The environment variables by which the worker uses its devices and no others.
-        """
+        """The environment variables by which the worker uses its devices and no others."""
         return {} if self.claim is None else self.claim.variables
 
     @property
     def machine(self) -> Machine | None:
-        """
-        The machine type that was chosen with the devices. None where none was.
-        """
+        """The machine type that was chosen with the devices. None where none was."""
         return None if self.claim is None else self.claim.machine
 
     @property
     def held(self) -> tuple[int, ...]:
-        """
-        The descriptors that the keeper has open while the worker lives.
-        """
+        """The descriptors that the keeper has open while the worker lives."""
         return () if self.claim is None else self.claim.descriptors
 
     def confinement(self, command: Command) -> dict[str, Any] | None:
@@ -131,9 +119,7 @@ class Place:
         return judge(self.limits.machine, peak, kills, reason)
 
     def measure(self, worker: Worker, keeper: Keeper, number: int) -> None:
-        """
-        Measure what *worker* uses, if its host does.
-        """
+        """Measure what *worker* uses, if its host does."""
         if self.meter is None:
             return
         from fal_core.abilities import Usage

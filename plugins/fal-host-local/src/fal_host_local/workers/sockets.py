@@ -1,6 +1,4 @@
-"""
-Descriptors that a worker receives over a Unix socket, where its engine passes none.
-"""
+"""Descriptors that a worker receives over a Unix socket, where its engine passes none."""
 
 from __future__ import annotations
 
@@ -102,9 +100,7 @@ class Handover:
             self.close()
 
     def close(self) -> None:
-        """
-        Close the socket and remove it.
-        """
+        """Close the socket and remove it."""
         self._listener.close()
         shutil.rmtree(self._outer, ignore_errors=True)
 

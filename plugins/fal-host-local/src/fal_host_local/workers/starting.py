@@ -1,6 +1,4 @@
-"""
-Starting a worker: its command is made, its keeper runs it, and what it is given is handed over.
-"""
+"""Starting a worker: its command is made, its keeper runs it, and what it is given is handed over."""
 
 from __future__ import annotations
 
@@ -104,9 +102,7 @@ def _make_command(
 def _prepare(
     command: Command, start: Start, place: Place, wiring: Wiring
 ) -> Callable[[Keeper], int]:
-    """
-    Return what has a keeper run *command*, and returns the number that it has there.
-    """
+    """Return what has a keeper run *command*, and returns the number that it has there."""
     variables = worker_variables(start.host_options.secrets or (), command.variables)
     descriptors, layout = wiring.given()
     given = command.argv, variables, command.directory or os.getcwd(), descriptors
@@ -175,9 +171,7 @@ def _meet(
 
 
 def _print_log(log: Log) -> None:
-    """
-    Print a line that belongs to no call, for a launcher that trusts its functions.
-    """
+    """Print a line that belongs to no call, for a launcher that trusts its functions."""
     from fal_core.sinks import print_log
 
     print_log(log)

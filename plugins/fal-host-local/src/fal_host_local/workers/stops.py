@@ -50,9 +50,7 @@ def stop(pid: int, become: Callable[[], None]) -> None:
 
 
 def _run(become: Callable[[], None]) -> bool:
-    """
-    Run the command to its end, for some seconds at most; return whether it has succeeded.
-    """
+    """Run the command to its end, for some seconds at most; return whether it has succeeded."""
     pid = os.fork()
     if not pid:
         try:
@@ -68,9 +66,7 @@ def _run(become: Callable[[], None]) -> bool:
 
 
 def _has_ended(pid: int, seconds: float) -> bool:
-    """
-    Wait until *pid* runs no more, for some seconds at most; return whether that is so.
-    """
+    """Wait until *pid* runs no more, for some seconds at most; return whether that is so."""
     for _ in range(round(seconds / _TURN)):
         if not trees.runs(pid):
             return True

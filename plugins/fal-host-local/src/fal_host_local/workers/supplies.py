@@ -60,15 +60,11 @@ class Supplies:
         self.settings["pipes"] = wiring.add(self.crash_output.given)
 
     def take_stream(self) -> int:
-        """
-        Return the descriptor of the stream to the worker, which the caller owns from now on.
-        """
+        """Return the descriptor of the stream to the worker, which the caller owns from now on."""
         return self._ours.detach()
 
     def close_given(self) -> None:
-        """
-        Close what only the worker needs, which has been started, or cannot be.
-        """
+        """Close what only the worker needs, which has been started, or cannot be."""
         self._theirs.close()
         self.wiring.close_given()
         if self._page >= 0:
@@ -78,9 +74,7 @@ class Supplies:
             self.crash_output.close_given()
 
     def close(self) -> None:
-        """
-        Close what is open at this end.
-        """
+        """Close what is open at this end."""
         self._ours.close()
         self.wiring.close()
         if self.arenas is not None:

@@ -1,6 +1,4 @@
-"""
-Surroundings: what of this machine a worker has to see.
-"""
+"""Surroundings: what of this machine a worker has to see."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ def find_folders(
 
 
 def find_project(folder: str) -> str:
-    """
-    Return the top of the project around *folder*; *folder* if it belongs to none.
-    """
+    """Return the top of the project around *folder*; *folder* if it belongs to none."""
     at = folder
     while True:
         if any(os.path.exists(os.path.join(at, name)) for name in _TOPS):

@@ -1,6 +1,4 @@
-"""
-Words: what the program around a worker prints, such as a container engine.
-"""
+"""Words: what the program around a worker prints, such as a container engine."""
 
 from __future__ import annotations
 
@@ -44,9 +42,7 @@ class Words:
             return self._descriptor >= 0
 
     def finish(self) -> str:
-        """
-        Read what is left, and return the last of all that was printed.
-        """
+        """Read what is left, and return the last of all that was printed."""
         with self._lock:
             while self._read():
                 pass
@@ -54,9 +50,7 @@ class Words:
         return self._last.decode(errors="replace").strip()
 
     def _read(self) -> bool:
-        """
-        Read once; return False where there is nothing more.
-        """
+        """Read once; return False where there is nothing more."""
         if self._descriptor < 0:
             return False
         try:

@@ -1,3 +1,1 @@
-"""
-The cluster: the launcher, a process that speaks to Ray, and what it is asked.
-"""
+"""The cluster: the launcher, a process that speaks to Ray, and what it is asked."""

@@ -12,9 +12,7 @@ from typing import Any
 
 
 def amounts_of(resources: Mapping[str, Any]) -> dict[str, float]:
-    """
-    Return how much is asked for, by Ray's names.
-    """
+    """Return how much is asked for, by Ray's names."""
     amounts = {
         "CPU": resources["cpus"],
         "GPU": resources["gpus"],
@@ -44,9 +42,7 @@ def choose(
 
 
 def _problem_of(resources: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]]) -> str:
-    """
-    Return why none of *nodes* can ever have *resources*, as a sentence; empty if one can.
-    """
+    """Return why none of *nodes* can ever have *resources*, as a sentence; empty if one can."""
     wanted = amounts_of(resources)
     labels = resources["labels"]
     for node in nodes:

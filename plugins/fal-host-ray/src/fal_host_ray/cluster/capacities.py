@@ -1,6 +1,4 @@
-"""
-What the nodes of a cluster have.
-"""
+"""What the nodes of a cluster have."""
 
 from __future__ import annotations
 

@@ -48,9 +48,7 @@ class Guard:
         threading.Thread(target=self.run).start()
 
     def status(self) -> dict[str, Any]:
-        """
-        Return what the supervisor says of the work. Empty before it has started.
-        """
+        """Return what the supervisor says of the work. Empty before it has started."""
         if self.end is not None:
             return self.end
         try:
@@ -60,9 +58,7 @@ class Guard:
             return {}
 
     def run(self) -> None:
-        """
-        Run the supervisor, and give what is left to the records.
-        """
+        """Run the supervisor, and give what is left to the records."""
         import ray
 
         records = self.records
@@ -145,9 +141,7 @@ class DetachedActors:
         self.kept: Any = None
 
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """
-        Return the answer to one request.
-        """
+        """Return the answer to one request."""
         answers = {
             "launch": self.launch,
             "find": self.find,
@@ -158,9 +152,7 @@ class DetachedActors:
         return answers[asked["do"]](asked)
 
     def records(self) -> Any:
-        """
-        Return the actor that keeps the records, which is made where there is none.
-        """
+        """Return the actor that keeps the records, which is made where there is none."""
         with self.lock:
             if self.kept is None:
                 options = {
@@ -240,9 +232,7 @@ class DetachedActors:
         return {**found, "why": facts["status"].get("error", "")}
 
     def list(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """
-        Return the status of all work.
-        """
+        """Return the status of all work."""
         known = self.ray.get(self.records().all.remote())
         asking: dict[Any, str] = {}
         for reference, facts in known.items():
@@ -271,9 +261,7 @@ class DetachedActors:
         return {"found": "list", "list": listed}
 
     def count(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """
-        Return what the nodes have, and what of all of them is free.
-        """
+        """Return what the nodes have, and what of all of them is free."""
         nodes = [
             {"resources": node["Resources"], "labels": node.get("Labels") or {}}
             for node in self.ray.nodes()
@@ -282,9 +270,7 @@ class DetachedActors:
         return {"found": "nodes", "nodes": nodes, "free": self.ray.available_resources()}
 
     def end(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """
-        End the actor of work, and its processes with it.
-        """
+        """End the actor of work, and its processes with it."""
         records, reference = self.records(), asked["reference"]
         status = {"ended": True, "end": "cancelled"}
         self.ray.get(records.close.remote(reference, status, b""))
@@ -296,9 +282,7 @@ class DetachedActors:
 
 
 def _options_of(resources: dict[str, Any]) -> dict[str, Any]:
-    """
-    Return the options of an actor that needs *resources*.
-    """
+    """Return the options of an actor that needs *resources*."""
     options: dict[str, Any] = {
         "num_cpus": resources["cpus"],
         "num_gpus": resources["gpus"],

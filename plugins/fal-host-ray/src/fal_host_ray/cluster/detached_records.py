@@ -50,33 +50,25 @@ class Records:
         return self.codes[digest]
 
     def add(self, reference: str, facts: dict[str, Any], call: bytes) -> None:
-        """
-        Record work that is about to be launched.
-        """
+        """Record work that is about to be launched."""
         self._forget_old()
         self.calls[reference] = call
         self.known[reference] = {**facts, "launched": time.time()}
         self._write(reference)
 
     def take(self, reference: str) -> tuple[dict[str, Any], bytes]:
-        """
-        Return the facts of work, and its call.
-        """
+        """Return the facts of work, and its call."""
         return self.known[reference], self.calls[reference]
 
     def note(self, reference: str, **facts: Any) -> None:
-        """
-        Note what has become of work.
-        """
+        """Note what has become of work."""
         if reference in self.known and "closed" not in self.known[reference]:
             self.calls.pop(reference, None)
             self.known[reference] |= facts
             self._write(reference)
 
     def close(self, reference: str, status: dict[str, Any], journal: bytes) -> None:
-        """
-        Keep what is left of work that has ended, unless that was done before.
-        """
+        """Keep what is left of work that has ended, unless that was done before."""
         if reference not in self.known or "closed" in self.known[reference]:
             return
         with open(self._path(reference, "journal"), "wb") as file:

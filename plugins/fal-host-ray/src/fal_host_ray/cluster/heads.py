@@ -45,9 +45,7 @@ class Head:
 
     @contextmanager
     def awaited(self, number: int) -> Iterator[None]:
-        """
-        Tell a request, which waits for Ray meanwhile, if the head is away.
-        """
+        """Tell a request, which waits for Ray meanwhile, if the head is away."""
         with self.changed:
             self.waiting.add(number)
             self.changed.notify_all()
@@ -59,9 +57,7 @@ class Head:
                 self.changed.notify_all()
 
     def watch(self) -> None:
-        """
-        End the requests that wait while the head is away.
-        """
+        """End the requests that wait while the head is away."""
         away_since: float | None = None
         while True:
             with self.changed:
@@ -84,9 +80,7 @@ class Head:
                     self.waiting.difference_update(waiting)
 
     def is_cut_off(self) -> bool:
-        """
-        Return whether a connection of Ray's client has been lost for good.
-        """
+        """Return whether a connection of Ray's client has been lost for good."""
         if not self.is_client:
             return False
         try:
@@ -108,9 +102,7 @@ def absence(address: str | None) -> str:
 
 
 def absence_of(where: str, seconds: float) -> str:
-    """
-    Return why nobody is at *where*, a host and a port, as a sentence; empty if somebody may be.
-    """
+    """Return why nobody is at *where*, a host and a port, as a sentence; empty if somebody may be."""
     host, _, port = where.rpartition(":")
     if not (host and port.isdigit()):
         return ""

@@ -19,9 +19,7 @@ _SAID = 4096
 
 
 class Keeper:
-    """
-    The actor of a node: it has the agent as its child.
-    """
+    """The actor of a node: it has the agent as its child."""
 
     def __init__(self) -> None:
         self.agent: subprocess.Popen[bytes] | None = None
@@ -31,9 +29,7 @@ class Keeper:
     def begin(
         self, arguments: list[str], told: dict[str, Any], code: list[Any]
     ) -> dict[str, Any]:
-        """
-        Start the agent, and return where it listens.
-        """
+        """Start the agent, and return where it listens."""
         import ray
 
         address = ray.util.get_node_ip_address()
@@ -48,15 +44,11 @@ class Keeper:
         return {"address": address, **json.loads(answer)}
 
     def take(self, place: dict[str, Any]) -> None:
-        """
-        Tell the agent of a worker that it is asked for, or to end.
-        """
+        """Tell the agent of a worker that it is asked for, or to end."""
         self._write(place)
 
     def wait(self) -> str:
-        """
-        Wait for the end of the agent, and return what it has said last.
-        """
+        """Wait for the end of the agent, and return what it has said last."""
         assert self.agent is not None
         code = self.agent.wait()
         said = self.said.decode(errors="replace").strip()
@@ -75,9 +67,7 @@ class Keeper:
 
 
 def open_program(arguments: list[str]) -> subprocess.Popen[bytes]:
-    """
-    Start the program of a node that takes code and runs it.
-    """
+    """Start the program of a node that takes code and runs it."""
     return subprocess.Popen(
         [sys.executable, *arguments],
         stdin=subprocess.PIPE,

@@ -53,9 +53,7 @@ class Node:
 
 
 class Place:
-    """
-    What a request has of the cluster.
-    """
+    """What a request has of the cluster."""
 
     def __init__(self, group: Any, token: str) -> None:
         self.group = group
@@ -64,9 +62,7 @@ class Place:
 
 
 class Launcher:
-    """
-    The requests that this process has, and what it has had for them.
-    """
+    """The requests that this process has, and what it has had for them."""
 
     def __init__(self, output: IO[bytes], told: dict[str, Any]) -> None:
         import ray
@@ -111,9 +107,7 @@ class Launcher:
         threading.Thread(target=work, args=arguments, daemon=True).start()
 
     def attend(self, work: Any, number: int, asked: dict[str, Any]) -> None:
-        """
-        Do *work* for a request, which is told if the head is away meanwhile.
-        """
+        """Do *work* for a request, which is told if the head is away meanwhile."""
         with self.head.awaited(number):
             work(number, asked)
         if self.head.is_cut_off():
@@ -121,9 +115,7 @@ class Launcher:
             os._exit(1)
 
     def answer(self, number: int, asked: dict[str, Any]) -> None:
-        """
-        Answer what is asked of detached work.
-        """
+        """Answer what is asked of detached work."""
         try:
             why = ""
             if "choices" in asked:
@@ -134,9 +126,7 @@ class Launcher:
         self.tell(number, "answer", **found)
 
     def run(self, number: int, asked: dict[str, Any]) -> None:
-        """
-        Have a place for a worker, and tell its agent of it.
-        """
+        """Have a place for a worker, and tell its agent of it."""
         try:
             choice, problem = self.amounts.choose(asked["choices"], self.ray.nodes())
             if problem:
@@ -167,9 +157,7 @@ class Launcher:
             self.end(number)
 
     def end(self, number: int) -> None:
-        """
-        Give the place of a request back, and end its worker if it has one.
-        """
+        """Give the place of a request back, and end its worker if it has one."""
         with self.lock:
             place = self.places.pop(number, None)
             if place is None:
@@ -183,9 +171,7 @@ class Launcher:
         self.ray.util.remove_placement_group(place.group)
 
     def make_place(self, number: int, resources: dict[str, Any], token: str) -> Place | None:
-        """
-        Ask Ray for a place; None if it is not wanted any more.
-        """
+        """Ask Ray for a place; None if it is not wanted any more."""
         bundle = self.amounts.amounts_of(resources)
         more = {}
         if resources.get("labels"):
@@ -219,9 +205,7 @@ class Launcher:
         return self.places.get(number) is place
 
     def find_node(self, place: Place, asked: dict[str, Any], gpus: float) -> Node:
-        """
-        Return the node that *place* is on, whose agent has been started.
-        """
+        """Return the node that *place* is on, whose agent has been started."""
         found = self.ray.util.placement_group_table(place.group)["bundles_to_node_id"]
         [name] = found.values()
         digest = asked["digest"]
@@ -269,9 +253,7 @@ class Launcher:
                 del self.nodes[key]
 
     def watch(self, key: tuple[str, str], node: Node) -> None:
-        """
-        Wait until the agent of a node is gone, and tell it those who have workers there.
-        """
+        """Wait until the agent of a node is gone, and tell it those who have workers there."""
         try:
             why = self.ray.get(node.actor.wait.remote())
         except Exception as error:
@@ -283,9 +265,7 @@ class Launcher:
             self.tell(number, "lost", why=why)
 
     def put_code(self, digest: str, archive: str) -> Any:
-        """
-        Return a reference to the code of *digest*, which nodes that lack it fetch.
-        """
+        """Return a reference to the code of *digest*, which nodes that lack it fetch."""
         with self.lock:
             if digest not in self.codes:
                 with open(archive, "rb") as file:
@@ -294,9 +274,7 @@ class Launcher:
 
 
 def load(name: str) -> Any:
-    """
-    Return the module *name* beside this one.
-    """
+    """Return the module *name* beside this one."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")
     spec = importlib.util.spec_from_file_location(f"fal_ray_{name}", path)
     assert spec is not None
@@ -308,9 +286,7 @@ def load(name: str) -> Any:
 
 
 def load_to_travel(name: str) -> Any:
-    """
-    Return the module *name* beside this one, whose classes travel to nodes that lack it.
-    """
+    """Return the module *name* beside this one, whose classes travel to nodes that lack it."""
     import ray
 
     module = load(name)
@@ -324,9 +300,7 @@ def _sentence(error: BaseException) -> str:
 
 
 def main() -> None:
-    """
-    Take requests until the standard input ends.
-    """
+    """Take requests until the standard input ends."""
     # What Ray prints is not for the stream.
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

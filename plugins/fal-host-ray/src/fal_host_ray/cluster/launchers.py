@@ -1,6 +1,4 @@
-"""
-The process of the launcher, and the actors that it was asked for.
-"""
+"""The process of the launcher, and the actors that it was asked for."""
 
 from __future__ import annotations
 
@@ -148,25 +146,19 @@ class Launcher:
         return answer
 
     def end(self, number: int) -> None:
-        """
-        End the actor of a request.
-        """
+        """End the actor of a request."""
         with suppress(OSError):
             self._write({"id": number, "end": True})
 
     def problem(self) -> str:
-        """
-        Return why the launcher has ended, as a sentence.
-        """
+        """Return why the launcher has ended, as a sentence."""
         # Where Ray ends a process, the addresses of its stack come last.
         lines = self.said.decode(errors="replace").split("\n")
         said = next((line.strip() for line in reversed(lines) if line and "0x" not in line), "")
         return f"The process that speaks to Ray has ended: {said or 'it said nothing'}."
 
     def close(self) -> None:
-        """
-        End the process, and with it all that it has started.
-        """
+        """End the process, and with it all that it has started."""
         assert self.process.stdin is not None
         with suppress(OSError):
             self.process.stdin.close()
@@ -181,9 +173,7 @@ class Launcher:
             self.process.stdout.close()
 
     def abandon(self) -> None:
-        """
-        Let go of the process in a forked child: it belongs to the parent, and ends with it.
-        """
+        """Let go of the process in a forked child: it belongs to the parent, and ends with it."""
         with open(os.devnull, "r+b", buffering=0) as nothing:
             for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
                 # It is not closed: a thread of the parent may have held its lock at the fork.
@@ -191,9 +181,7 @@ class Launcher:
                     os.dup2(nothing.fileno(), pipe.fileno())
 
     def forget(self, number: int) -> None:
-        """
-        Hear no more of a request.
-        """
+        """Hear no more of a request."""
         with self._lock:
             self._requests.pop(number, None)
 
@@ -278,15 +266,11 @@ class Actor:
         return lost(detail=f"Node {self.node}: {why}")
 
     def end(self) -> None:
-        """
-        End it, and its worker.
-        """
+        """End it, and its worker."""
         self._owner.end(self._number)
 
     def release(self) -> None:
-        """
-        End it, and hear no more of it.
-        """
+        """End it, and hear no more of it."""
         self.end()
         self._owner.forget(self._number)
 

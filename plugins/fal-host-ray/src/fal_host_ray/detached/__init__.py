@@ -1,3 +1,1 @@
-"""
-Detached work: calls on nodes that outlive the process that launched them.
-"""
+"""Detached work: calls on nodes that outlive the process that launched them."""

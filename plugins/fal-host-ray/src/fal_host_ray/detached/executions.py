@@ -1,6 +1,4 @@
-"""
-Launching detached work on a node, attaching to it, and listing what there is.
-"""
+"""Launching detached work on a node, attaching to it, and listing what there is."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ _NEWS = 30.0
 
 
 class NoSuchExecution(HostError):
-    """
-    No detached work of the cluster has that reference.
-    """
+    """No detached work of the cluster has that reference."""
 
     def __init__(self, reference: str) -> None:
         super().__init__(reference)
@@ -130,9 +126,7 @@ def attach(
 
 
 def list_executions(launcher: Launcher) -> Iterator[ExecutionStatus]:
-    """
-    Iterate over the detached work of a cluster, the oldest first.
-    """
+    """Iterate over the detached work of a cluster, the oldest first."""
     listed: Mapping[str, Any] = launcher.ask({"do": "list"})["list"]
     for reference, status in sorted(listed.items(), key=lambda pair: pair[1]["launched"]):
         yield ExecutionStatus(
@@ -148,9 +142,7 @@ def list_executions(launcher: Launcher) -> Iterator[ExecutionStatus]:
 
 
 class RayExecution(FollowedExecution):
-    """
-    Detached work on a node, as one process sees it.
-    """
+    """Detached work on a node, as one process sees it."""
 
     def __init__(
         self,

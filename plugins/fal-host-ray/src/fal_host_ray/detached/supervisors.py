@@ -109,9 +109,7 @@ class NodeSupervisor(Supervisor):
 
 
 def write_record(told: dict[str, Any], call: bytes) -> Path:
-    """
-    Write the record of work on this node, and return its directory.
-    """
+    """Write the record of work on this node, and return its directory."""
     directory = Path(tempfile.mkdtemp(prefix="fal-core-ray-"))
     status = {"name": told["name"], "owner": told["owner"], "started": time.time()}
     if told["largest"] is not None:
@@ -123,9 +121,7 @@ def write_record(told: dict[str, Any], call: bytes) -> Path:
 
 
 def main(told: dict[str, Any]) -> None:
-    """
-    Run the work that *told* describes, and whose call is on standard input.
-    """
+    """Run the work that *told* describes, and whose call is on standard input."""
     known, _, call = sys.stdin.buffer.read(told["size"]).partition(b"\n")
     directory = write_record(told, call)
     machine = pickle.loads(base64.b64decode(told["machine"]))

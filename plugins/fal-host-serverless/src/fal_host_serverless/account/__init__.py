@@ -1,3 +1,1 @@
-"""
-Credentials and addresses, and operations on what belongs to an account.
-"""
+"""Credentials and addresses, and operations on what belongs to an account."""

@@ -1,6 +1,4 @@
-"""
-Operations on keys, secrets and stages.
-"""
+"""Operations on keys, secrets and stages."""
 
 from __future__ import annotations
 
@@ -85,9 +83,7 @@ def _member(argument: str, written: Any, kind: type[EnumT]) -> EnumT:
 
 
 def list_keys() -> Operation[list[UserKeyInfo]]:
-    """
-    List the keys, without their secrets.
-    """
+    """List the keys, without their secrets."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     return Operation(
@@ -98,9 +94,7 @@ def list_keys() -> Operation[list[UserKeyInfo]]:
 
 
 def revoke_key(key_id: str) -> Operation[None]:
-    """
-    Revoke a key.
-    """
+    """Revoke a key."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     request = isolate_proto.RevokeUserKeyRequest(key_id=key_id)
@@ -135,9 +129,7 @@ def set_secret(
 
 
 def list_secrets(stage: str | None) -> Operation[list[ServerlessSecret]]:
-    """
-    List the secrets, without their values.
-    """
+    """List the secrets, without their values."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     return Operation(
@@ -151,9 +143,7 @@ def list_secrets(stage: str | None) -> Operation[list[ServerlessSecret]]:
 
 
 def list_stages() -> Operation[list[EnvironmentInfo]]:
-    """
-    List the stages.
-    """
+    """List the stages."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     return Operation(
@@ -164,9 +154,7 @@ def list_stages() -> Operation[list[EnvironmentInfo]]:
 
 
 def create_stage(name: str, description: str | None) -> Operation[EnvironmentInfo]:
-    """
-    Create a stage.
-    """
+    """Create a stage."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     return Operation(
@@ -177,9 +165,7 @@ def create_stage(name: str, description: str | None) -> Operation[EnvironmentInf
 
 
 def delete_stage(name: str) -> Operation[None]:
-    """
-    Delete a stage with its applications and secrets.
-    """
+    """Delete a stage with its applications and secrets."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     request = isolate_proto.DeleteEnvironmentRequest(name=name)

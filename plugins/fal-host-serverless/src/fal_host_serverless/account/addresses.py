@@ -46,7 +46,5 @@ def find_address(written: str | None = None, *, profile: str | None = None) -> s
 
 
 def find_stage(written: str | None) -> str | None:
-    """
-    Return the stage to work in: *written*, else that of ``FAL_ENV``. None is the main one.
-    """
+    """Return the stage to work in: *written*, else that of ``FAL_ENV``. None is the main one."""
     return written or os.environ.get("FAL_ENV") or None

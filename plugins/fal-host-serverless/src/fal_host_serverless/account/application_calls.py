@@ -1,6 +1,4 @@
-"""
-Requests to deployed applications: answered at once, as they come, or by way of the queue.
-"""
+"""Requests to deployed applications: answered at once, as they come, or by way of the queue."""
 
 from __future__ import annotations
 
@@ -123,9 +121,7 @@ class ApplicationCall:
 
 @attrs.frozen
 class QueuedCall:
-    """
-    A request in the queue of an application.
-    """
+    """A request in the queue of an application."""
 
     _rest: RestClient = attrs.field(repr=False)
     request_id: str

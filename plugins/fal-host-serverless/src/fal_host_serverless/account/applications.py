@@ -1,6 +1,4 @@
-"""
-Operations on applications and their runners.
-"""
+"""Operations on applications and their runners."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ _TOO_MANY = 1 << 31
 
 
 def list_apps(filter: str | None, stage: str | None) -> Operation[list[AliasInfo]]:
-    """
-    List the applications whose name contains *filter*.
-    """
+    """List the applications whose name contains *filter*."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     def read(response: Any) -> list[AliasInfo]:
@@ -192,9 +188,7 @@ def stop_runner(runner_id: str, replace_first: bool = False) -> Operation[None]:
 
 
 def kill_runner(runner_id: str) -> Operation[None]:
-    """
-    End a runner at once.
-    """
+    """End a runner at once."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     request = isolate_proto.KillRunnerRequest(runner_id=runner_id)

@@ -18,9 +18,7 @@ from fal_host_serverless.wire import settings
 
 @attrs.define(eq=False, repr=False)
 class Credentials:
-    """
-    Anonymous credentials, which send nothing, and the base class of all others.
-    """
+    """Anonymous credentials, which send nothing, and the base class of all others."""
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """
@@ -41,9 +39,7 @@ class Credentials:
         return {}
 
     def at(self, address: str) -> Credentials:
-        """
-        Return the credentials for the service at *address*.
-        """
+        """Return the credentials for the service at *address*."""
         return self
 
     def __repr__(self) -> str:
@@ -64,9 +60,7 @@ class Credentials:
 
 @attrs.define(eq=False, repr=False)
 class KeyCredentials(Credentials):
-    """
-    A key of fal.ai, or of another server.
-    """
+    """A key of fal.ai, or of another server."""
 
     key_id: str
     key_secret: str
@@ -136,9 +130,7 @@ class LoginCredentials(Credentials):
 
 @attrs.define(eq=False, repr=False)
 class MissingCredentials(Credentials):
-    """
-    Stands for credentials that were not found: the first request raises an error.
-    """
+    """Stands for credentials that were not found: the first request raises an error."""
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         raise FalServerlessError(

@@ -1,6 +1,4 @@
-"""
-Queries for the lines of logs: those that are kept, and those that come.
-"""
+"""Queries for the lines of logs: those that are kept, and those that come."""
 
 from __future__ import annotations
 
@@ -124,9 +122,7 @@ def _to_text(moment: datetime | None) -> str | None:
 
 
 def _stream(rest: RestClient, query: Mapping[str, str]) -> Iterator[Line]:
-    """
-    Yield the lines of one connection.
-    """
+    """Yield the lines of one connection."""
     import httpx
 
     timeout = httpx.Timeout(30.0, read=_SILENCE)

@@ -1,6 +1,4 @@
-"""
-Logins: the token that ``fal auth login`` or ``fal-core server login`` has stored.
-"""
+"""Logins: the token that ``fal auth login`` or ``fal-core server login`` has stored."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ _warned: set[tuple[str, str, str]] = set()
 
 @attrs.frozen(repr=False)
 class _Bearer:
-    """
-    A token alone, without the account that it acts for.
-    """
+    """A token alone, without the account that it acts for."""
 
     token: str
 
@@ -44,18 +40,14 @@ class _Bearer:
 
 
 def path() -> Path:
-    """
-    Return the file of the token.
-    """
+    """Return the file of the token."""
     from pathlib import Path
 
     return Path(os.environ.get("FAL_HOME_DIR") or "~/.fal").expanduser() / "auth0_token"
 
 
 def exists() -> bool:
-    """
-    Return whether somebody has logged in.
-    """
+    """Return whether somebody has logged in."""
     return path().is_file()
 
 
@@ -81,9 +73,7 @@ def read_token() -> str:
 
 
 def _expiry_of(token: str) -> float:
-    """
-    Return the Unix time at which *token* expires; its signature is checked by the service.
-    """
+    """Return the Unix time at which *token* expires; its signature is checked by the service."""
     # By hand: PyJWT, with cryptography beside it, takes 0.13 s to import.
     try:
         body = token.split(".")[1]
@@ -113,9 +103,7 @@ def find_account(address: str, token: str, team: str) -> str:
 
 
 def warn_of_key(credentials: Identity, address: str, key_id: str, team: str) -> None:
-    """
-    Print once that a key ignores *team*, unless the key belongs to that team.
-    """
+    """Print once that a key ignores *team*, unless the key belongs to that team."""
     from fal_host_serverless.wire.rest import RestClient
 
     if (address, key_id, team) in _warned:

@@ -1,6 +1,4 @@
-"""
-Operations: gRPC methods with one response, whichever client performs them.
-"""
+"""Operations: gRPC methods with one response, whichever client performs them."""
 
 from __future__ import annotations
 
@@ -50,16 +48,12 @@ def perform(service: Service, operation: Operation[ValueT]) -> ValueT:
 
 
 def read_nothing(response: Any) -> None:
-    """
-    Return None, the value of an operation whose response has nothing in it.
-    """
+    """Return None, the value of an operation whose response has nothing in it."""
     return None
 
 
 def fill(message: Any, **fields: Any) -> Any:
-    """
-    Set those *fields* of *message* that are not None, and return it.
-    """
+    """Set those *fields* of *message* that are not None, and return it."""
     for name, value in fields.items():
         if value is None:
             continue

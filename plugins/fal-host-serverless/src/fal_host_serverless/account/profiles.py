@@ -1,6 +1,4 @@
-"""
-Profiles: named settings in ``~/.fal/config.toml``, shared with fal's own tools.
-"""
+"""Profiles: named settings in ``~/.fal/config.toml``, shared with fal's own tools."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ _INTERNAL = "__internal__"
 
 
 def path() -> Path:
-    """
-    Return the file of the profiles.
-    """
+    """Return the file of the profiles."""
     from pathlib import Path
 
     return Path(os.environ.get("FAL_CONFIG_PATH") or "~/.fal/config.toml").expanduser()
@@ -42,9 +38,7 @@ class Profiles:
 
     @property
     def names(self) -> list[str]:
-        """
-        The names of the profiles.
-        """
+        """The names of the profiles."""
         return [
             name
             for name, table in self.tables.items()
@@ -53,17 +47,13 @@ class Profiles:
 
     @property
     def current(self) -> str | None:
-        """
-        The profile in use: that of ``FAL_PROFILE``, or the one that was chosen last.
-        """
+        """The profile in use: that of ``FAL_PROFILE``, or the one that was chosen last."""
         chosen = os.environ.get("FAL_PROFILE") or self.tables.get(_INTERNAL, {}).get("profile")
         return chosen if chosen in self.names else None
 
     @property
     def team(self) -> str | None:
-        """
-        The team that ``fal team set`` has chosen.
-        """
+        """The team that ``fal team set`` has chosen."""
         found = self.tables.get(_INTERNAL, {}).get("team")
         return found if isinstance(found, str) and found else None
 
@@ -92,9 +82,7 @@ class Profiles:
             raise FalServerlessError(f"There is no profile {profile!r}. There are: {known}.")
 
     def choose(self, profile: str | None) -> None:
-        """
-        Make *profile* the one in use; None for no profile.
-        """
+        """Make *profile* the one in use; None for no profile."""
         internal = self.tables.setdefault(_INTERNAL, {})
         internal.pop("profile", None)
         if profile is not None:

@@ -1,6 +1,4 @@
-"""
-Requests for the queues of applications, which accept them now and answer them later.
-"""
+"""Requests for the queues of applications, which accept them now and answer them later."""
 
 from __future__ import annotations
 

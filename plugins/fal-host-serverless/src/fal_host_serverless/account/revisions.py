@@ -1,6 +1,4 @@
-"""
-Operations on the revisions of applications, and the history of what was deployed.
-"""
+"""Operations on the revisions of applications, and the history of what was deployed."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ DEPLOYMENTS = "deployments"
 
 
 def list_revisions(app_name: str, stage: str | None) -> Operation[list[RevisionInfo]]:
-    """
-    List the revisions of an application, the newest first.
-    """
+    """List the revisions of an application, the newest first."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     stage = find_stage(stage)
@@ -66,9 +62,7 @@ def point_to(
 
 
 def delete_app(app_name: str, stage: str | None) -> Operation[None]:
-    """
-    Delete an application. Its revisions stay, and its requests are finished.
-    """
+    """Delete an application. Its revisions stay, and its requests are finished."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     stage = find_stage(stage)
@@ -81,9 +75,7 @@ def delete_app(app_name: str, stage: str | None) -> Operation[None]:
 
 
 def delete_revision(revision: str) -> Operation[None]:
-    """
-    Delete a revision.
-    """
+    """Delete a revision."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     request = isolate_proto.DeleteApplicationRequest(application_id=revision)

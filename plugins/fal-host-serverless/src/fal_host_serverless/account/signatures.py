@@ -1,6 +1,4 @@
-"""
-Methods and functions that take the arguments of an operation, declared once.
-"""
+"""Methods and functions that take the arguments of an operation, declared once."""
 
 from __future__ import annotations
 

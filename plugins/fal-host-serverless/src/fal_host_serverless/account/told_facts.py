@@ -1,6 +1,4 @@
-"""
-Facts that a service has told, which are not asked for with every request.
-"""
+"""Facts that a service has told, which are not asked for with every request."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ _facts: dict[Hashable, tuple[float, Any]] = {}
 
 
 def _make_lock() -> None:
-    """
-    Replace the lock, which another thread may have held when this process was forked.
-    """
+    """Replace the lock, which another thread may have held when this process was forked."""
     global _lock
     _lock = threading.Lock()
 
@@ -48,9 +44,7 @@ def find_nickname(rest: RestClient) -> str:
 
 
 def forget_nickname(rest: RestClient) -> None:
-    """
-    Ask for the nickname again the next time: the account may have another one.
-    """
+    """Ask for the nickname again the next time: the account may have another one."""
     with _lock:
         _facts.pop(_account_of(rest), None)
 
@@ -68,9 +62,7 @@ def has_ability(rest: RestClient, ability: str) -> bool:
 
 
 def _account_of(rest: RestClient) -> Hashable:
-    """
-    Return what is different for each account of each service.
-    """
+    """Return what is different for each account of each service."""
     return settings.rest_url(rest.host), *sorted(rest.credentials.headers().items())
 
 

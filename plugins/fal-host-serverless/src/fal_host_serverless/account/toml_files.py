@@ -1,6 +1,4 @@
-"""
-Files in TOML, on every Python that fal-core supports.
-"""
+"""Files in TOML, on every Python that fal-core supports."""
 
 from __future__ import annotations
 

@@ -1,3 +1,1 @@
-"""
-The commands of fal's own command line.
-"""
+"""The commands of fal's own command line."""

@@ -1,6 +1,4 @@
-"""
-``fal-core apps``: deployed applications.
-"""
+"""``fal-core apps``: deployed applications."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ _SCALES = (
 
 @click.group()
 def apps() -> None:
-    """
-    List applications and change them.
-    """
+    """List applications and change them."""
 
 
 @apps.command("list")

@@ -1,6 +1,4 @@
-"""
-``fal-core call``: send a request to a deployed application.
-"""
+"""``fal-core call``: send a request to a deployed application."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def _read_body(_: click.Context, __: click.Parameter, written: str | None) -> bytes | None:
-    """
-    Return the body that is written, in a file, or on standard input, once it is JSON.
-    """
+    """Return the body that is written, in a file, or on standard input, once it is JSON."""
     if written is None:
         return None
     try:
@@ -98,9 +94,7 @@ def call(
 
 
 def _follow(queued: QueuedCall) -> httpx.Response:
-    """
-    Show the state and the log of a queued request until it is done, and return the response.
-    """
+    """Show the state and the log of a queued request until it is done, and return the response."""
     click.echo(f"Request {queued.request_id}", err=True)
     try:
         for line in queued.follow():

@@ -1,6 +1,4 @@
-"""
-Options and arguments that several commands have.
-"""
+"""Options and arguments that several commands have."""
 
 from __future__ import annotations
 
@@ -24,17 +22,13 @@ CommandT = TypeVar("CommandT", bound="Callable[..., Any] | click.Command")
 
 
 def json_option(command: CommandT) -> CommandT:
-    """
-    Give *command* the option ``--json``.
-    """
+    """Give *command* the option ``--json``."""
     option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
     return option(command)
 
 
 class _Renamed(click.Option):
-    """
-    An option whose first name is shown; fal's own command line has the other.
-    """
+    """An option whose first name is shown; fal's own command line has the other."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         shown = copy(self)
@@ -43,9 +37,7 @@ class _Renamed(click.Option):
 
 
 def stage_option(command: CommandT) -> CommandT:
-    """
-    Give *command* the option ``--stage``.
-    """
+    """Give *command* the option ``--stage``."""
     option = click.option(
         "--stage",
         "--env",
@@ -63,9 +55,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """
-    Add the options of the client, and pass the client to *command*.
-    """
+    """Add the options of the client, and pass the client to *command*."""
 
     @functools.wraps(command)
     def with_client(
@@ -133,9 +123,7 @@ def check_stage(client: SyncServerlessClient, stage: str | None) -> None:
 
 
 class Since(click.ParamType):  # type: ignore[type-arg]  # not generic in 8.2
-    """
-    A time in the past: ISO 8601, or how long ago as in ``10m``, ``2h`` or ``1d``.
-    """
+    """A time in the past: ISO 8601, or how long ago as in ``10m``, ``2h`` or ``1d``."""
 
     name = "time"
 
@@ -155,9 +143,7 @@ class Since(click.ParamType):  # type: ignore[type-arg]  # not generic in 8.2
 
 
 class WholeNumber(click.ParamType):  # type: ignore[type-arg]  # not generic in 8.2
-    """
-    A whole number from 0 on.
-    """
+    """A whole number from 0 on."""
 
     name = "number"
 

@@ -1,6 +1,4 @@
-"""
-``fal-core deploy``: deploy an application.
-"""
+"""``fal-core deploy``: deploy an application."""
 
 from __future__ import annotations
 
@@ -171,9 +169,7 @@ def _print_plan(deployment: Deployment, *, as_json: bool) -> None:
 
 
 def _note_on_pages(result: DeploymentResult) -> str:
-    """
-    Return a remark on the playground of an application, if not everybody may use that.
-    """
+    """Return a remark on the playground of an application, if not everybody may use that."""
     answering = {**result.urls["sync"], **result.urls.get("realtime", {})}
     places = [
         {urlsplit(url).netloc for url in urls.values()}
@@ -199,9 +195,7 @@ def _print_result(result: DeploymentResult, seconds: float) -> None:
 def _print_call(
     result: DeploymentResult, metadata: Mapping[str, Any], stage: str | None
 ) -> None:
-    """
-    Print a command line that calls the application, and one that follows its log.
-    """
+    """Print a command line that calls the application, and one that follows its log."""
     rest = f" --stage {shlex.quote(stage)}" if stage else ""
     path = next(iter(result.urls["sync"]), None)
     if path is not None:
@@ -218,9 +212,7 @@ _TRACEBACK = "Traceback (most recent call last):"
 
 
 class Shown(Protocol):
-    """
-    What shows events: the progress of the command line.
-    """
+    """What shows events: the progress of the command line."""
 
     def __call__(self, event: Event) -> None: ...
 
@@ -241,9 +233,7 @@ class DeploymentLog:
         self._kept: list[Log] = []
 
     def __call__(self, event: Event) -> None:
-        """
-        Show an event, or keep it.
-        """
+        """Show an event, or keep it."""
         from fal_core.events import Log
 
         if isinstance(event, Log):
@@ -256,9 +246,7 @@ class DeploymentLog:
         self._shown(event)
 
     def close(self) -> None:
-        """
-        Show what was kept, and stop showing progress.
-        """
+        """Show what was kept, and stop showing progress."""
         kept, self._kept = self._kept, []
         for each in kept:
             self._shown(each)
@@ -266,16 +254,12 @@ class DeploymentLog:
 
 
 def _is_same(kept: Log, shown: Log) -> bool:
-    """
-    Tell whether two tracebacks end alike. Each may have frames that the other leaves out.
-    """
+    """Tell whether two tracebacks end alike. Each may have frames that the other leaves out."""
     return kept.message.splitlines()[-1] in shown.message
 
 
 def _traceback_in(message: str) -> str:
-    """
-    Return the traceback in a record in JSON. Empty where there is none.
-    """
+    """Return the traceback in a record in JSON. Empty where there is none."""
     if not message.startswith("{"):
         return ""
     try:

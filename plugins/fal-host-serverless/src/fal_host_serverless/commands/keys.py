@@ -1,6 +1,4 @@
-"""
-``fal-core keys``: keys of the account.
-"""
+"""``fal-core keys``: keys of the account."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def keys() -> None:
-    """
-    List the keys of your account, create and revoke them.
-    """
+    """List the keys of your account, create and revoke them."""
 
 
 @keys.command()

@@ -1,6 +1,4 @@
-"""
-``fal-core logs`` and ``fal-core runners logs``: what applications print.
-"""
+"""``fal-core logs`` and ``fal-core runners logs``: what applications print."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ _COLOURS = {"ERROR": "red", "WARNING": "yellow", "DEBUG": "bright_black"}
 
 
 def _log_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """
-    Give *command* the options that select lines.
-    """
+    """Give *command* the options that select lines."""
     for option in (
         click.option("--level", type=click.Choice(_LEVELS), help="Leave out what is lower."),
         click.option("--search", metavar="TEXT", help="Only lines with this, in any case."),
@@ -111,9 +107,7 @@ def _has_lines(client: SyncServerlessClient, app: str, stage: str | None) -> boo
 
 
 def _check_app(client: SyncServerlessClient, app: str, stage: str | None) -> None:
-    """
-    Check that there is an application whose log is empty, which may be mistyped.
-    """
+    """Check that there is an application whose log is empty, which may be mistyped."""
     from fal_host_serverless.account.addresses import find_stage
     from fal_host_serverless.wire.requests import full_name
 
@@ -132,9 +126,7 @@ def _check_app(client: SyncServerlessClient, app: str, stage: str | None) -> Non
 def _print_lines(
     client: SyncServerlessClient, *, follow: bool, as_json: bool, **options: Any
 ) -> bool:
-    """
-    Print lines, and return whether there were any.
-    """
+    """Print lines, and return whether there were any."""
     from fal_host_serverless.account.log_queries import LogQuery
 
     if follow and options["until"] is not None:
@@ -158,9 +150,7 @@ def _print_json(line: Line) -> None:
 
 
 def _print_line(line: Line) -> None:
-    """
-    Print a line after its time, with the beginnings of the ids of its runner and its request.
-    """
+    """Print a line after its time, with the beginnings of the ids of its runner and its request."""
     shows_colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     # Python 3.10 reads no "Z".
     text = str(line["timestamp"]).replace("Z", "+00:00")

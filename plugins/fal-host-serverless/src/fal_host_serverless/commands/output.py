@@ -1,6 +1,4 @@
-"""
-What commands print: tables and sentences for people, JSON for machines.
-"""
+"""What commands print: tables and sentences for people, JSON for machines."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ from fal_core.cli import print_json, print_table
 
 
 def report(sentence: str, *, as_json: bool, **facts: Any) -> None:
-    """
-    Report what was done: print *sentence*, or *facts* as JSON.
-    """
+    """Report what was done: print *sentence*, or *facts* as JSON."""
     if as_json:
         print_json(facts)
     else:
@@ -50,9 +46,7 @@ def print_values(
 
 
 def to_plain(value: Any) -> Any:
-    """
-    Return *value* as JSON values.
-    """
+    """Return *value* as JSON values."""
     return attrs.asdict(value, value_serializer=_serialize)
 
 

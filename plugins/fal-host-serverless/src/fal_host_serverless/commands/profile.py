@@ -1,6 +1,4 @@
-"""
-``fal-core profile``: named settings, shared with fal's own tools.
-"""
+"""``fal-core profile``: named settings, shared with fal's own tools."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_host_serverless.credentials import KeyCredentials
 
 @click.group()
 def profile() -> None:
-    """
-    Manage profiles, which keep a key and an address by name.
-    """
+    """Manage profiles, which keep a key and an address by name."""
 
 
 @profile.command("list")

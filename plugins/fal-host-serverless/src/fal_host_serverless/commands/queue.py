@@ -1,6 +1,4 @@
-"""
-``fal-core queue``: the queue of an application.
-"""
+"""``fal-core queue``: the queue of an application."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def queue() -> None:
-    """
-    Count the waiting requests of an application, and remove them.
-    """
+    """Count the waiting requests of an application, and remove them."""
 
 
 @queue.command()

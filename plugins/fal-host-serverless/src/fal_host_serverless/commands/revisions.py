@@ -1,6 +1,4 @@
-"""
-``fal-core apps delete``, ``revisions``, ``history`` and ``rollback``.
-"""
+"""``fal-core apps delete``, ``revisions``, ``history`` and ``rollback``."""
 
 from __future__ import annotations
 
@@ -230,9 +228,7 @@ def rollback(
 
 
 def _ask(question: str, *, yes: bool) -> None:
-    """
-    Ask a person on a terminal, and refuse to go on without an answer elsewhere.
-    """
+    """Ask a person on a terminal, and refuse to go on without an answer elsewhere."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -241,9 +237,7 @@ def _ask(question: str, *, yes: bool) -> None:
 
 
 def _current(client: SyncServerlessClient, name: str, stage: str | None) -> str | None:
-    """
-    Return the revision that an application is at. None where it is not there.
-    """
+    """Return the revision that an application is at. None where it is not there."""
     from fal_host_serverless.account.addresses import find_stage
     from fal_host_serverless.wire.requests import full_name
 
@@ -253,9 +247,7 @@ def _current(client: SyncServerlessClient, name: str, stage: str | None) -> str 
 
 
 def _find(name: str, beginning: str, revisions: Sequence[RevisionInfo]) -> str:
-    """
-    Return the revision whose id begins so.
-    """
+    """Return the revision whose id begins so."""
     found = [each.revision for each in revisions if each.revision.startswith(beginning)]
     if len(found) == 1 or beginning in found:
         return beginning if beginning in found else found[0]

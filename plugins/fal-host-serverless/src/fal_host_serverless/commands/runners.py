@@ -1,6 +1,4 @@
-"""
-``fal-core runners``: runners of applications.
-"""
+"""``fal-core runners``: runners of applications."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def runners() -> None:
-    """
-    List runners and end them.
-    """
+    """List runners and end them."""
 
 
 @runners.command("list")
@@ -80,9 +76,7 @@ def kill(runner_id: str, client: SyncServerlessClient, as_json: bool) -> None:
 
 
 def print_runners(found: Sequence[RunnerInfo], *, as_json: bool) -> None:
-    """
-    Print runners.
-    """
+    """Print runners."""
     print_values(
         found,
         (

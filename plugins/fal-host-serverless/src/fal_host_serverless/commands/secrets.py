@@ -1,6 +1,4 @@
-"""
-``fal-core secrets``: values that functions see as environment variables.
-"""
+"""``fal-core secrets``: values that functions see as environment variables."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ _EXPOSED = {None: "as the account says", True: "yes", False: "no"}
 
 @click.group()
 def secrets() -> None:
-    """
-    List secrets, set and remove them.
-    """
+    """List secrets, set and remove them."""
 
 
 @secrets.command("list")

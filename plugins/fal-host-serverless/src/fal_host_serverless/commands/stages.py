@@ -1,6 +1,4 @@
-"""
-``fal-core stages``: stages, which separate applications and secrets.
-"""
+"""``fal-core stages``: stages, which separate applications and secrets."""
 
 from __future__ import annotations
 

@@ -1,3 +1,1 @@
-"""
-Deployments: from the declaration of an application to a registered revision.
-"""
+"""Deployments: from the declaration of an application to a registered revision."""

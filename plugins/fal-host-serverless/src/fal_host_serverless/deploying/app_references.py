@@ -1,6 +1,4 @@
-"""
-References to applications: ``file.py::App``, or the name of one in a project.
-"""
+"""References to applications: ``file.py::App``, or the name of one in a project."""
 
 from __future__ import annotations
 
@@ -72,9 +70,7 @@ def load(ref: str) -> IsolatedFunction[..., Any]:
 
 @contextmanager
 def _serverless_by_default() -> Iterator[None]:
-    """
-    Make the serverless host the default of functions that are declared in the context.
-    """
+    """Make the serverless host the default of functions that are declared in the context."""
     written = os.environ.get("FAL_CORE_HOST")
     os.environ["FAL_CORE_HOST"] = written or "serverless"
     try:

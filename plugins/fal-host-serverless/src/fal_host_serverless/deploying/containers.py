@@ -38,9 +38,7 @@ class ServiceContainer(Environment):
 
     @property
     def runs_itself(self) -> bool:
-        """
-        Whether the image's own command serves, and no Python code is sent to it.
-        """
+        """Whether the image's own command serves, and no Python code is sent to it."""
         return self.image.get("use_isolate") is False
 
     @property

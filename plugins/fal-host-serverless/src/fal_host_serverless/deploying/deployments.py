@@ -1,6 +1,4 @@
-"""
-Deployments, planned without a request and then carried out.
-"""
+"""Deployments, planned without a request and then carried out."""
 
 from __future__ import annotations
 
@@ -85,32 +83,24 @@ class Deployment:
 
     @property
     def files(self) -> list[LocalFile]:
-        """
-        The files of this machine that travel.
-        """
+        """The files of this machine that travel."""
         return inputs.local_files(self.service.local_file_path, self.call)
 
     @property
     def sources(self) -> dict[Path, Distribution]:
-        """
-        The projects of this machine that travel, packed.
-        """
+        """The projects of this machine that travel, packed."""
         return inputs.local_sources(self.service.local_file_path, self.call)
 
     @property
     def endpoints(self) -> list[str]:
-        """
-        The paths that answer requests.
-        """
+        """The paths that answer requests."""
         served = self.function.raw_func
         find = getattr(served, "get_endpoints", None)
         return list(find()) if callable(find) else ["/"]
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """
-        What the revision carries beside its code.
-        """
+        """What the revision carries beside its code."""
         # A type checker takes a field that has __get__ for a method.
         function: Any = self.function
         # An application of its environment is asked once that has been built.
@@ -119,9 +109,7 @@ class Deployment:
 
     @property
     def source_code(self) -> str | None:
-        """
-        The text of the deployed file.
-        """
+        """The text of the deployed file."""
         path = Path(self.service.local_file_path)
         return path.read_text("utf-8") if path.is_file() else None
 
@@ -266,9 +254,7 @@ def _urls_of(
 
 
 def describe_interruption(deployment: Deployment, progress: Progress) -> str:
-    """
-    Return what becomes of a deployment that its client does not wait for any longer.
-    """
+    """Return what becomes of a deployment that its client does not wait for any longer."""
     if progress.step == "begun":
         return "Nothing was deployed."
     service, name = deployment.service, deployment.app_name
@@ -288,9 +274,7 @@ def describe_interruption(deployment: Deployment, progress: Progress) -> str:
 
 
 def _current_auth(deployment: Deployment) -> str:
-    """
-    Return the authentication mode of the application, which the deployment did not set.
-    """
+    """Return the authentication mode of the application, which the deployment did not set."""
     service = deployment.service
     name = requests.full_name(deployment.app_name, service.stage)
     try:

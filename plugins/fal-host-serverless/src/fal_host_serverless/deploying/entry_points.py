@@ -1,6 +1,4 @@
-"""
-Entry points: applications that come with their environment, so that no code is sent.
-"""
+"""Entry points: applications that come with their environment, so that no code is sent."""
 
 from __future__ import annotations
 
@@ -83,9 +81,7 @@ def declare(
 
 
 def method_to_serve(entry_point: str) -> str:
-    """
-    Return the method that the service runs for *entry_point*.
-    """
+    """Return the method that the service runs for *entry_point*."""
     return f"{entry_point}.{_SERVES}"
 
 

@@ -1,6 +1,4 @@
-"""
-OpenAPI documents of applications: which endpoints are websockets, and what others take.
-"""
+"""OpenAPI documents of applications: which endpoints are websockets, and what others take."""
 
 from __future__ import annotations
 
@@ -31,17 +29,13 @@ _TEXTS = ("...", "a", "A", "1", "aa", "AA", "11", "abc", "123", "a1", "1:1", "1x
 
 
 def realtime_paths(metadata: Mapping[str, Any]) -> list[str]:
-    """
-    Return the paths in the metadata of a revision that are websockets.
-    """
+    """Return the paths in the metadata of a revision that are websockets."""
     found = _paths_of(metadata)
     return [path for path, item in found.items() if "x-fal-protocol" in item]
 
 
 def example_of(metadata: Mapping[str, Any], path: str) -> Any:
-    """
-    Return an input of an endpoint, with what it requires. None where that is not known.
-    """
+    """Return an input of an endpoint, with what it requires. None where that is not known."""
     operation = _paths_of(metadata).get(path, {}).get("post", {})
     content = operation.get("requestBody", {}).get("content", {})
     schema = content.get("application/json", {}).get("schema")
@@ -51,9 +45,7 @@ def example_of(metadata: Mapping[str, Any], path: str) -> Any:
 
 
 def query_of(metadata: Mapping[str, Any], path: str) -> str:
-    """
-    Return a query of an endpoint, with what it requires there. Empty where that is nothing.
-    """
+    """Return a query of an endpoint, with what it requires there. Empty where that is nothing."""
     operation = _paths_of(metadata).get(path, {}).get("post", {})
     document = metadata.get("openapi", {})
     required = {
@@ -136,9 +128,7 @@ def _text(schema: Mapping[str, Any], name: str) -> str:
 
 
 def _number(schema: Mapping[str, Any], *, whole: bool) -> float:
-    """
-    Return a number between the bounds of *schema*, 1 if that is.
-    """
+    """Return a number between the bounds of *schema*, 1 if that is."""
     step = schema.get("multipleOf") or (1 if whole else 0)
     low = _bound(schema, "minimum", "exclusiveMinimum", max)
     high = _bound(schema, "maximum", "exclusiveMaximum", min)

@@ -1,6 +1,4 @@
-"""
-Projects: applications that a ``pyproject.toml`` declares under ``[tool.fal.apps]``.
-"""
+"""Projects: applications that a ``pyproject.toml`` declares under ``[tool.fal.apps]``."""
 
 from __future__ import annotations
 
@@ -61,9 +59,7 @@ class DeclaredApp:
 
 
 def find_project(start: Path | None = None) -> Path | None:
-    """
-    Return the nearest ``pyproject.toml`` above *start* that declares applications.
-    """
+    """Return the nearest ``pyproject.toml`` above *start* that declares applications."""
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         path = folder / "pyproject.toml"
@@ -73,9 +69,7 @@ def find_project(start: Path | None = None) -> Path | None:
 
 
 def names(path: Path) -> list[str]:
-    """
-    Return the names of the applications in *path*.
-    """
+    """Return the names of the applications in *path*."""
     return list(_apps(path))
 
 
@@ -147,9 +141,7 @@ def _one_of(resets: Mapping[str, bool | None], where: str) -> bool | None:
 
 
 def _read_health_check(written: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """
-    Return the option ``health_check_config`` for the table ``health_check``.
-    """
+    """Return the option ``health_check_config`` for the table ``health_check``."""
     for key in written:
         if key not in FIELDS:
             raise OptionError(
@@ -165,9 +157,7 @@ def _read_health_check(written: Mapping[str, Any], where: str) -> dict[str, Any]
 
 
 def _read_image(written: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """
-    Return the image that the table ``image`` describes.
-    """
+    """Return the image that the table ``image`` describes."""
     if "dockerfile" in written:
         raise OptionError(
             f"{where} has 'dockerfile', which only fal's own SDK sends to be built. Build the "
@@ -191,9 +181,7 @@ def _read_image(written: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _place_folders(options: dict[str, Any], project: Path, where: str) -> None:
-    """
-    Make the folders of *options* absolute, in place; *project* is their default.
-    """
+    """Make the folders of *options* absolute, in place; *project* is their default."""
     for key, of in (
         ("app_files_context_dir", None),
         ("requirements_context_dir", "requirements"),

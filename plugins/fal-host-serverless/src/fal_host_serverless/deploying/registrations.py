@@ -1,6 +1,4 @@
-"""
-Registrations: the requests that build the environment of a call and deploy it.
-"""
+"""Registrations: the requests that build the environment of a call and deploy it."""
 
 from __future__ import annotations
 
@@ -133,9 +131,7 @@ def seal(function: IsolatedFunction[..., Any]) -> Call:
 
 
 def _check_callable(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """
-    Check that *function* can be called with exactly *arguments*.
-    """
+    """Check that *function* can be called with exactly *arguments*."""
     try:
         signature_of(function).bind(*arguments)
     except TypeError as error:
@@ -186,9 +182,7 @@ def register(
 def register_request(
     service: Service, call: Call, inputs: UploadedInputs, registration: Registration
 ) -> isolate_proto.RegisterApplicationRequest:
-    """
-    Return the request that deploys *call*.
-    """
+    """Return the request that deploys *call*."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     options = call.host_options

@@ -1,6 +1,4 @@
-"""
-The message and the annotations that a revision carries.
-"""
+"""The message and the annotations that a revision carries."""
 
 from __future__ import annotations
 

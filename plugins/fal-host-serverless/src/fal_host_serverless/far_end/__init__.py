@@ -1,3 +1,1 @@
-"""
-Code that travels as source and runs in the service's agent, with nothing of ours installed.
-"""
+"""Code that travels as source and runs in the service's agent, with nothing of ours installed."""

@@ -27,9 +27,7 @@ def close_in_children() -> None:
 
 
 def sockets() -> dict[int, str]:
-    """
-    Return the names of this process's sockets by descriptor; empty without ``/proc``.
-    """
+    """Return the names of this process's sockets by descriptor; empty without ``/proc``."""
     found: dict[int, str] = {}
     try:
         names = os.listdir("/proc/self/fd")

@@ -14,9 +14,7 @@ from typing import Any
 
 
 class CallControl:
-    """
-    Ends a call, and is the runtime of the agent's process for as long as the call runs.
-    """
+    """Ends a call, and is the runtime of the agent's process for as long as the call runs."""
 
     def __init__(self, parts: dict[str, Any]) -> None:
         self.serves: bool = parts["serve"]
@@ -30,9 +28,7 @@ class CallControl:
         self.mark: Any = lambda flag: None
 
     def end(self) -> None:
-        """
-        Drain a service, cancel a coroutine, or interrupt the thread of a function.
-        """
+        """Drain a service, cancel a coroutine, or interrupt the thread of a function."""
         self.ended = True
         if self.serves:
             if self.drain is not None:
@@ -47,9 +43,7 @@ class CallControl:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), raised)
 
     def owner(self) -> str:
-        """
-        Return the owner of the line that this code prints: a request, or the call.
-        """
+        """Return the owner of the line that this code prints: a request, or the call."""
         services = sys.modules.get("fal_core_worker.serving.services")
         request = services.request_id.get() if services is not None else ""
         return f"request {request}" if request else ""
@@ -66,19 +60,13 @@ class CallControl:
         )
 
     def find_node(self) -> None:
-        """
-        Do nothing: every call of the service runs on one node.
-        """
+        """Do nothing: every call of the service runs on one node."""
 
     def announce(self, urls: dict[str, str]) -> None:
-        """
-        Do nothing: the control plane finds a service by its port.
-        """
+        """Do nothing: the control plane finds a service by its port."""
 
     def run_service(self, service: Any, loop: Any, drain: Any) -> None:
-        """
-        Run a service in *loop* on the thread of the call.
-        """
+        """Run a service in *loop* on the thread of the call."""
         import asyncio
 
         asyncio.set_event_loop(loop)
@@ -93,9 +81,7 @@ class CallControl:
             loop.close()
 
     def finish(self, value: Any) -> Any:
-        """
-        Return the result of the function that returned *value*: run a coroutine.
-        """
+        """Return the result of the function that returned *value*: run a coroutine."""
         import asyncio
 
         if isinstance(value, types.CoroutineType):
@@ -127,9 +113,7 @@ class CallControl:
 
 
 async def run_controlled(control: CallControl, work: Any) -> Any:
-    """
-    Run *work* on a thread, and end it when the agent gets SIGTERM.
-    """
+    """Run *work* on a thread, and end it when the agent gets SIGTERM."""
     import asyncio
     import signal
 

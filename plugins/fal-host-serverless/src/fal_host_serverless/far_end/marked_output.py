@@ -23,9 +23,7 @@ PATIENCE = 1.0
 
 
 class StandardStreams:
-    """
-    The standard streams of the process, as they were before a call.
-    """
+    """The standard streams of the process, as they were before a call."""
 
     def __init__(self) -> None:
         self.descriptors: list[int] = [os.dup(number) for number in range(3)]
@@ -33,9 +31,7 @@ class StandardStreams:
         self.streams: dict[str, Any] = {name: getattr(sys, name) for name in names}
 
     def restore(self) -> None:
-        """
-        Restore the streams and their descriptors.
-        """
+        """Restore the streams and their descriptors."""
         for number, descriptor in enumerate(self.descriptors):
             os.dup2(descriptor, number)
             os.close(descriptor)
@@ -68,9 +64,7 @@ class AgentOutput:
             self.output.flush()
 
     def finish(self) -> None:
-        """
-        Send the rest, and restore the streams.
-        """
+        """Send the rest, and restore the streams."""
         self.output.flush_call()
         self.before.restore()
 
@@ -106,22 +100,16 @@ class CapturedOutput:
         self.thread.start()
 
     def mark(self, flag: str) -> None:
-        """
-        Report that the function is being opened (``o``) or started (``s``).
-        """
+        """Report that the function is being opened (``o``) or started (``s``)."""
         os.write(self.standard_output, f"{MARK}0:{flag}:\n".encode())
 
     def watch(self) -> None:
-        """
-        Send output while the call runs.
-        """
+        """Send output while the call runs."""
         while not self.over.wait(0.02):
             self.output.flush()
 
     def send(self, block: list[Any]) -> None:
-        """
-        Write the lines of *block* to the agent's own streams.
-        """
+        """Write the lines of *block* to the agent's own streams."""
         from fal_core_worker.stream.frames import PARTIAL, RECORD
 
         for level, _, _, owner, lines in block:
@@ -135,9 +123,7 @@ class CapturedOutput:
                     os.write(self.standard_output, piece)
 
     def finish(self) -> None:
-        """
-        Send the rest, and restore the streams.
-        """
+        """Send the rest, and restore the streams."""
         self.over.set()
         self.thread.join()
         self.output.flush_call()
@@ -149,9 +135,7 @@ class CapturedOutput:
 
 
 def encode(line: str, level: int, owner: str) -> Any:
-    """
-    Yield the bytes of *line*, in pieces that a pipe takes in one write.
-    """
+    """Yield the bytes of *line*, in pieces that a pipe takes in one write."""
     import json
 
     plain = line.replace("\t", "").isprintable()

@@ -78,9 +78,7 @@ class SentCall:
 
 
 class OutcomeFrames:
-    """
-    Takes the frames that the worker would write to its stream, and keeps the outcome.
-    """
+    """Takes the frames that the worker would write to its stream, and keeps the outcome."""
 
     def __init__(self) -> None:
         self.outcome: tuple[int, bytes, list[bytes]] = (0, b"", [])
@@ -101,9 +99,7 @@ class OutcomeFrames:
 
 
 def kept() -> Any:
-    """
-    Return the module that keeps open functions and unpacked archives between calls.
-    """
+    """Return the module that keeps open functions and unpacked archives between calls."""
     module = sys.modules.get(KEPT)
     if module is None:
         module = types.ModuleType(KEPT)
@@ -113,9 +109,7 @@ def kept() -> Any:
 
 
 def define(source: str, name: str) -> dict[str, Any]:
-    """
-    Return the namespace of *source*, which is executed once in a process.
-    """
+    """Return the namespace of *source*, which is executed once in a process."""
     known = sys.modules.setdefault(DEFINED, types.ModuleType(DEFINED)).__dict__
     if source not in known:
         space: dict[str, Any] = {"__name__": name}
@@ -126,9 +120,7 @@ def define(source: str, name: str) -> dict[str, Any]:
 
 
 class MissingArchive(Exception):
-    """
-    An archive was left out of the call, and the agent does not have it.
-    """
+    """An archive was left out of the call, and the agent does not have it."""
 
 
 def unpack(digest: str, packed: bytes | None, archives: dict[str, Any]) -> str:
@@ -154,9 +146,7 @@ def unpack(digest: str, packed: bytes | None, archives: dict[str, Any]) -> str:
 
 
 def prepare(parts: dict[str, Any]) -> Any:
-    """
-    Make the worker's modules importable, and return the state kept between calls.
-    """
+    """Make the worker's modules importable, and return the state kept between calls."""
     state = kept()
     space = define(parts["archives"], "fal_core_archives")
     if not state.guarded:
@@ -206,24 +196,18 @@ def _import_first(path: str, version: str) -> None:
 
 
 def key_of(parts: dict[str, Any]) -> tuple[Any, Any]:
-    """
-    Return the key of an open function.
-    """
+    """Return the key of an open function."""
     function, setup = parts["function"], parts["setup"]
     return function[0], setup and setup[0]
 
 
 def is_open(parts: dict[str, Any]) -> bool:
-    """
-    Return whether an earlier call has opened the function.
-    """
+    """Return whether an earlier call has opened the function."""
     return key_of(parts) in kept().slots
 
 
 def find_function(parts: dict[str, Any]) -> tuple[Any, Any]:
-    """
-    Return the callable, with its setup done, and the function as it was written.
-    """
+    """Return the callable, with its setup done, and the function as it was written."""
     import marshal
 
     state = kept()
@@ -242,9 +226,7 @@ def find_function(parts: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def run(parts: dict[str, Any], ports: Any, control: CallControl) -> Any:
-    """
-    Run the call, and return how it ended with its sealed outcome.
-    """
+    """Run the call, and return how it ended with its sealed outcome."""
     enter(parts["folder"], parts["current_folder"])
     try:
         prepare(parts)

@@ -1,3 +1,1 @@
-"""
-Runs of the service: how a call is pickled, sent, followed and ended.
-"""
+"""Runs of the service: how a call is pickled, sent, followed and ended."""

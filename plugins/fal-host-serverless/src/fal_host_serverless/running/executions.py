@@ -1,6 +1,4 @@
-"""
-Executions on the service: one ``Run`` for each call, followed on a thread.
-"""
+"""Executions on the service: one ``Run`` for each call, followed on a thread."""
 
 from __future__ import annotations
 
@@ -102,9 +100,7 @@ class ServerlessExecution:
         return self.call.id
 
     def send(self, message: Message) -> None:
-        """
-        Do nothing: nothing is streamed that could be held back, and no call comes home.
-        """
+        """Do nothing: nothing is streamed that could be held back, and no call comes home."""
 
     def drain(self) -> None:
         threading.Thread(target=self._drain, name="drain", daemon=True).start()
@@ -123,9 +119,7 @@ class ServerlessExecution:
             threading.Thread(target=self._interrupt, name="cancel", daemon=True).start()
 
     def start(self) -> None:
-        """
-        Follow the run on another thread.
-        """
+        """Follow the run on another thread."""
         followers.follow(self._follow)
 
     # -- the thread ----------------------------------------------------------------
@@ -209,9 +203,7 @@ class ServerlessExecution:
         return any(name == _ORDERLY for name, _ in self._stream.initial_metadata() or ())
 
     def _finish(self) -> None:
-        """
-        Give the outcome to the sink, once.
-        """
+        """Give the outcome to the sink, once."""
         if not self._finished and self._outcome is not None:
             self._finished = True
             self._sink(self._outcome)
@@ -260,9 +252,7 @@ class ServerlessExecution:
             self._enter("running")
 
     def _limit_start(self) -> None:
-        """
-        End the call if opening the function takes longer than ``startup_timeout``.
-        """
+        """End the call if opening the function takes longer than ``startup_timeout``."""
         seconds = self.call.host_options.startup_timeout
         if seconds is None:
             return
@@ -276,9 +266,7 @@ class ServerlessExecution:
         self._after(seconds, end)
 
     def _after(self, seconds: float, act: Callable[[], None]) -> None:
-        """
-        Call *act*, which must not block, after so many seconds unless the run has ended.
-        """
+        """Call *act*, which must not block, after so many seconds unless the run has ended."""
         self._timers.append(get_event_thread().after(seconds, act))
 
     def _announce(self, urls: Any) -> None:
@@ -297,9 +285,7 @@ class ServerlessExecution:
     # -- how it ends ---------------------------------------------------------------
 
     def _explain(self, error: grpc.RpcError) -> HostError:
-        """
-        Return the reason of a run that ended with a gRPC error.
-        """
+        """Return the reason of a run that ended with a gRPC error."""
         phase = "running" if self._answered else self._phase
         timeout = self.call.host_options.startup_timeout
         code = error.code() if hasattr(error, "code") else None
@@ -319,9 +305,7 @@ class ServerlessExecution:
         return reason
 
     def _await_end(self) -> None:
-        """
-        Wait until a service that is reached without a gateway has stopped listening.
-        """
+        """Wait until a service that is reached without a gateway has stopped listening."""
         until = time.monotonic() + max(self._grace, _STOPPING)
         while self._url and _is_open(self._url) and time.monotonic() < until:
             time.sleep(0.02)
@@ -330,18 +314,14 @@ class ServerlessExecution:
         return requests.exposed_port(self.call.gateway) is not None
 
     def _drain(self) -> None:
-        """
-        Stop the runner of this run, which finishes its requests first.
-        """
+        """Stop the runner of this run, which finishes its requests first."""
         self._sink(State("draining"))
         if not self._stop():
             # A run that cannot be drained is ended.
             self.cancel(0.0)
 
     def _interrupt(self) -> None:
-        """
-        Stop the runner of this run, and cancel the run after the grace.
-        """
+        """Stop the runner of this run, and cancel the run after the grace."""
         until = time.monotonic() + self._grace
         if self._stop():
             self._over.wait(until - time.monotonic())
@@ -412,9 +392,7 @@ class CallLines:
         self.guessed = True
 
     def read(self, line: str, level: Level, time: float) -> Log | None:
-        """
-        Return the line as it was printed. None for a report, and for a part of a line.
-        """
+        """Return the line as it was printed. None for a report, and for a part of a line."""
         text, mark, rest = line.rpartition(MARK)
         number, _, rest = rest.partition(":")
         flags, separator, owner = rest.partition(":")
@@ -446,9 +424,7 @@ class CallLines:
 
 
 def _decode(text: str) -> str | None:
-    """
-    Return the text that stands there in JSON. None if there is none.
-    """
+    """Return the text that stands there in JSON. None if there is none."""
     try:
         found = json.loads(text)
     except (RecursionError, ValueError):

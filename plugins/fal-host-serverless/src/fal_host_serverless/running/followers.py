@@ -23,9 +23,7 @@ _idle: list[_Inbox] = []
 
 
 def follow(work: Callable[[], None]) -> None:
-    """
-    Run *work*, which must not raise, on another thread.
-    """
+    """Run *work*, which must not raise, on another thread."""
     with _lock:
         inbox = _idle.pop() if _idle else None
     if inbox is None:

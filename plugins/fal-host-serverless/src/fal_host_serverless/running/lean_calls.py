@@ -16,29 +16,21 @@ _MISSES = 2
 
 
 class LeanCalls:
-    """
-    Decides which calls of a host are sent without archives.
-    """
+    """Decides which calls of a host are sent without archives."""
 
     def __init__(self) -> None:
         self._delivered: set[str] = set()
         self._misses = 0
 
     def may_be_lean(self, call: Call) -> bool:
-        """
-        Return whether *call* may be sent without archives.
-        """
+        """Return whether *call* may be sent without archives."""
         return self._misses < _MISSES and call.function.digest in self._delivered
 
     def note_delivered(self, call: Call) -> None:
-        """
-        Note that a runner has the archives of *call*.
-        """
+        """Note that a runner has the archives of *call*."""
         self._delivered.add(call.function.digest)
 
     def note_missing(self, call: Call) -> None:
-        """
-        Note that a runner lacked an archive of *call*.
-        """
+        """Note that a runner lacked an archive of *call*."""
         self._delivered.discard(call.function.digest)
         self._misses += 1

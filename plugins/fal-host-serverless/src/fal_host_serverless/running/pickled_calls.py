@@ -36,15 +36,11 @@ _MAKE = (
 
 
 class ArchiveMissing(Exception):
-    """
-    The agent lacks an archive that was left out, and has not begun.
-    """
+    """The agent lacks an archive that was left out, and has not begun."""
 
 
 class _PickledCall:
-    """
-    Becomes a ``SentCall`` where it is unpickled.
-    """
+    """Becomes a ``SentCall`` where it is unpickled."""
 
     def __init__(self, parts: dict[str, Any]) -> None:
         self._parts = parts
@@ -138,9 +134,7 @@ def open_outcome(definition: bytes) -> Outcome | None:
 
 
 def failure_of(value: Any) -> HostError:
-    """
-    Return the error of an agent that raised *value* before the worker's code ran.
-    """
+    """Return the error of an agent that raised *value* before the worker's code ran."""
     text = value.exception_message or value.stringized_traceback or "no details"
     name = value.exception_type_name or "an exception"
     return InternalServerlessRunFailed(f"The agent could not run the call: {name}: {text}")

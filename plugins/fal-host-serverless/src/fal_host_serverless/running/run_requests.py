@@ -1,6 +1,4 @@
-"""
-Requests of the method ``Run``.
-"""
+"""Requests of the method ``Run``."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def with_ports(call: Call) -> Call:
-    """
-    Return *call* with the ports that its service listens at, if it is one.
-    """
+    """Return *call* with the ports that its service listens at, if it is one."""
     return call.at_ports(SERVE_PORT, requests.METRICS_PORT) if call.gateway.serve else call
 
 
@@ -41,9 +37,7 @@ def run_request(
 def metadata_request(
     service: Service, call: Call, inputs: UploadedInputs, entry_point: str
 ) -> isolate_proto.HostedRun:
-    """
-    Return the request that runs *entry_point* in the environment of *call*, already built.
-    """
+    """Return the request that runs *entry_point* in the environment of *call*, already built."""
     message = _request(service, call, inputs, forced=False)
     message.entrypoint = entry_point
     message.build_environment = False

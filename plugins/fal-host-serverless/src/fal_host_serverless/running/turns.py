@@ -17,9 +17,7 @@ _LOOK = 0.1
 
 
 class Turns:
-    """
-    A queue of calls for each function that declares ``max_concurrency``.
-    """
+    """A queue of calls for each function that declares ``max_concurrency``."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

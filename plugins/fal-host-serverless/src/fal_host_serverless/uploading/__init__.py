@@ -1,3 +1,1 @@
-"""
-Files and projects of this machine that a function needs, and how they reach the service.
-"""
+"""Files and projects of this machine that a function needs, and how they reach the service."""

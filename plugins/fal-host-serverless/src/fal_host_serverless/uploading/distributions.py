@@ -72,31 +72,23 @@ class Distribution:
 
     @property
     def archive(self) -> Path:
-        """
-        The file of the archive.
-        """
+        """The file of the archive."""
         return self.folder / f"{self.digest}.tar.gz"
 
     @property
     def size(self) -> int:
-        """
-        The size of the archive in bytes.
-        """
+        """The size of the archive in bytes."""
         return self.archive.stat().st_size
 
     def url_at(self, service: str) -> str | None:
-        """
-        Return the URL at *service* if it is valid for long enough to be installed from.
-        """
+        """Return the URL at *service* if it is valid for long enough to be installed from."""
         url, until = self.places.get(service, ("", 0.0))
         # More time than was granted means that the clock was set back.
         left = until - time.time()
         return url if _SPARE < left <= transfers.SOURCE_KEPT else None
 
     def save(self) -> None:
-        """
-        Write the record that later calls and other processes read.
-        """
+        """Write the record that later calls and other processes read."""
         facts = attrs.asdict(self, filter=lambda field, _: field.name != "folder")
         path = self.folder / "distribution.json"
         write_atomically(path, json.dumps(facts), mode=0o600, durable=False)
@@ -149,9 +141,7 @@ def pack(folder: Path) -> Distribution:
 
 
 def distrust_urls() -> None:
-    """
-    Check every URL again before it is next used, as after a failed installation.
-    """
+    """Check every URL again before it is next used, as after a failed installation."""
     _answered.clear()
 
 
@@ -180,9 +170,7 @@ def _pack(folder: Path) -> Distribution:
 
 
 def _read_current(folder: Path, current: str) -> Distribution | None:
-    """
-    Return the record of the project in *folder* if its fingerprint is still *current*.
-    """
+    """Return the record of the project in *folder* if its fingerprint is still *current*."""
     found = _read(_folder(folder))
     return found if found is not None and found.fingerprint == current else None
 
@@ -196,9 +184,7 @@ def _read(folder: Path) -> Distribution | None:
 
 
 def _normalise(source: Path, target: Path) -> None:
-    """
-    Write the archive *source* to *target* without times, owners and other differences.
-    """
+    """Write the archive *source* to *target* without times, owners and other differences."""
     import gzip
     import tarfile
 
@@ -216,9 +202,7 @@ def _normalise(source: Path, target: Path) -> None:
 
 
 def _sweep(kept: Distribution) -> None:
-    """
-    Remove older archives of the project of *kept*, and archives unused for long.
-    """
+    """Remove older archives of the project of *kept*, and archives unused for long."""
     for path in kept.folder.glob("*.tar.gz"):
         if path != kept.archive:
             path.unlink(missing_ok=True)
@@ -231,9 +215,7 @@ def _sweep(kept: Distribution) -> None:
 
 
 def _account_key(rest: RestClient) -> str:
-    """
-    Return the key of a service and an account there.
-    """
+    """Return the key of a service and an account there."""
     sender = rest.credentials
     account = sender.key_id if isinstance(sender, KeyCredentials) else ""
     return f"{settings.rest_url(rest.host)} {account}"
@@ -256,9 +238,7 @@ def _folder(project: Path) -> Path:
 
 @functools.cache
 def _temporary() -> Path:
-    """
-    Return a folder that lasts as long as this process, for a cache that is not writable.
-    """
+    """Return a folder that lasts as long as this process, for a cache that is not writable."""
     folder = tempfile.mkdtemp(prefix="fal-core-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
@@ -287,9 +267,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def _files(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, os.stat_result]]:
-    """
-    Yield each file under *folder*; links are followed.
-    """
+    """Yield each file under *folder*; links are followed."""
     with os.scandir(folder) as entries:
         found = list(entries)
     if any(entry.name in _MARKS for entry in found):
@@ -311,9 +289,7 @@ def _files(folder: str, seen: set[tuple[int, int]]) -> Iterator[tuple[str, os.st
 
 
 def _history(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """
-    Yield the files that change with commit and tags of the repository around *folder*.
-    """
+    """Yield the files that change with commit and tags of the repository around *folder*."""
     for parent in (folder, *folder.parents):
         own = parent / ".git"
         if own.is_file():

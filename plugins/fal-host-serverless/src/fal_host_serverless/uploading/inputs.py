@@ -1,6 +1,4 @@
-"""
-Files and projects of this machine that a call needs, checked and uploaded.
-"""
+"""Files and projects of this machine that a call needs, checked and uploaded."""
 
 from __future__ import annotations
 
@@ -100,9 +98,7 @@ def local_sources(local_file_path: str, call: Call) -> dict[Path, Distribution]:
 def select_files(
     local_file_path: str, environment: Environment, options: HostOptions
 ) -> Selection:
-    """
-    Return the selection of files that travel: of an image its build context.
-    """
+    """Return the selection of files that travel: of an image its build context."""
     base = _base_folder(local_file_path)
     image = _image_of(environment)
     if image is not None:
@@ -123,17 +119,13 @@ def select_files(
 
 
 def _names_no_files(environment: Environment, options: HostOptions) -> bool:
-    """
-    Return whether neither files nor patterns of files are named.
-    """
+    """Return whether neither files nor patterns of files are named."""
     named = options.app_files or options.app_files_ignore
     return not named and _image_of(environment) is None
 
 
 def _image_of(environment: Environment) -> dict[str, Any] | None:
-    """
-    Return the image that the service makes *environment* of, if it does.
-    """
+    """Return the image that the service makes *environment* of, if it does."""
     if environment.kind != "container":
         return None
     image = definition(environment).get("image")
@@ -149,9 +141,7 @@ def _requirements_folder(local_file_path: str, options: HostOptions) -> Path:
 
 
 def _app_folder(local_file_path: str, options: HostOptions) -> str | None:
-    """
-    Return the folder of the function's file relative to that of the files; None without any.
-    """
+    """Return the folder of the function's file relative to that of the files; None without any."""
     if not options.app_files:
         return None
     base = _base_folder(local_file_path)
@@ -160,15 +150,11 @@ def _app_folder(local_file_path: str, options: HostOptions) -> str | None:
 
 
 def _base_folder(local_file_path: str) -> Path:
-    """
-    Return the folder of the function's file, or the working directory.
-    """
+    """Return the folder of the function's file, or the working directory."""
     path = Path(local_file_path or os.getcwd()).expanduser().resolve()
     return path if path.is_dir() else path.parent
 
 
 def _inside(base: Path, written: Any) -> Path:
-    """
-    Return the folder *written*, which may be relative to *base*.
-    """
+    """Return the folder *written*, which may be relative to *base*."""
     return base if not written else (base / Path(written).expanduser()).resolve()

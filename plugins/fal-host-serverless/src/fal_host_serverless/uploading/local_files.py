@@ -1,6 +1,4 @@
-"""
-Files of this machine that travel with a function, identified by their content.
-"""
+"""Files of this machine that travel with a function, identified by their content."""
 
 from __future__ import annotations
 
@@ -63,9 +61,7 @@ class LocalFile:
 
     @property
     def facts(self) -> dict[str, str]:
-        """
-        The facts about the file that are uploaded with it.
-        """
+        """The facts about the file that are uploaded with it."""
         facts = {"size": self.size, "mtime": self.modified, "mode": self.mode}
         return {name: str(value) for name, value in facts.items()} | {"hash": self.hash}
 
@@ -112,9 +108,7 @@ class Selection:
             check_file(path)
 
     def _find(self) -> dict[str, Path]:
-        """
-        Return the files by the relative paths at which the function finds them.
-        """
+        """Return the files by the relative paths at which the function finds them."""
         patterns = [_compile(pattern) for pattern in self.ignored]
         found: dict[str, Path] = {}
         for path, written in self._walk(patterns):
@@ -125,9 +119,7 @@ class Selection:
         return found
 
     def _walk(self, patterns: list[re.Pattern[str]]) -> Iterator[tuple[Path, str]]:
-        """
-        Yield each file that is not ignored, with the written path that it was found under.
-        """
+        """Yield each file that is not ignored, with the written path that it was found under."""
         for written in self.paths:
             for start in self._starts(written):
                 for path in [start] if not start.is_dir() else _walk(start):
@@ -163,9 +155,7 @@ class Selection:
 
 
 def _match(folder: Path, written: str) -> list[Path]:
-    """
-    Return what is in *folder* for a name with the wildcards of ``COPY``.
-    """
+    """Return what is in *folder* for a name with the wildcards of ``COPY``."""
     if not re.search(r"[*?\[]", written):
         return []
     # Several stars are one there, and a circumflex stands for none of a set.
@@ -188,16 +178,12 @@ def check_file(path: Path) -> None:
 
 
 def content_hash(path: Path, mode: int) -> str:
-    """
-    Return the hash by which the service knows a file with this content and *mode*.
-    """
+    """Return the hash by which the service knows a file with this content and *mode*."""
     return sha256_of(path, str(mode).encode())
 
 
 def sha256_of(path: Path, suffix: bytes = b"") -> str:
-    """
-    Return the SHA-256 of the content of a file, followed by *suffix*.
-    """
+    """Return the SHA-256 of the content of a file, followed by *suffix*."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

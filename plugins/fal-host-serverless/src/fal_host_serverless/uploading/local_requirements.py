@@ -1,6 +1,4 @@
-"""
-Requirements that name projects or lists of this machine, and what replaces them.
-"""
+"""Requirements that name projects or lists of this machine, and what replaces them."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ _EXTRAS = re.compile(r"^(?P<path>[^\[]+)(?P<extras>\[[^\]]+\])?$")
 
 
 def project_of(entry: str, base: Path) -> tuple[Path, str] | None:
-    """
-    Return the folder and the extras of a requirement that is a local project, else None.
-    """
+    """Return the folder and the extras of a requirement that is a local project, else None."""
     matched = _EXTRAS.match(entry.removeprefix("-e ").strip())
     if matched is None:
         return None
@@ -42,17 +38,13 @@ def project_of(entry: str, base: Path) -> tuple[Path, str] | None:
 
 
 def listing_of(entry: str, base: Path) -> Path | None:
-    """
-    Return the file of a requirement that is a list of requirements, else None.
-    """
+    """Return the file of a requirement that is a list of requirements, else None."""
     path = (base / Path(entry.removeprefix("-r ").strip()).expanduser()).resolve()
     return path if path.suffix in _LISTS and path.is_file() else None
 
 
 def has_local(requirements: Any, base: Path) -> bool:
-    """
-    Return whether *requirements*, which may be layers, name projects or lists of this machine.
-    """
+    """Return whether *requirements*, which may be layers, name projects or lists of this machine."""
     return any(
         has_local(entry, base)
         if not isinstance(entry, str)

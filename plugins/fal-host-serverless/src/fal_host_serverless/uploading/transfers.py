@@ -1,6 +1,4 @@
-"""
-Uploads to the service, which keeps each file once by its content.
-"""
+"""Uploads to the service, which keeps each file once by its content."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ def send_files(
 
 
 class _Progress:
-    """
-    Tells *log* how much of *total* bytes was sent, after each tenth of them.
-    """
+    """Tells *log* how much of *total* bytes was sent, after each tenth of them."""
 
     def __init__(self, total: int, log: LogSink) -> None:
         self._total = total

@@ -1,3 +1,1 @@
-"""
-The protocol of the service: gRPC channels and streams, REST, messages and failures.
-"""
+"""The protocol of the service: gRPC channels and streams, REST, messages and failures."""

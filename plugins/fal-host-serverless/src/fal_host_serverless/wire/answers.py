@@ -1,6 +1,4 @@
-"""
-Messages of the service, read as documented values.
-"""
+"""Messages of the service, read as documented values."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ from fal_host_serverless.values import (
 
 
 def read_alias(message: Any) -> AliasInfo:
-    """
-    Return the application that *message* describes.
-    """
+    """Return the application that *message* describes."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     plain = (
@@ -47,9 +43,7 @@ def read_alias(message: Any) -> AliasInfo:
 
 
 def read_revision(message: Any) -> RevisionInfo:
-    """
-    Return the revision that *message* describes.
-    """
+    """Return the revision that *message* describes."""
     return RevisionInfo(
         revision=message.application_id,
         created_at=_moment(message.created_at),
@@ -60,9 +54,7 @@ def read_revision(message: Any) -> RevisionInfo:
 
 
 def read_deployment(told: Mapping[str, Any]) -> DeploymentInfo:
-    """
-    Return the deployment that an object of JSON describes.
-    """
+    """Return the deployment that an object of JSON describes."""
     names = {each.name for each in attrs.fields(DeploymentInfo)}
     facts = {name: value for name, value in told.items() if name in names}
     for name in ("created_at", "ended_at"):
@@ -72,9 +64,7 @@ def read_deployment(told: Mapping[str, Any]) -> DeploymentInfo:
 
 
 def read_runner(message: Any) -> RunnerInfo:
-    """
-    Return the runner that *message* describes.
-    """
+    """Return the runner that *message* describes."""
     from google.protobuf.json_format import MessageToDict
 
     kind = type(message)
@@ -94,9 +84,7 @@ def read_runner(message: Any) -> RunnerInfo:
 
 
 def read_key(message: Any) -> UserKeyInfo:
-    """
-    Return the key that *message* describes.
-    """
+    """Return the key that *message* describes."""
     from fal_host_serverless.wire.protocol import isolate_proto
 
     scopes = isolate_proto.CreateUserKeyRequest.Scope
@@ -106,9 +94,7 @@ def read_key(message: Any) -> UserKeyInfo:
 
 
 def read_secret(message: Any) -> ServerlessSecret:
-    """
-    Return the secret that *message* describes.
-    """
+    """Return the secret that *message* describes."""
     return ServerlessSecret(
         message.name,
         _moment(message.created_time),
@@ -118,9 +104,7 @@ def read_secret(message: Any) -> ServerlessSecret:
 
 
 def read_stage(message: Any) -> EnvironmentInfo:
-    """
-    Return the stage that *message* describes.
-    """
+    """Return the stage that *message* describes."""
     return EnvironmentInfo(
         message.name,
         _optional(message, "description"),
@@ -130,9 +114,7 @@ def read_stage(message: Any) -> EnvironmentInfo:
 
 
 def read_service_urls(message: Any) -> ServiceURLs:
-    """
-    Return the URLs that *message* lists.
-    """
+    """Return the URLs that *message* lists."""
     return ServiceURLs(message.playground, message.run, message.queue, message.ws, message.log)
 
 

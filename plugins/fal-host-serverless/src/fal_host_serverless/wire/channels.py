@@ -1,6 +1,4 @@
-"""
-gRPC channels to services, kept for as long as the process lives.
-"""
+"""gRPC channels to services, kept for as long as the process lives."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ _connections: dict[tuple[str, bool], tuple[Any, Any]] = {}
 
 
 def options() -> list[tuple[str, Any]]:
-    """
-    Return the options of a channel: message sizes, keepalive pings and retries.
-    """
+    """Return the options of a channel: message sizes, keepalive pings and retries."""
     from fal_host_serverless.wire.protocol import GRPC_OPTIONS
 
     policy = {
@@ -47,9 +43,7 @@ def options() -> list[tuple[str, Any]]:
 
 
 def security() -> grpc.ChannelCredentials:
-    """
-    Return TLS credentials; in test mode local ones, which reach this machine alone.
-    """
+    """Return TLS credentials; in test mode local ones, which reach this machine alone."""
     from fal_host_serverless.wire.protocol import grpc
 
     if settings.test_mode():
@@ -78,9 +72,7 @@ def _connect(address: str) -> tuple[Any, Any]:
 
 
 def close() -> None:
-    """
-    Close all channels.
-    """
+    """Close all channels."""
     with _lock:
         for channel, _ in _connections.values():
             channel.close()

@@ -1,6 +1,4 @@
-"""
-gRPC errors of the service, translated by their status to errors of fal-core.
-"""
+"""gRPC errors of the service, translated by their status to errors of fal-core."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ _INTERNAL = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 
 
 def translate(error: grpc.RpcError, address: str) -> FalCoreError:
-    """
-    Return the documented error for the gRPC error of the service at *address*.
-    """
+    """Return the documented error for the gRPC error of the service at *address*."""
     status, details = _status(error), _details(error)
     if _is_untrusted(error):
         return FalServerlessError(refuse_certificate(address))
@@ -65,16 +61,12 @@ def translate(error: grpc.RpcError, address: str) -> FalCoreError:
 
 
 def cause_of(error: grpc.RpcError) -> grpc.RpcError | None:
-    """
-    Return *error* as the cause of what it was translated to; None where that says it all.
-    """
+    """Return *error* as the cause of what it was translated to; None where that says it all."""
     return None if _is_untrusted(error) else error
 
 
 def refuse_certificate(address: str) -> str:
-    """
-    Return the sentence for a server whose certificate cannot be verified.
-    """
+    """Return the sentence for a server whose certificate cannot be verified."""
     return (
         f"{address} has a certificate that this machine does not trust. For a server of your "
         'own, run `eval "$(fal-core server env)"`, which names its bundle of certificates.'
@@ -114,9 +106,7 @@ def translate_run(error: grpc.RpcError, address: str, phase: str) -> HostError:
 
 
 def _build_error(details: str) -> EnvironmentBuildError:
-    """
-    Return the error of a build, whose sentence a server that runs fal-core has in *details*.
-    """
+    """Return the error of a build, whose sentence a server that runs fal-core has in *details*."""
     said = _BUILDING.match(details)
     if said is None:
         return EnvironmentBuildError("remote", details)
@@ -125,9 +115,7 @@ def _build_error(details: str) -> EnvironmentBuildError:
 
 @contextmanager
 def translated(address: str) -> Iterator[None]:
-    """
-    Translate gRPC errors of the service at *address* that are raised in the context.
-    """
+    """Translate gRPC errors of the service at *address* that are raised in the context."""
     from fal_host_serverless.wire.protocol import grpc
 
     try:

@@ -1,6 +1,4 @@
-"""
-The health check of an application, as an option and as a message.
-"""
+"""The health check of an application, as an option and as a message."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Messages of the service, read as events of fal-core.
-"""
+"""Messages of the service, read as events of fal-core."""
 
 from __future__ import annotations
 
@@ -40,16 +38,12 @@ def read_logs(
 
 
 def is_wanted(log: Log) -> bool:
-    """
-    Return whether people want to see a line, as they do not with the service's debug output.
-    """
+    """Return whether people want to see a line, as they do not with the service's debug output."""
     return log.source == "USER" or log.level not in _QUIET or settings.is_set("DEBUG")
 
 
 def wanted_logs(logs: Iterable[Any]) -> Iterator[Log]:
-    """
-    Yield those lines of a message that people want to see.
-    """
+    """Yield those lines of a message that people want to see."""
     return filter(is_wanted, read_logs(logs))
 
 

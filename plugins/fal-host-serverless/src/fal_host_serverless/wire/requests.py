@@ -1,6 +1,4 @@
-"""
-Fields of the requests that run, build and deploy a call, made of its declaration.
-"""
+"""Fields of the requests that run, build and deploy a call, made of its declaration."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ _LARGEST = 2**31 - 1
 
 @attrs.frozen
 class UploadedFile:
-    """
-    A file that the service has, and where the function finds it.
-    """
+    """A file that the service has, and where the function finds it."""
 
     hash: str
     relative_path: str
@@ -136,9 +132,7 @@ def run_fields(call: Call, inputs: UploadedInputs, *, forced: bool = True) -> di
 
 
 def full_name(name: str, stage: str | None) -> str:
-    """
-    Return the name of an application on its stage.
-    """
+    """Return the name of an application on its stage."""
     if not stage or stage == "main":
         return name
     return f"{name}{SEPARATOR}{stage}"
@@ -187,9 +181,7 @@ def environment(
 
 
 def definition(environment: Environment) -> dict[str, Any]:
-    """
-    Return the options of *environment* as the service takes them.
-    """
+    """Return the options of *environment* as the service takes them."""
     options = environment.definition()
     if options is None:
         options = unstructure_environment(environment)
@@ -197,9 +189,7 @@ def definition(environment: Environment) -> dict[str, Any]:
 
 
 def machine_types(options: HostOptions, *, application: bool = False) -> list[str]:
-    """
-    Return the machine types that *options* name, the preferred one first.
-    """
+    """Return the machine types that *options* name, the preferred one first."""
     default = APPLICATION_MACHINE_TYPE if application else MACHINE_TYPE
     return list(options.machine_names) or [default]
 
@@ -271,18 +261,14 @@ def machine_requirements(
 
 
 def exposed_port(gateway: Gateway) -> int | None:
-    """
-    Return the port that the service sends requests to. None for a plain function.
-    """
+    """Return the port that the service sends requests to. None for a plain function."""
     if gateway.exposed_port is not None:
         return gateway.exposed_port
     return SERVE_PORT if gateway.serve else None
 
 
 def metrics_port(options: HostOptions, gateway: Gateway) -> int | None:
-    """
-    Return the port that the service reads metrics from. None for a plain function.
-    """
+    """Return the port that the service reads metrics from. None for a plain function."""
     if options.metrics_port is not None:
         return options.metrics_port
     return METRICS_PORT if exposed_port(gateway) is not None else None

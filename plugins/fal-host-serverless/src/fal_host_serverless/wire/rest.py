@@ -1,6 +1,4 @@
-"""
-The REST service: files, accounts and queues.
-"""
+"""The REST service: files, accounts and queues."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ _KEPT, _MOST, _MOST_KEPT = 2.0, 100, 20
 
 @attrs.define(eq=False, slots=False, repr=False)
 class RestClient:
-    """
-    A client of the REST service that belongs to the gRPC service at *host*.
-    """
+    """A client of the REST service that belongs to the gRPC service at *host*."""
 
     host: str
     credentials: Identity
@@ -47,9 +43,7 @@ class RestClient:
 
     @functools.cached_property
     def http(self) -> httpx.Client:
-        """
-        The pool of connections.
-        """
+        """The pool of connections."""
         import httpx
 
         return httpx.Client(base_url=settings.rest_url(self.host), timeout=_timeout())
@@ -131,9 +125,7 @@ class RestClient:
             raise FalServerlessError(f"The storage cannot be reached: {error}") from error
 
     def is_there(self, url: str) -> bool:
-        """
-        Return whether a storage still serves *url*, which needs no credentials.
-        """
+        """Return whether a storage still serves *url*, which needs no credentials."""
         import httpx
 
         try:
@@ -143,9 +135,7 @@ class RestClient:
             return False
 
     def close(self) -> None:
-        """
-        Close the connections.
-        """
+        """Close the connections."""
         if "http" in self.__dict__:
             self.http.close()
 
@@ -164,9 +154,7 @@ class SharedRestClient(RestClient):
 
     @property
     def http(self) -> httpx.Client:
-        """
-        The pool of connections.
-        """
+        """The pool of connections."""
         url = settings.rest_url(self.host)
         with _lock:
             if url not in _pools:
@@ -174,9 +162,7 @@ class SharedRestClient(RestClient):
             return _pools[url]
 
     def close(self) -> None:
-        """
-        Leave the connections to others.
-        """
+        """Leave the connections to others."""
 
 
 _lock = threading.Lock()
@@ -209,9 +195,7 @@ def _make_pool(url: str) -> httpx.Client:
 
 
 def close_shared() -> None:
-    """
-    Close all shared connections.
-    """
+    """Close all shared connections."""
     with _lock:
         for pool in _pools.values():
             pool.close()
@@ -226,9 +210,7 @@ def _timeout() -> httpx.Timeout:
 
 @contextmanager
 def _unlogged() -> Iterator[None]:
-    """
-    Keep the requests of this thread out of the log of httpx, which has their URLs.
-    """
+    """Keep the requests of this thread out of the log of httpx, which has their URLs."""
     log, thread = logging.getLogger("httpx"), threading.get_ident()
 
     def is_other(record: logging.LogRecord) -> bool:
@@ -242,9 +224,7 @@ def _unlogged() -> Iterator[None]:
 
 
 def error_of(response: httpx.Response) -> FalServerlessError | InternalFalServerlessError:
-    """
-    Return the error for an error response.
-    """
+    """Return the error for an error response."""
     try:
         detail = response.json()["detail"]
     except Exception:

@@ -1,6 +1,4 @@
-"""
-How the gateway retries requests, as options and as fields of messages.
-"""
+"""How the gateway retries requests, as options and as fields of messages."""
 
 from __future__ import annotations
 

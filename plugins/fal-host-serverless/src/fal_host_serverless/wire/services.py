@@ -1,6 +1,4 @@
-"""
-The service that requests go to.
-"""
+"""The service that requests go to."""
 
 from __future__ import annotations
 
@@ -32,13 +30,9 @@ class Service:
     local_file_path: str = ""
 
     def rest(self) -> RestClient:
-        """
-        Return a client of the REST service that belongs to the address.
-        """
+        """Return a client of the REST service that belongs to the address."""
         return RestClient(self.address, self.credentials)
 
     def shared_rest(self) -> RestClient:
-        """
-        Return such a client for requests that are made often, without connections of its own.
-        """
+        """Return such a client for requests that are made often, without connections of its own."""
         return SharedRestClient(self.address, self.credentials)

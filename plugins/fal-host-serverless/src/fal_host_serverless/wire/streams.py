@@ -1,6 +1,4 @@
-"""
-gRPC methods that answer with a stream of messages, some of which carry logs.
-"""
+"""gRPC methods that answer with a stream of messages, some of which carry logs."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ _ANNOUNCEMENT = ("fal-core-client", "1")
 
 
 def announced_metadata(service: Service) -> list[tuple[str, str]]:
-    """
-    Return the metadata of a request that names this client to servers of fal-core.
-    """
+    """Return the metadata of a request that names this client to servers of fal-core."""
     return [*service.credentials.metadata(), _ANNOUNCEMENT]
 
 
@@ -57,9 +53,7 @@ def _logging(stream: Any, log: LogSink) -> Iterator[Any]:
 
 @contextmanager
 def streaming(stream: Any) -> Iterator[Any]:
-    """
-    Cancel *stream* at the end of the context, even where it was not read to its end.
-    """
+    """Cancel *stream* at the end of the context, even where it was not read to its end."""
     try:
         yield stream
     finally:

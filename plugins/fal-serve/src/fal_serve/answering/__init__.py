@@ -1,3 +1,1 @@
-"""
-Everything between a request and its response, around the handler.
-"""
+"""Everything between a request and its response, around the handler."""

@@ -1,6 +1,4 @@
-"""
-Adapters: they wrap the handlers of an application as endpoints for FastAPI.
-"""
+"""Adapters: they wrap the handlers of an application as endpoints for FastAPI."""
 
 from __future__ import annotations
 
@@ -55,16 +53,12 @@ def _adapt(signature: RouteSignature, handler: Handler) -> Handler:
 
 
 def has_own_content_type(signature: RouteSignature) -> bool:
-    """
-    Tell whether a route's responses have a content type other than JSON.
-    """
+    """Tell whether a route's responses have a content type other than JSON."""
     return signature.content_type not in (None, "application/json")
 
 
 def is_blocking(handler: Handler) -> bool:
-    """
-    Tell whether *handler* is a plain function, which would block the event loop.
-    """
+    """Tell whether *handler* is a plain function, which would block the event loop."""
     is_async = inspect.iscoroutinefunction
     return inspect.isroutine(handler) and not (
         is_async(handler) or is_async(inspect.unwrap(handler))
@@ -72,17 +66,13 @@ def is_blocking(handler: Handler) -> bool:
 
 
 def is_generator(handler: Handler) -> bool:
-    """
-    Tell whether *handler* is a generator function, sync or async.
-    """
+    """Tell whether *handler* is a generator function, sync or async."""
     plain = inspect.unwrap(handler)
     return inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain)
 
 
 def item_type(handler: Handler) -> Any:
-    """
-    Return the type of a generator's items, or Any if it is not annotated.
-    """
+    """Return the type of a generator's items, or Any if it is not annotated."""
     annotation = signature_of(handler).return_annotation
     if isinstance(get_origin(annotation), type) and issubclass(
         get_origin(annotation), Iterable | AsyncIterable
@@ -137,9 +127,7 @@ def adapt_content(signature: RouteSignature, handler: Handler) -> Handler:
 
 
 def adapt_generator(handler: Handler) -> Handler:
-    """
-    Return an endpoint that streams the items of *handler* as server-sent events.
-    """
+    """Return an endpoint that streams the items of *handler* as server-sent events."""
 
     async def stream(**values: Any) -> Response:
         produced = handler(**values)
@@ -155,9 +143,7 @@ def adapt_generator(handler: Handler) -> Handler:
 def adapt_batch(
     signature: RouteSignature, handler: Handler, batch: inspect.Parameter
 ) -> Handler:
-    """
-    Return an endpoint that collects the bodies of requests into batches for *handler*.
-    """
+    """Return an endpoint that collects the bodies of requests into batches for *handler*."""
     together = Batched(
         handler,
         max_batch_size=signature.max_batch_size,
@@ -203,9 +189,7 @@ def _is_error(annotation: Any) -> bool:
 
 
 def present_as(adapter: Handler, handler: Handler, shown: inspect.Signature) -> Handler:
-    """
-    Give *adapter* the name and docstring of *handler*, and the signature *shown*.
-    """
+    """Give *adapter* the name and docstring of *handler*, and the signature *shown*."""
     functools.update_wrapper(adapter, handler, updated=())
     # Otherwise inspect.unwrap takes it for a generator or coroutine function like the handler.
     del adapter.__wrapped__  # type: ignore[attr-defined]  # no function's type has it

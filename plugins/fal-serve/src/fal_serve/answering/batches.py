@@ -32,9 +32,7 @@ from fal_serve.policies.uploads import UploadPolicy
 
 
 class WrongOutputs(Exception):
-    """
-    A handler did not return one output for each input.
-    """
+    """A handler did not return one output for each input."""
 
     def __init__(self, handler: str, expected: int, got: int | str) -> None:
         super().__init__(handler, expected, got)
@@ -51,9 +49,7 @@ class WrongOutputs(Exception):
 
 
 class _Raised:
-    """
-    An exception that a handler raised, as opposed to one that it returned.
-    """
+    """An exception that a handler raised, as opposed to one that it returned."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -85,9 +81,7 @@ class Ticket:
 
 
 class _Batch:
-    """
-    Inputs that are passed to the handler together.
-    """
+    """Inputs that are passed to the handler together."""
 
     def __init__(self, tickets: list[Ticket]) -> None:
         self.tickets = tickets
@@ -101,17 +95,13 @@ class _Batch:
         return tuple(ticket.input for ticket in self.tickets)
 
     def leave(self) -> None:
-        """
-        Note that one client has gone, and cancel the handler if it was the last.
-        """
+        """Note that one client has gone, and cancel the handler if it was the last."""
         self.clients -= 1
         if not self.clients and self.task is not None:
             self.task.cancel()
 
     def context(self) -> contextvars.Context:
-        """
-        Return the context of the first client, with the request ids of all.
-        """
+        """Return the context of the first client, with the request ids of all."""
         context = self.tickets[0].context
         if len(self.tickets) > 1:
             each = services.request_id
@@ -120,9 +110,7 @@ class _Batch:
         return context
 
     def settle(self, outcome: Sequence[Any] | _Raised, seconds: float) -> None:
-        """
-        Give each client its output or error.
-        """
+        """Give each client its output or error."""
         for index, ticket in enumerate(self.tickets):
             ticket.seconds = seconds
             if ticket.future.done():
@@ -157,9 +145,7 @@ class RequestBatcher:
         self._runner: asyncio.Task[None] | None = None
 
     async def __call__(self, input: Any) -> Any:
-        """
-        Return the output for *input*, or raise its error.
-        """
+        """Return the output for *input*, or raise its error."""
         ticket = self.submit(input)
         try:
             return await ticket.future
@@ -168,9 +154,7 @@ class RequestBatcher:
             raise
 
     def submit(self, input: Any) -> Ticket:
-        """
-        Enqueue *input* for a batch.
-        """
+        """Enqueue *input* for a batch."""
         ticket = Ticket(input, self._loop)
         self._waiting.append(ticket)
         if self._runner is None:
@@ -180,9 +164,7 @@ class RequestBatcher:
         return ticket
 
     def withdraw(self, ticket: Ticket) -> None:
-        """
-        Remove *ticket*, whose client has gone.
-        """
+        """Remove *ticket*, whose client has gone."""
         ticket.future.cancel()
         if ticket.batch is not None:
             ticket.batch.leave()
@@ -199,9 +181,7 @@ class RequestBatcher:
             self._runner = None
 
     async def _fill(self) -> bool:
-        """
-        Wait until a batch is due; return False if no input waits.
-        """
+        """Wait until a batch is due; return False if no input waits."""
         while self._waiting:
             left = self._waiting[0].arrived + self._wait - self._loop.time()
             if not self._wait or left <= 0 or len(self._waiting) >= self._size:
@@ -216,9 +196,7 @@ class RequestBatcher:
         return False
 
     def _take(self) -> list[Ticket]:
-        """
-        Remove the next batch from the queue and return it.
-        """
+        """Remove the next batch from the queue and return it."""
         waiting = self._waiting
         tickets: list[Ticket] = []
         can_batch = None
@@ -318,9 +296,7 @@ class Batched:
 
     @property
     def batcher(self) -> RequestBatcher:
-        """
-        The batcher of the running loop.
-        """
+        """The batcher of the running loop."""
         loop = asyncio.get_running_loop()
         batcher = self._batchers.get(loop)
         if batcher is None:
@@ -334,9 +310,7 @@ class Batched:
 
 
 def is_async(handler: Callable[..., Any]) -> bool:
-    """
-    Tell whether calling *handler* returns a coroutine.
-    """
+    """Tell whether calling *handler* returns a coroutine."""
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
         getattr(handler, "__call__", None)  # noqa: B004, the method is asked for
     )
@@ -350,9 +324,7 @@ def _outcome(handler: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
 
 
 def _raisable(error: BaseException) -> BaseException:
-    """
-    Return *error* in a form that a future can hold and no client takes for its own.
-    """
+    """Return *error* in a form that a future can hold and no client takes for its own."""
     if not isinstance(error, StopIteration | asyncio.CancelledError):
         return error
     other = RuntimeError(f"The handler raised {type(error).__name__}.")

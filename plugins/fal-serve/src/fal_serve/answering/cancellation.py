@@ -37,26 +37,20 @@ connection: ContextVar[tuple[Receive, asyncio.AbstractEventLoop] | None] = Conte
 
 
 def note_connection(receive: Receive) -> None:
-    """
-    Keep the *receive* of the current request, for what is defined here.
-    """
+    """Keep the *receive* of the current request, for what is defined here."""
     with contextlib.suppress(RuntimeError):
         # There is no such loop under trio, on which FastAPI can be tested.
         connection.set((receive, asyncio.get_running_loop()))
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
-    """
-    Return once the client has disconnected. The unread rest of the body is discarded.
-    """
+    """Return once the client has disconnected. The unread rest of the body is discarded."""
     while (await receive())["type"] not in _DISCONNECTS:
         pass
 
 
 class CancelOnDisconnect:
-    """
-    A block of async code that is cancelled when the client disconnects.
-    """
+    """A block of async code that is cancelled when the client disconnects."""
 
     def __init__(self, request: Request | None = None) -> None:
         self._request = request

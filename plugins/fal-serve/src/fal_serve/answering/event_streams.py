@@ -1,6 +1,4 @@
-"""
-Responses that stream items as server-sent events.
-"""
+"""Responses that stream items as server-sent events."""
 
 from __future__ import annotations
 
@@ -112,9 +110,7 @@ class EventStream(Response):
 
 
 def encode(item: Any) -> bytes:
-    """
-    Return *item* as one line of JSON.
-    """
+    """Return *item* as one line of JSON."""
     if isinstance(item, BaseModel):
         try:
             return item.model_dump_json(by_alias=True).encode()

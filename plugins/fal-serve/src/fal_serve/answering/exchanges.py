@@ -1,6 +1,4 @@
-"""
-Exchanges: a request and its response, as they pass through the middleware.
-"""
+"""Exchanges: a request and its response, as they pass through the middleware."""
 
 from __future__ import annotations
 
@@ -31,23 +29,17 @@ _LAST_WORD = 1.0
 
 
 def error_event(detail: Any) -> bytes:
-    """
-    Return the event that tells why a stream ends early.
-    """
+    """Return the event that tells why a stream ends early."""
     data = json.dumps({"detail": detail}, separators=(",", ":"))
     return f"event: error\ndata: {data}\n\n".encode()
 
 
 async def _nothing() -> None:
-    """
-    Stand in for a message that is not sent any more.
-    """
+    """Stand in for a message that is not sent any more."""
 
 
 def _hints_header(hints: Callable[[], list[str] | None]) -> bytes | None:
-    """
-    Return the value of ``X-Fal-Runner-Hints``, or None if there are no hints.
-    """
+    """Return the value of ``X-Fal-Runner-Hints``, or None if there are no hints."""
     try:
         given = hints()
         if given is None:
@@ -119,34 +111,24 @@ class Exchange(ABC):
         self.status: int = 500
 
     def final_status(self) -> int:
-        """
-        Return the status for the log and the metrics.
-        """
+        """Return the status for the log and the metrics."""
         return self.status
 
     def resume(self, came: ReceivedMessages) -> None:
-        """
-        Receive the messages that came while the request waited for its turn first.
-        """
+        """Receive the messages that came while the request waited for its turn first."""
         self._receive = came.receive
 
     @abstractmethod
     async def receive(self) -> Any:
-        """
-        Receive the next message from the client.
-        """
+        """Receive the next message from the client."""
 
     @abstractmethod
     def send(self, message: Any) -> Awaitable[None]:
-        """
-        Send a message of the application.
-        """
+        """Send a message of the application."""
 
     @abstractmethod
     async def answer(self, status: int, detail: str) -> None:
-        """
-        Send a response in place of the application.
-        """
+        """Send a response in place of the application."""
 
     @abstractmethod
     async def close(self, reason: str) -> bool:
@@ -159,9 +141,7 @@ class Exchange(ABC):
 
 
 class HTTPExchange(Exchange):
-    """
-    One HTTP request and its response.
-    """
+    """One HTTP request and its response."""
 
     __slots__ = ("_expired", "_head", "_hints", "_limit", "_parts", "_received", "_request")
 
@@ -232,9 +212,7 @@ class HTTPExchange(Exchange):
     # -- in place of the application -----------------------------------------------
 
     async def answer(self, status: int, detail: str, **headers: str) -> None:
-        """
-        Send a response in place of the application, whose own is dropped.
-        """
+        """Send a response in place of the application, whose own is dropped."""
         body = json.dumps({"detail": detail}).encode()
         lines = [
             (b"content-type", b"application/json"),
@@ -250,16 +228,12 @@ class HTTPExchange(Exchange):
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def limit(self, length: bytes | None, limit: int) -> bool:
-        """
-        Limit the body to *limit* bytes; tell whether ``Content-Length`` exceeds that.
-        """
+        """Limit the body to *limit* bytes; tell whether ``Content-Length`` exceeds that."""
         self._limit = limit
         return length is not None and length.isdigit() and int(length) > limit
 
     async def refuse(self) -> None:
-        """
-        Send a 413 response, unless a response has begun.
-        """
+        """Send a 413 response, unless a response has begun."""
         if not self.started:
             await self.answer(
                 413,
@@ -268,9 +242,7 @@ class HTTPExchange(Exchange):
             )
 
     def expire(self, task: asyncio.Task[Any], seconds: float) -> None:
-        """
-        Cancel the handler and send a 504 response, or break off a response that has begun.
-        """
+        """Cancel the handler and send a 504 response, or break off a response that has begun."""
         if self.ended:
             return
         detail = f"The request took longer than its request_timeout of {seconds:g} s."
@@ -293,9 +265,7 @@ class HTTPExchange(Exchange):
 
 
 class WebsocketExchange(Exchange):
-    """
-    One websocket.
-    """
+    """One websocket."""
 
     __slots__ = ()
 

@@ -1,6 +1,4 @@
-"""
-Failures: the responses to requests whose handler failed or was never reached.
-"""
+"""Failures: the responses to requests whose handler failed or was never reached."""
 
 from __future__ import annotations
 
@@ -124,9 +122,7 @@ async def _http_exception(
 
 
 def _is_of_body(error: BaseException) -> bool:
-    """
-    Tell whether FastAPI raised *error* because it could not read the body.
-    """
+    """Tell whether FastAPI raised *error* because it could not read the body."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(frames) and frames[-1].f_globals["__name__"] == "fastapi.routing"
 
@@ -172,9 +168,7 @@ async def _invalid(request: Request, error: RequestValidationError) -> Response:
 
 
 async def answer_unexpected(request: Request, error: Exception) -> Response:
-    """
-    Return the response to a request whose handler has raised *error*, and log that.
-    """
+    """Return the response to a request whose handler has raised *error*, and log that."""
     log_error(error, "The handler failed.")
     gpu = find_gpu_error(error)
     if gpu is not None:
@@ -198,9 +192,7 @@ async def _close(connection: WebSocket, reason: str) -> None:
 
 
 def detail_of(error: BaseException) -> Any:
-    """
-    Return the part of *error* that a client may see.
-    """
+    """Return the part of *error* that a client may see."""
     if isinstance(error, FieldException):
         return error.to_pydantic_format()["detail"]
     if isinstance(error, AppException | RequestCancelledException):
@@ -212,16 +204,12 @@ def detail_of(error: BaseException) -> Any:
 
 
 def printable(text: str) -> str:
-    """
-    Return *text* with characters that cannot be encoded, such as lone surrogates, escaped.
-    """
+    """Return *text* with characters that cannot be encoded, such as lone surrogates, escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def echoable(value: Any, depth: int = _DEPTH) -> Any:
-    """
-    Return *value*, taken from a request, in a form that JSON can hold.
-    """
+    """Return *value*, taken from a request, in a form that JSON can hold."""
     if isinstance(value, str):
         return printable(value)
     if value is None or isinstance(value, bool | int):

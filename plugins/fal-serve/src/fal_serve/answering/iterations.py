@@ -1,6 +1,4 @@
-"""
-Iterations over what handlers yield, sync or async.
-"""
+"""Iterations over what handlers yield, sync or async."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from fal_serve.answering.threads import run_on_thread
 
 
 async def iterate(produced: Any) -> AsyncGenerator[Any, None]:
-    """
-    Iterate over what a handler produces, sync or async, and close it in the end.
-    """
+    """Iterate over what a handler produces, sync or async, and close it in the end."""
     if hasattr(produced, "__aiter__"):
         items = produced.__aiter__()
         try:
@@ -54,9 +50,7 @@ class ThreadIterator:
         self._running = self._closed = False
 
     def next(self) -> Any:
-        """
-        Return the next item.
-        """
+        """Return the next item."""
         with self._lock:
             if self._closed:
                 return self.end
@@ -71,9 +65,7 @@ class ThreadIterator:
                 self._close_late()
 
     def close(self) -> None:
-        """
-        Close the iterator: now, or once the running step has ended.
-        """
+        """Close the iterator: now, or once the running step has ended."""
         with self._lock:
             self._closed = True
             running = self._running

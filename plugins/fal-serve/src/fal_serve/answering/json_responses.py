@@ -20,9 +20,7 @@ from starlette.responses import JSONResponse
 
 
 class LenientJSONResponse(JSONResponse):
-    """
-    A JSON response that can hold any text and any number.
-    """
+    """A JSON response that can hold any text and any number."""
 
     def render(self, content: Any) -> bytes:
         try:
@@ -32,9 +30,7 @@ class LenientJSONResponse(JSONResponse):
 
 
 def encode(plain: Any) -> bytes:
-    """
-    Return *plain*, made of dictionaries, lists and scalars, as one line of JSON.
-    """
+    """Return *plain*, made of dictionaries, lists and scalars, as one line of JSON."""
     try:
         text = _dumps(plain)
     except ValueError:
@@ -44,9 +40,7 @@ def encode(plain: Any) -> bytes:
 
 
 def encode_leniently(route: APIRoute) -> None:
-    """
-    Have the typed outputs of *route* encoded even where pydantic refuses to.
-    """
+    """Have the typed outputs of *route* encoded even where pydantic refuses to."""
     field = route.response_field
     if field is None:
         return
@@ -67,9 +61,7 @@ def encode_leniently(route: APIRoute) -> None:
 
 
 def dump(serialize: Callable[..., Any], *values: Any, **options: Any) -> Any:
-    """
-    Return what pydantic's *serialize* gives, as dictionaries, lists and scalars.
-    """
+    """Return what pydantic's *serialize* gives, as dictionaries, lists and scalars."""
     try:
         return serialize(*values, mode="json", **options)
     except UnicodeEncodeError:

@@ -1,6 +1,4 @@
-"""
-Logs: lines of JSON for requests, errors and warnings of the server itself.
-"""
+"""Logs: lines of JSON for requests, errors and warnings of the server itself."""
 
 from __future__ import annotations
 
@@ -32,21 +30,15 @@ _BETWEEN = ("anyio", "fal_serve", "fastapi", "starlette", "uvicorn")
 
 
 class Aborted(Exception):
-    """
-    Ends a request whose connection is to be closed. Its cause has been logged.
-    """
+    """Ends a request whose connection is to be closed. Its cause has been logged."""
 
 
 class HandlerExit(Exception):
-    """
-    A handler has raised the SystemExit or KeyboardInterrupt that is the cause.
-    """
+    """A handler has raised the SystemExit or KeyboardInterrupt that is the cause."""
 
 
 def log_error(error: BaseException, message: str) -> None:
-    """
-    Log *error* with its traceback, once for each request that raises it.
-    """
+    """Log *error* with its traceback, once for each request that raises it."""
     error = unwrap_error(error)
     if isinstance(error, Aborted) or _is_noted(error):
         return
@@ -70,27 +62,21 @@ def describe_unexpected() -> str:
 
 
 class _NoRequest:
-    """
-    The owner of errors that occur outside any request.
-    """
+    """The owner of errors that occur outside any request."""
 
 
 _no_request = _NoRequest()
 
 
 class _Requests(list["weakref.ref[Any]"]):
-    """
-    The requests that have logged an error. It is empty after pickling.
-    """
+    """The requests that have logged an error. It is empty after pickling."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return list, ()
 
 
 def _is_noted(error: BaseException) -> bool:
-    """
-    Tell whether the current request has logged *error*, and mark it as logged.
-    """
+    """Tell whether the current request has logged *error*, and mark it as logged."""
     request = current.get() or _no_request
     # Other requests may raise the same instance, such as one made by a module.
     seen = [ref for ref in getattr(error, "_fal_logged", ()) if ref() is not None]
@@ -121,9 +107,7 @@ def _is_starlettes(error: BaseException) -> bool:
 
 
 def format_traceback(error: BaseException) -> str:
-    """
-    Return the traceback of *error* as text, from the user's first frame on.
-    """
+    """Return the traceback of *error* as text, from the user's first frame on."""
     trace = error.__traceback__
     while trace is not None and package_of(trace.tb_frame) in _BETWEEN:
         trace = trace.tb_next
@@ -138,9 +122,7 @@ _ACCESS = re.compile(
 
 
 def is_access_line(line: str) -> bool:
-    """
-    Tell whether *line* of a service's log is of its access log.
-    """
+    """Tell whether *line* of a service's log is of its access log."""
     return _ACCESS.match(line) is not None
 
 
@@ -167,9 +149,7 @@ class AccessLog:
         endpoint: bytes | None,
         trace: str | None,
     ) -> None:
-        """
-        Write the line of one request.
-        """
+        """Write the line of one request."""
         now = time.time()
         second = int(now)
         if second != self._second:
@@ -191,9 +171,7 @@ class AccessLog:
 
 
 class ServerLog(logging.Handler):
-    """
-    Writes warnings of uvicorn and of this package as lines of the log, as a context manager.
-    """
+    """Writes warnings of uvicorn and of this package as lines of the log, as a context manager."""
 
     _names = ("uvicorn.error", "fal_serve")
 

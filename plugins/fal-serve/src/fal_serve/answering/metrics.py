@@ -1,6 +1,4 @@
-"""
-Metrics: what a service counts, in the format of Prometheus.
-"""
+"""Metrics: what a service counts, in the format of Prometheus."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 class RouteLabels:
-    """
-    Finds the route of a path, which is the label of its requests.
-    """
+    """Finds the route of a path, which is the label of its requests."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._plain: dict[str, str] = {}
@@ -33,9 +29,7 @@ class RouteLabels:
                 self._plain[path] = path
 
     def __call__(self, path: str) -> str:
-        """
-        Return the route that matches *path*.
-        """
+        """Return the route that matches *path*."""
         label = self._plain.get(path)
         if label is not None:
             return label
@@ -46,9 +40,7 @@ class RouteLabels:
 
 
 class RequestCounts:
-    """
-    The requests of one method on one route that ended with one status.
-    """
+    """The requests of one method on one route that ended with one status."""
 
     __slots__ = ("buckets", "seconds")
 
@@ -74,9 +66,7 @@ class ServiceMetrics:
         self.waiting: Callable[[], int] = lambda: 0
 
     def count(self, route: str, method: str, status: int, seconds: float) -> None:
-        """
-        Count a request that has ended.
-        """
+        """Count a request that has ended."""
         record = self._records.get((route, method, status))
         if record is None:
             if method not in _METHODS:
@@ -88,9 +78,7 @@ class ServiceMetrics:
         record.seconds += seconds
 
     def collect(self) -> Iterator[Any]:
-        """
-        Yield all metric families, as a registry of ``prometheus_client`` asks for them.
-        """
+        """Yield all metric families, as a registry of ``prometheus_client`` asks for them."""
         from prometheus_client.core import (
             CounterMetricFamily,
             GaugeMetricFamily,
@@ -125,9 +113,7 @@ class ServiceMetrics:
         )
 
     def text(self) -> bytes:
-        """
-        Return all metrics as text, with those of the process and the user's own.
-        """
+        """Return all metrics as text, with those of the process and the user's own."""
         # Imported on the first scrape: it takes a tenth of a service's start.
         from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 

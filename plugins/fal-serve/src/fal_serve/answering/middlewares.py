@@ -1,6 +1,4 @@
-"""
-The middleware around the application, which does what every request needs.
-"""
+"""The middleware around the application, which does what every request needs."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ _random = Random()
 
 
 def readable_id(raw: bytes) -> str | None:
-    """
-    Return the request id that the client sent, or None if it cannot be sent back.
-    """
+    """Return the request id that the client sent, or None if it cannot be sent back."""
     if not raw or len(raw) > _LONGEST_ID:
         return None
     text = raw.decode("latin-1")
@@ -113,9 +109,7 @@ class RequestMiddleware:
         self._proxied: Any = None
 
     def trace(self) -> None:
-        """
-        Make a span of each request from now on, if this process has a tracer.
-        """
+        """Make a span of each request from now on, if this process has a tracer."""
         tracer = find_request_tracer()
         if tracer is not None:
             self._application = TracedApplication(self._application, tracer, self._label)
@@ -167,9 +161,7 @@ class RequestMiddleware:
                 )
 
     async def _answer(self, exchange: Exchange, scope: Any, receive: Any, headers: Any) -> None:
-        """
-        Have the application answer within the limits.
-        """
+        """Have the application answer within the limits."""
         turns = self._turns
         if turns is not None and self._counted(scope["path"]) != UNMATCHED:
             if not turns.take():
@@ -210,9 +202,7 @@ class RequestMiddleware:
             await exchange.answering
 
     async def _failed(self, exchange: Exchange, error: BaseException) -> None:
-        """
-        Send a response in place of an application that raised *error*, and log it.
-        """
+        """Send a response in place of an application that raised *error*, and log it."""
         error = unwrap_error(error)
         reason = ""
         if isinstance(error, _GONE):
@@ -236,9 +226,7 @@ class RequestMiddleware:
             raise Aborted from None
 
     def _through_proxy(self) -> Any:
-        """
-        Return the application wrapped to trust the proxy's headers about the client.
-        """
+        """Return the application wrapped to trust the proxy's headers about the client."""
         if self._proxied is None:
             from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 

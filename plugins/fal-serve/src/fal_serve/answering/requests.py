@@ -1,6 +1,4 @@
-"""
-The request that the current code answers.
-"""
+"""The request that the current code answers."""
 
 from __future__ import annotations
 
@@ -53,9 +51,7 @@ current: ContextVar[RequestContext | None] = ContextVar("current", default=None)
 
 
 class IncomingRequest(RequestContext):
-    """
-    A request whose headers are decoded when they are first used.
-    """
+    """A request whose headers are decoded when they are first used."""
 
     def __init__(self, request_id: str, raw: Sequence[tuple[bytes, bytes]]) -> None:
         own = self.__dict__
@@ -97,9 +93,7 @@ class IncomingRequest(RequestContext):
 
     @property
     def reissued_token(self) -> str | None:
-        """
-        The CDN token, if the handler has replaced the client's.
-        """
+        """The CDN token, if the handler has replaced the client's."""
         # Headers that were never decoded cannot have been changed.
         headers = self.__dict__.get("headers")
         token: str | None = headers and headers.get(CDN_TOKEN)

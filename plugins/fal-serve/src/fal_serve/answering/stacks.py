@@ -1,6 +1,4 @@
-"""
-Stacks of threads, as text for people.
-"""
+"""Stacks of threads, as text for people."""
 
 from __future__ import annotations
 
@@ -16,16 +14,12 @@ _OURS = ("fal_serve", "fal_core_worker", "uvloop")
 
 
 def package_of(frame: FrameType) -> str:
-    """
-    Return the package whose code *frame* runs, wherever its files are.
-    """
+    """Return the package whose code *frame* runs, wherever its files are."""
     return str(frame.f_globals.get("__name__")).partition(".")[0]
 
 
 def is_user_frame(frame: FrameType) -> bool:
-    """
-    Tell whether *frame* runs the user's own code, not that of a package or of Python.
-    """
+    """Tell whether *frame* runs the user's own code, not that of a package or of Python."""
     name = frame.f_code.co_filename
     if name.startswith(("<", *_installed())) or "site-packages" in name:
         return False
@@ -42,9 +36,7 @@ def _installed() -> tuple[str, ...]:
 
 
 def find_class_location() -> str:
-    """
-    Return the file and line of the class that is being defined; empty if unknown.
-    """
+    """Return the file and line of the class that is being defined; empty if unknown."""
     frame: FrameType | None = sys._getframe(1)
     hooks = ("__init_subclass__", "__new__", "__init__", "__call__")
     while frame is not None and (
@@ -57,9 +49,7 @@ def find_class_location() -> str:
 
 
 def skip_to_user_frame(trace: TracebackType | None) -> TracebackType | None:
-    """
-    Return *trace* from the user's first frame on, or all of it if there is none.
-    """
+    """Return *trace* from the user's first frame on, or all of it if there is none."""
     found = trace
     while found is not None and not is_user_frame(found.tb_frame):
         found = found.tb_next
@@ -67,9 +57,7 @@ def skip_to_user_frame(trace: TracebackType | None) -> TracebackType | None:
 
 
 def frames_of(ident: int) -> list[FrameType]:
-    """
-    Return the frames of a thread, outermost first.
-    """
+    """Return the frames of a thread, outermost first."""
     frames = []
     frame = sys._current_frames().get(ident)
     while frame is not None:
@@ -79,26 +67,20 @@ def frames_of(ident: int) -> list[FrameType]:
 
 
 def format_frames(frames: list[FrameType]) -> str:
-    """
-    Return *frames* as a traceback shows them.
-    """
+    """Return *frames* as a traceback shows them."""
     summary = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames)
     return "".join(summary.format())
 
 
 def function_name(frames: list[FrameType]) -> str:
-    """
-    Return the name of the user's outermost function in *frames*, or of the innermost frame.
-    """
+    """Return the name of the user's outermost function in *frames*, or of the innermost frame."""
     users = [frame for frame in frames if is_user_frame(frame)]
     frame = users[0] if users else frames[-1]
     return getattr(frame.f_code, "co_qualname", frame.f_code.co_name)
 
 
 def other_threads(*idents: int) -> Iterator[tuple[str, list[FrameType]]]:
-    """
-    Yield the names and frames of the threads, except *idents*, that run the user's code.
-    """
+    """Yield the names and frames of the threads, except *idents*, that run the user's code."""
     for thread in threading.enumerate():
         if thread.ident is None or thread.ident in idents:
             continue

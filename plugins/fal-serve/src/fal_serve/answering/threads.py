@@ -55,9 +55,7 @@ async def run_on_thread(
 
 
 def current_pool() -> ThreadPool:
-    """
-    Return the pool of the running event loop.
-    """
+    """Return the pool of the running event loop."""
     loop = asyncio.get_running_loop()
     threads = _pools.get(loop)
     if threads is None:
@@ -96,9 +94,7 @@ class ThreadPool:
         self._hosts: set[asyncio.Task[None]] = set()
 
     async def run(self, call: Callable[[], Any]) -> Any:
-        """
-        Return what *call* returns on a thread.
-        """
+        """Return what *call* returns on a thread."""
         future: asyncio.Future[Any] = self._loop.create_future()
         self._jobs.append((future, copy_context(), call))
         self._wake(self._start)
@@ -111,9 +107,7 @@ class ThreadPool:
             raise
 
     async def close(self) -> None:
-        """
-        End the idle threads; busy ones are left alone.
-        """
+        """End the idle threads; busy ones are left alone."""
         _pools.pop(self._loop, None)
         self._dismiss()
         if self._hosts:
@@ -126,9 +120,7 @@ class ThreadPool:
     # -- in the loop ---------------------------------------------------------------
 
     def _start(self) -> None:
-        """
-        Start another thread if jobs wait.
-        """
+        """Start another thread if jobs wait."""
         if not self._jobs or self._closed or self._count >= self.limit + len(self._abandoned):
             self._waking = False
             return
@@ -139,9 +131,7 @@ class ThreadPool:
         host.add_done_callback(self._hosts.discard)
 
     async def _host(self) -> None:
-        """
-        Run one thread of anyio's, so that functions on it may call the event loop.
-        """
+        """Run one thread of anyio's, so that functions on it may call the event loop."""
         try:
             await to_thread.run_sync(
                 self._work, abandon_on_cancel=True, limiter=CapacityLimiter(1)
@@ -160,9 +150,7 @@ class ThreadPool:
             self._count -= 1
 
     def _tell(self) -> None:
-        """
-        Set the results of the calls that have ended.
-        """
+        """Set the results of the calls that have ended."""
         self._telling = False
         ended = self._ended
         while ended:
@@ -196,9 +184,7 @@ class ThreadPool:
     # -- in any thread -------------------------------------------------------------
 
     def _wake(self, start: Callable[[], object]) -> None:
-        """
-        Have one more thread look for jobs; *start* starts one if none is idle.
-        """
+        """Have one more thread look for jobs; *start* starts one if none is idle."""
         if self._waking or self._looking or not self._jobs:
             return
         try:
@@ -222,9 +208,7 @@ class ThreadPool:
     # -- in a thread of the pool ----------------------------------------------------
 
     def _work(self) -> None:
-        """
-        Run jobs until the pool is closed.
-        """
+        """Run jobs until the pool is closed."""
         lock = threading.Lock()
         lock.acquire()
         self._awake()
@@ -248,9 +232,7 @@ class ThreadPool:
                 raise
 
     def _sleep(self, lock: threading.Lock) -> bool:
-        """
-        Sleep until there may be a job; return False if there will be none.
-        """
+        """Sleep until there may be a job; return False if there will be none."""
         self._asleep.append(lock)
         self._looking.pop()
         if self._jobs or self._closed:

@@ -1,6 +1,4 @@
-"""
-Tracing: W3C trace context, and OpenTelemetry if the process uses it.
-"""
+"""Tracing: W3C trace context, and OpenTelemetry if the process uses it."""
 
 from __future__ import annotations
 
@@ -15,17 +13,13 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}
 
 
 def trace_id(traceparent: bytes | None) -> str | None:
-    """
-    Return the trace id of *traceparent*, or None if it is malformed.
-    """
+    """Return the trace id of *traceparent*, or None if it is malformed."""
     match = traceparent and _TRACEPARENT.match(traceparent)
     return match.group(1).decode() if match else None
 
 
 def outgoing_headers() -> dict[str, str]:
-    """
-    Return the headers that keep a request to another service in the current trace.
-    """
+    """Return the headers that keep a request to another service in the current trace."""
     if find_tracer() is not None:
         from opentelemetry.propagate import inject
 
@@ -52,9 +46,7 @@ def find_tracer() -> Any:
 
 
 def find_request_tracer() -> Any:
-    """
-    Return the tracer for a span of each request, unless FastAPI makes these spans.
-    """
+    """Return the tracer for a span of each request, unless FastAPI makes these spans."""
     return None if "fastapi.telemetry" in sys.modules else find_tracer()
 
 

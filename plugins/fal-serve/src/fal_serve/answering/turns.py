@@ -1,6 +1,4 @@
-"""
-Turns: a limit on how many requests are worked on at once, in the order they came.
-"""
+"""Turns: a limit on how many requests are worked on at once, in the order they came."""
 
 from __future__ import annotations
 
@@ -20,33 +18,25 @@ _WAITING_BODY = 1 << 20
 
 
 class RequestTurns:
-    """
-    Lets *limit* requests be worked on at once. Others wait in the order they came.
-    """
+    """Lets *limit* requests be worked on at once. Others wait in the order they came."""
 
     def __init__(self, limit: int) -> None:
         self._free = limit
         self._queue: deque[asyncio.Future[None]] = deque()
 
     def waiting(self) -> int:
-        """
-        Return how many requests wait.
-        """
+        """Return how many requests wait."""
         return sum(not turn.done() for turn in self._queue)
 
     def take(self) -> bool:
-        """
-        Take a turn if one is free.
-        """
+        """Take a turn if one is free."""
         if not self._free:
             return False
         self._free -= 1
         return True
 
     def give_back(self) -> None:
-        """
-        End a turn, and pass it to the next request.
-        """
+        """End a turn, and pass it to the next request."""
         while self._queue:
             turn = self._queue.popleft()
             if not turn.done():
@@ -55,9 +45,7 @@ class RequestTurns:
         self._free += 1
 
     def give_back_after(self, calls: Collection[asyncio.Future[None]]) -> None:
-        """
-        End a turn once the abandoned *calls* have ended, or after a minute.
-        """
+        """End a turn once the abandoned *calls* have ended, or after a minute."""
         if not calls:
             self.give_back()
             return
@@ -85,9 +73,7 @@ class RequestTurns:
             call.add_done_callback(ended)
 
     async def wait(self, receive: Callable[[], Awaitable[Any]]) -> ReceivedMessages | None:
-        """
-        Wait for a turn; return the messages received meanwhile, None on disconnect.
-        """
+        """Wait for a turn; return the messages received meanwhile, None on disconnect."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
         came = ReceivedMessages(receive)
@@ -118,9 +104,7 @@ class RequestTurns:
 
 
 class ReceivedMessages:
-    """
-    The messages that a client sends while its request waits, to be received later.
-    """
+    """The messages that a client sends while its request waits, to be received later."""
 
     def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
         self._receive = receive
@@ -130,17 +114,13 @@ class ReceivedMessages:
         self.gone: bool = False
 
     def listen(self) -> asyncio.Task[Any] | None:
-        """
-        Return a task for the next message, or None if no more are received ahead.
-        """
+        """Return a task for the next message, or None if no more are received ahead."""
         if self._listener is None and self._size < _WAITING_BODY:
             self._listener = asyncio.ensure_future(self._receive())
         return self._listener
 
     def has_gone(self) -> bool:
-        """
-        Keep the message that has come, and tell whether the client has disconnected.
-        """
+        """Keep the message that has come, and tell whether the client has disconnected."""
         if self._listener is not None and self._listener.done():
             message = self._listener.result()
             self._listener = None
@@ -150,9 +130,7 @@ class ReceivedMessages:
         return self.gone
 
     async def receive(self) -> Any:
-        """
-        Receive the next message, in the order they came.
-        """
+        """Receive the next message, in the order they came."""
         if self._messages:
             return self._messages.popleft()
         if self._listener is not None:
@@ -161,8 +139,6 @@ class ReceivedMessages:
         return await self._receive()
 
     def close(self) -> None:
-        """
-        Stop receiving.
-        """
+        """Stop receiving."""
         if self._listener is not None:
             self._listener.cancel()

@@ -1,3 +1,1 @@
-"""
-Clients of applications.
-"""
+"""Clients of applications."""

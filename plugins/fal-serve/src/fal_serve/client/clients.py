@@ -1,6 +1,4 @@
-"""
-Clients of applications: a method for each endpoint, with its own types.
-"""
+"""Clients of applications: a method for each endpoint, with its own types."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ ServedT = TypeVar("ServedT", bound="App")
 
 
 class _Client(ABC, Generic[AppT]):
-    """
-    The part that both clients have in common: a method for each endpoint.
-    """
+    """The part that both clients have in common: a method for each endpoint."""
 
     _http: ClassVar[type[httpx.Client] | type[httpx.AsyncClient]]
     _realtime: ClassVar[type[RealtimeConnection] | type[AsyncRealtimeConnection]]
@@ -121,15 +117,11 @@ class _Client(ABC, Generic[AppT]):
 
     @abstractmethod
     def _ask(self, call: EndpointCall, request: dict[str, Any]) -> Any:
-        """
-        Return the output, or a coroutine that does.
-        """
+        """Return the output, or a coroutine that does."""
 
     @abstractmethod
     def _stream(self, call: EndpointCall, request: dict[str, Any]) -> Any:
-        """
-        Return an iterator over the items of the response, sync or async like the client.
-        """
+        """Return an iterator over the items of the response, sync or async like the client."""
 
 
 class AppClient(_Client[AppT]):
@@ -157,9 +149,7 @@ class AppClient(_Client[AppT]):
 
     @property
     def endpoints(self) -> AppT:
-        """
-        This client itself, which type checkers take for an object of the class.
-        """
+        """This client itself, which type checkers take for an object of the class."""
         client: Any = self
         endpoints: AppT = client
         return endpoints
@@ -209,18 +199,14 @@ class AppClient(_Client[AppT]):
         return client
 
     def health(self) -> Any:
-        """
-        Return the body of the application's health endpoint.
-        """
+        """Return the body of the application's health endpoint."""
         with http_errors(self.url):
             response = self._client.get("/health")
         raise_for_status(response)
         return response.json()
 
     def close(self) -> None:
-        """
-        Close the connections.
-        """
+        """Close the connections."""
         self._client.close()
 
     def __enter__(self) -> AppT:
@@ -259,9 +245,7 @@ class AsyncAppClient(_Client[AppT]):
 
     @property
     def endpoints(self) -> type[AppT]:
-        """
-        This client itself, which type checkers take for the class: its methods are awaited.
-        """
+        """This client itself, which type checkers take for the class: its methods are awaited."""
         client: Any = self
         endpoints: type[AppT] = client
         return endpoints
@@ -310,18 +294,14 @@ class AsyncAppClient(_Client[AppT]):
         return client
 
     async def health(self) -> Any:
-        """
-        Return the body of the application's health endpoint.
-        """
+        """Return the body of the application's health endpoint."""
         with http_errors(self.url):
             response = await self._client.get("/health")
         raise_for_status(response)
         return response.json()
 
     async def close(self) -> None:
-        """
-        Close the connections.
-        """
+        """Close the connections."""
         await self._client.aclose()
 
     async def __aenter__(self) -> type[AppT]:

@@ -1,6 +1,4 @@
-"""
-The key that a client sends, and what is said where it sends none.
-"""
+"""The key that a client sends, and what is said where it sends none."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ def credentials(url: str) -> dict[str, str]:
 
 
 def explain_missing_key(url: str) -> str:
-    """
-    Return a sentence on why a request to *url* had no key.
-    """
+    """Return a sentence on why a request to *url* had no key."""
     if not os.environ.get("FAL_KEY"):
         return "No key was sent, as FAL_KEY is not set."
     if not _is_private(url):

@@ -158,9 +158,7 @@ def raise_for_status(response: httpx.Response) -> None:
 
 @contextlib.contextmanager
 def http_errors(url: str) -> Iterator[None]:
-    """
-    Raise AppClientError if *url* sends no response, or an incomplete one.
-    """
+    """Raise AppClientError if *url* sends no response, or an incomplete one."""
     try:
         yield
     except httpx.ConnectError as error:
@@ -191,9 +189,7 @@ def _reason(response: httpx.Response) -> str:
 
 
 def endpoint_calls(cls: type[App]) -> tuple[dict[str, EndpointCall], dict[str, RouteSignature]]:
-    """
-    Return the endpoints of *cls* by the names of their methods, and those for websockets.
-    """
+    """Return the endpoints of *cls* by the names of their methods, and those for websockets."""
     application = cls()
     routes = {
         route.path: route
@@ -240,9 +236,7 @@ def _call(handler: Callable[..., Any], route: APIRoute) -> EndpointCall:
 
 
 def _optional(parameter: inspect.Parameter) -> inspect.Parameter:
-    """
-    Return *parameter* without FastAPI's marker as its default.
-    """
+    """Return *parameter* without FastAPI's marker as its default."""
     default = parameter.default
     if isinstance(default, params.Param | params.Body):
         required = default.is_required()
@@ -259,9 +253,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any] | None:
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Return the fields of a query or a form, with models replaced by their fields.
-    """
+    """Return the fields of a query or a form, with models replaced by their fields."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         plain = jsonable_encoder(value, exclude_none=True)
@@ -273,9 +265,7 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pairs(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """
-    Return the fields of a path, of headers or of cookies; a list has a pair for each value.
-    """
+    """Return the fields of a path, of headers or of cookies; a list has a pair for each value."""
     return [
         (name, str(each))
         for name, value in _flat(values).items()
@@ -291,9 +281,7 @@ def _file(value: Any) -> Any:
 
 
 class EventReader:
-    """
-    Parses the lines of a stream of events into items.
-    """
+    """Parses the lines of a stream of events into items."""
 
     def __init__(self, call: EndpointCall) -> None:
         self._call = call

@@ -1,6 +1,4 @@
-"""
-A client of an application in its own process, which needs no port.
-"""
+"""A client of an application in its own process, which needs no port."""
 
 from __future__ import annotations
 
@@ -52,9 +50,7 @@ class InProcessAppClient(AppClient[AppT]):
 
     @property
     def http(self) -> httpx.Client:
-        """
-        The client of httpx, for requests as they are on the wire.
-        """
+        """The client of httpx, for requests as they are on the wire."""
         return self._client
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
@@ -88,9 +84,7 @@ def open_in_process(cls: type[AppT]) -> Iterator[InProcessAppClient[AppT]]:
 async def _begin(
     life: AbstractAsyncContextManager[None],
 ) -> Callable[[], Coroutine[Any, Any, None]]:
-    """
-    Enter the context *life* in a task of its own, and return what leaves it there.
-    """
+    """Enter the context *life* in a task of its own, and return what leaves it there."""
     begun, ending = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
@@ -113,17 +107,13 @@ async def _begin(
 
 
 async def _cancel_others() -> None:
-    """
-    End what still runs in this event loop, as where an application is served.
-    """
+    """End what still runs in this event loop, as where an application is served."""
     await cancel_tasks([each for each in asyncio.all_tasks() if each != asyncio.current_task()])
 
 
 @contextmanager
 def _event_loop() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
-    """
-    Run an event loop on a thread, and return what runs a coroutine in it.
-    """
+    """Run an event loop on a thread, and return what runs a coroutine in it."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="application", daemon=True)
     thread.start()
@@ -139,9 +129,7 @@ def _event_loop() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
 
 
 class _Transport(httpx.BaseTransport):
-    """
-    Hands requests to an ASGI application, in its event loop.
-    """
+    """Hands requests to an ASGI application, in its event loop."""
 
     def __init__(
         self, application: FalFastAPI, run: Callable[[Coroutine[Any, Any, Any]], Any]

@@ -120,9 +120,7 @@ _spawned: dict[int, tuple[AppSpawnInfo, threading.Event]] = {}
 
 
 def begin_for(asker: Asker, cls: type[App]) -> int:
-    """
-    Spawn an application on the host of *asker*, which ends with it, and return its number.
-    """
+    """Spawn an application on the host of *asker*, which ends with it, and return its number."""
     info, over, number = cls.spawn(asker.host), threading.Event(), next(_numbers)
     _spawned[number] = info, over
     if number == 1:
@@ -145,17 +143,13 @@ def _end_all() -> None:
 
 
 def find_url(asker: Asker, number: int, startup_timeout: float) -> str:
-    """
-    Wait for the URL of an application.
-    """
+    """Wait for the URL of an application."""
     info, _ = _spawned[number]
     return await_url(info.info, startup_timeout)
 
 
 def end(asker: Asker, number: int) -> None:
-    """
-    End an application.
-    """
+    """End an application."""
     if number in _spawned:
         _spawned[number][1].set()
 
@@ -204,9 +198,7 @@ def _find_deployed(
 
 
 def _find_owner(timeout: float) -> str:
-    """
-    Return the name of the account that this runner belongs to.
-    """
+    """Return the name of the account that this runner belongs to."""
     url = f"https://{os.environ.get('FAL_REST_HOST') or 'rest.fal.ai'}/users/current"
     try:
         answer = httpx.get(url, headers=credentials(url), timeout=timeout)

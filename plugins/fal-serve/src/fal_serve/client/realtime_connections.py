@@ -1,6 +1,4 @@
-"""
-The client's end of realtime endpoints.
-"""
+"""The client's end of realtime endpoints."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ class MessageCodec:
         self.timings: list[float] = []
 
     def write(self, message: Any) -> bytes:
-        """
-        Return *message* as bytes.
-        """
+        """Return *message* as bytes."""
         return self._encode(codecs.dump(message))
 
     def read(self, frame: bytes | str) -> tuple[bool, Any]:
@@ -69,9 +65,7 @@ class MessageCodec:
 
 
 def _read_notice(text: str) -> dict[str, Any] | None:
-    """
-    Return what the service says about the session in *text*; None if it is an output.
-    """
+    """Return what the service says about the session in *text*; None if it is an output."""
     try:
         told = json.loads(text)
     except (ValueError, RecursionError):
@@ -81,9 +75,7 @@ def _read_notice(text: str) -> dict[str, Any] | None:
 
 
 class RealtimeConnection(MessageCodec):
-    """
-    A session of a realtime endpoint, as a context manager.
-    """
+    """A session of a realtime endpoint, as a context manager."""
 
     def __init__(self, url: str, signature: RouteSignature, headers: dict[str, str]) -> None:
         super().__init__(signature)
@@ -122,9 +114,7 @@ class RealtimeConnection(MessageCodec):
                 return output
 
     def __call__(self, message: Any, timeout: float | None = None) -> Any:
-        """
-        Send an input and return the next output, or raise what ``receive`` does.
-        """
+        """Send an input and return the next output, or raise what ``receive`` does."""
         with contextlib.suppress(EOFError):
             self.send(message)
         return self.receive(timeout)
@@ -138,9 +128,7 @@ class RealtimeConnection(MessageCodec):
 
 
 class AsyncRealtimeConnection(MessageCodec):
-    """
-    A session of a realtime endpoint, as an async context manager.
-    """
+    """A session of a realtime endpoint, as an async context manager."""
 
     def __init__(self, url: str, signature: RouteSignature, headers: dict[str, str]) -> None:
         super().__init__(signature)
@@ -177,9 +165,7 @@ class AsyncRealtimeConnection(MessageCodec):
                 return output
 
     async def __call__(self, message: Any) -> Any:
-        """
-        Send an input and return the next output, or raise what ``receive`` does.
-        """
+        """Send an input and return the next output, or raise what ``receive`` does."""
         with contextlib.suppress(EOFError):
             await self.send(message)
         return await self.receive()

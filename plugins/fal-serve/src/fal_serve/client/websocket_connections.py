@@ -1,6 +1,4 @@
-"""
-The client's end of websocket endpoints.
-"""
+"""The client's end of websocket endpoints."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def connection_errors(url: str) -> Iterator[None]:
-    """
-    Raise AppClientError if no connection to *url* can be opened.
-    """
+    """Raise AppClientError if no connection to *url* can be opened."""
     from websockets.exceptions import InvalidStatus, WebSocketException
 
     try:
@@ -39,9 +35,7 @@ def connection_errors(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def closed_as_eof() -> Iterator[None]:
-    """
-    Raise EOFError if the connection is closed.
-    """
+    """Raise EOFError if the connection is closed."""
     from websockets.exceptions import ConnectionClosed
 
     try:
@@ -51,9 +45,7 @@ def closed_as_eof() -> Iterator[None]:
 
 
 class WebsocketConnection:
-    """
-    A connection to a websocket endpoint, for text and bytes, as a context manager.
-    """
+    """A connection to a websocket endpoint, for text and bytes, as a context manager."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         self._url, self._headers = url, headers
@@ -104,9 +96,7 @@ class WebsocketConnection:
 
 
 class AsyncWebsocketConnection:
-    """
-    A connection to a websocket endpoint, for text and bytes, as an async context manager.
-    """
+    """A connection to a websocket endpoint, for text and bytes, as an async context manager."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         self._url, self._headers = url, headers

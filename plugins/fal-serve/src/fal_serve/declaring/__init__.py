@@ -1,3 +1,1 @@
-"""
-What classes and functions declare: routes, options, types and settings.
-"""
+"""What classes and functions declare: routes, options, types and settings."""

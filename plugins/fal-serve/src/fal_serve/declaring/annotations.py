@@ -20,9 +20,7 @@ ResolvedAnnotations = tuple[Callable[..., Any], dict[str, Any]]
 
 
 def textual_annotations(served: Any) -> list[ResolvedAnnotations]:
-    """
-    Return the types of those annotations of the handlers of *served* that are text.
-    """
+    """Return the types of those annotations of the handlers of *served* that are text."""
     found = []
     for function in _handlers(served):
         written = annotations_of(function)
@@ -38,9 +36,7 @@ def textual_annotations(served: Any) -> list[ResolvedAnnotations]:
 
 
 def restore(found: list[ResolvedAnnotations]) -> None:
-    """
-    Set the resolved annotations of the functions in *found*.
-    """
+    """Set the resolved annotations of the functions in *found*."""
     for function, types in found:
         function.__annotations__ = {**annotations_of(function), **types}
 

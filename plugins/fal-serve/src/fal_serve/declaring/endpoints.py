@@ -1,6 +1,4 @@
-"""
-Endpoints: the methods of an application that answer requests at a path.
-"""
+"""Endpoints: the methods of an application that answer requests at a path."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ if TYPE_CHECKING:
 
 
 class EndpointRoute(NamedTuple):
-    """
-    A handler of a class, with its name and route.
-    """
+    """A handler of a class, with its name and route."""
 
     signature: RouteSignature
     name: str
@@ -172,9 +168,7 @@ def check_signature(name: str, signature: RouteSignature, batch_wait: Any) -> No
 
 
 def routes_of(cls: type) -> list[EndpointRoute]:
-    """
-    Return the handlers of *cls* and its bases, in the order of their paths.
-    """
+    """Return the handlers of *cls* and its bases, in the order of their paths."""
     found = []
     for name in sorted({name for base in cls.__mro__ for name in vars(base)}):
         value = inspect.getattr_static(cls, name, None)
@@ -315,9 +309,7 @@ def _is_static(cls: type, name: str) -> bool:
 
 
 def _handlers(routes: list[EndpointRoute], skipped: int) -> Iterator[str]:
-    """
-    Yield the mistakes of handlers, whose first *skipped* parameters are bound.
-    """
+    """Yield the mistakes of handlers, whose first *skipped* parameters are bound."""
     for signature, name, function in routes:
         batch = batch_parameter(function)
         first = "self, " if skipped or inspect.ismethod(function) else ""

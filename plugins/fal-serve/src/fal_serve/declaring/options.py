@@ -39,18 +39,14 @@ _PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 class DeclaredOptions(dict[str, Any]):
-    """
-    Options by name, which pickle as an empty mapping.
-    """
+    """Options by name, which pickle as an empty mapping."""
 
     def __reduce__(self) -> Any:
         return DeclaredOptions, ()
 
 
 class LocalAttribute:
-    """
-    A class attribute whose value may not pickle. It travels as None.
-    """
+    """A class attribute whose value may not pickle. It travels as None."""
 
     def __init__(self, value: Any = None) -> None:
         self.value = value
@@ -159,9 +155,7 @@ def _check_attribute(cls: type, name: str) -> None:
 
 
 def merge(cls: type) -> DeclaredOptions:
-    """
-    Return the options of *cls*, each as the nearest base class declares it.
-    """
+    """Return the options of *cls*, each as the nearest base class declares it."""
     merged = DeclaredOptions()
     for base in reversed(cls.__mro__):
         space = vars(base)
@@ -174,9 +168,7 @@ def merge(cls: type) -> DeclaredOptions:
 
 
 def make_name(name: str) -> str:
-    """
-    Return the name of an application from that of its class, as in ``text-to-image``.
-    """
+    """Return the name of an application from that of its class, as in ``text-to-image``."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or name.lower()
 

@@ -1,6 +1,4 @@
-"""
-Paths of endpoints, with parameters as in ``/items/{name}``.
-"""
+"""Paths of endpoints, with parameters as in ``/items/{name}``."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ _PARAMETER = re.compile(r"\{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z0-9_]*)
 
 
 def find_path_error(path: str) -> str | None:
-    """
-    Return what is wrong with the parameters of *path*, or None.
-    """
+    """Return what is wrong with the parameters of *path*, or None."""
     rest = _PARAMETER.sub("", path)
     if "{" in rest or "}" in rest:
         return "has a brace that is no parameter. Write parameters as in '/items/{name}'."
@@ -33,16 +29,12 @@ def find_path_error(path: str) -> str | None:
 
 
 def path_shape(path: str) -> str:
-    """
-    Return *path* without the names of its parameters: equal shapes match equal paths.
-    """
+    """Return *path* without the names of its parameters: equal shapes match equal paths."""
     return _PARAMETER.sub(lambda found: f"{{{found[2] or 'str'}}}", path)
 
 
 def fill_path(path: str, values: dict[str, str]) -> str:
-    """
-    Return *path* with its parameters replaced by *values*, which are removed from there.
-    """
+    """Return *path* with its parameters replaced by *values*, which are removed from there."""
 
     def value_of(found: re.Match[str]) -> str:
         return quote(values.pop(found[1]), safe="/") if found[1] in values else found[0]

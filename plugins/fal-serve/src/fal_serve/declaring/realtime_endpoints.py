@@ -1,6 +1,4 @@
-"""
-Realtime endpoints: methods that answer the messages of a websocket.
-"""
+"""Realtime endpoints: methods that answer the messages of a websocket."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ JSON = "application/json"
 
 
 class _Unsaid:
-    """
-    Stands for a type that is taken from the annotations.
-    """
+    """Stands for a type that is taken from the annotations."""
 
     def __repr__(self) -> str:
         return "<as annotated>"
@@ -180,9 +176,7 @@ class RealtimeEndpoint:
 
 
 class _Shape(NamedTuple):
-    """
-    The mode and types of a handler, as its signature declares them.
-    """
+    """The mode and types of a handler, as its signature declares them."""
 
     mode: str
     input: Any
@@ -234,9 +228,7 @@ def _shape_of(
 
 
 def _parameter_of(handler: Callable[..., Any]) -> inspect.Parameter:
-    """
-    Return the parameter of *handler* that takes the input or inputs.
-    """
+    """Return the parameter of *handler* that takes the input or inputs."""
     name = handler.__name__
     parameters = list(signature_of(handler).parameters.values())
     if parameters and parameters[0].name in ("self", "cls"):
@@ -265,9 +257,7 @@ def _parameter_of(handler: Callable[..., Any]) -> inspect.Parameter:
 def _evaluate(
     handler: Callable[..., Any], annotation: Any, frame: FrameType, modal: Any
 ) -> Any:
-    """
-    Return the type that *annotation* stands for, or Any without one.
-    """
+    """Return the type that *annotation* stands for, or Any without one."""
     if annotation is inspect.Parameter.empty:
         return Any
     plain: Any = inspect.unwrap(handler)
@@ -295,9 +285,7 @@ def _evaluate(
 
 
 def _item_of(annotation: Any, kinds: tuple[Any, ...]) -> Any | None:
-    """
-    Return the item type of a stream, or None if *annotation* is none of *kinds*.
-    """
+    """Return the item type of a stream, or None if *annotation* is none of *kinds*."""
     if annotation in kinds:
         return Any
     if get_origin(annotation) not in kinds:

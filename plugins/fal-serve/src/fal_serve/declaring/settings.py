@@ -1,6 +1,4 @@
-"""
-Settings of a server, made from the options of what it serves.
-"""
+"""Settings of a server, made from the options of what it serves."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ LIMIT_VARIABLES = {
 
 
 class WrongLimit(StartupError, ValueError):
-    """
-    A variable for a limit is not a number of bytes.
-    """
+    """A variable for a limit is not a number of bytes."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +83,12 @@ class ServiceSettings:
 
 
 def wants_playground() -> bool:
-    """
-    Tell whether the variables of this process leave the playground enabled.
-    """
+    """Tell whether the variables of this process leave the playground enabled."""
     return _is_on(PLAYGROUND_VARIABLE)
 
 
 def wants_cors() -> bool:
-    """
-    Tell whether the variables of this process let pages of all origins send requests.
-    """
+    """Tell whether the variables of this process let pages of all origins send requests."""
     return _is_on(CORS_VARIABLE)
 
 

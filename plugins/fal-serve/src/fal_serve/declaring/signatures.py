@@ -1,6 +1,4 @@
-"""
-Signatures of handlers.
-"""
+"""Signatures of handlers."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from fal_core_worker.annotations import signature_of as read_signature
 
 
 def resolve_annotation(annotation: Any, function: Callable[..., Any]) -> Any:
-    """
-    Return the type that *annotation* of *function* stands for; unresolvable text stays text.
-    """
+    """Return the type that *annotation* of *function* stands for; unresolvable text stays text."""
     if not isinstance(annotation, str):
         return annotation
     space = getattr(inspect.unwrap(function), "__globals__", {})
@@ -25,9 +21,7 @@ def resolve_annotation(annotation: Any, function: Callable[..., Any]) -> Any:
 
 
 def signature_of(handler: Callable[..., Any]) -> inspect.Signature:
-    """
-    Return the signature of *handler* with its textual annotations resolved.
-    """
+    """Return the signature of *handler* with its textual annotations resolved."""
     written = read_signature(handler)
     return written.replace(
         parameters=[
@@ -39,9 +33,7 @@ def signature_of(handler: Callable[..., Any]) -> inspect.Signature:
 
 
 def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """
-    Return the parameters of *function* as they are written; none if it has no signature.
-    """
+    """Return the parameters of *function* as they are written; none if it has no signature."""
     try:
         return list(read_signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -49,9 +41,7 @@ def parameters_of(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def batch_parameter(function: Callable[..., Any]) -> inspect.Parameter | None:
-    """
-    Return the parameter ``*inputs`` of a handler that takes batches, or None.
-    """
+    """Return the parameter ``*inputs`` of a handler that takes batches, or None."""
     for parameter in parameters_of(function):
         if parameter.kind is parameter.VAR_POSITIONAL:
             return parameter

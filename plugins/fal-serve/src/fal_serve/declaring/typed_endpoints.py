@@ -33,9 +33,7 @@ HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 
 class Endpoint(Protocol[P, ResultT]):
-    """
-    A plain method.
-    """
+    """A plain method."""
 
     @overload
     def __get__(self, instance: None, owner: type) -> Callable[P, Awaitable[ResultT]]: ...
@@ -47,17 +45,13 @@ class Endpoint(Protocol[P, ResultT]):
 
 
 class Application(Protocol):
-    """
-    An application, in whose service handlers call each other.
-    """
+    """An application, in whose service handlers call each other."""
 
     def build_application(self) -> Any: ...
 
 
 class AsyncCalls(Protocol[P, ResultT]):
-    """
-    The method of an ``AsyncAppClient``, or the ``async def`` handler of an application.
-    """
+    """The method of an ``AsyncAppClient``, or the ``async def`` handler of an application."""
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[ResultT]: ...
@@ -69,9 +63,7 @@ class AsyncCalls(Protocol[P, ResultT]):
 
 
 class AsyncEndpoint(Protocol[P, ResultT]):
-    """
-    An ``async def`` method.
-    """
+    """An ``async def`` method."""
 
     @overload
     def __get__(self, instance: None, owner: type) -> AsyncCalls[P, ResultT]: ...
@@ -85,9 +77,7 @@ class AsyncEndpoint(Protocol[P, ResultT]):
 
 
 class Stream(Protocol[P, ResultT]):
-    """
-    A generator method.
-    """
+    """A generator method."""
 
     @overload
     def __get__(self, instance: None, owner: type) -> Callable[P, AsyncIterator[ResultT]]: ...
@@ -101,9 +91,7 @@ class Stream(Protocol[P, ResultT]):
 
 
 class AsyncItems(Protocol[P, ResultT]):
-    """
-    The same as :class:`AsyncCalls`, for generators.
-    """
+    """The same as :class:`AsyncCalls`, for generators."""
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[ResultT]: ...
@@ -115,9 +103,7 @@ class AsyncItems(Protocol[P, ResultT]):
 
 
 class AsyncStream(Protocol[P, ResultT]):
-    """
-    An ``async def`` generator method.
-    """
+    """An ``async def`` generator method."""
 
     @overload
     def __get__(self, instance: None, owner: type) -> AsyncItems[P, ResultT]: ...
@@ -131,9 +117,7 @@ class AsyncStream(Protocol[P, ResultT]):
 
 
 class BatchCalls(Protocol[FirstT, ResultT]):
-    """
-    A method that takes many inputs at once: a client sends one, and gets its output.
-    """
+    """A method that takes many inputs at once: a client sends one, and gets its output."""
 
     @overload
     def __call__(self, one: FirstT, /) -> ResultT: ...
@@ -143,17 +127,13 @@ class BatchCalls(Protocol[FirstT, ResultT]):
 
 
 class AsyncBatchCalls(Protocol[FirstT, ResultT]):
-    """
-    The same, awaited.
-    """
+    """The same, awaited."""
 
     def __call__(self, one: FirstT, /) -> Awaitable[ResultT]: ...
 
 
 class Batch(Protocol[FirstT, ResultT]):
-    """
-    A method with ``*inputs``.
-    """
+    """A method with ``*inputs``."""
 
     @overload
     def __get__(self, instance: None, owner: type) -> AsyncBatchCalls[FirstT, ResultT]: ...
@@ -165,9 +145,7 @@ class Batch(Protocol[FirstT, ResultT]):
 
 
 class Session(Protocol[FirstT, ResultT]):
-    """
-    A session of a realtime endpoint, as a context manager.
-    """
+    """A session of a realtime endpoint, as a context manager."""
 
     timings: list[float]
 
@@ -185,9 +163,7 @@ class Session(Protocol[FirstT, ResultT]):
 
 
 class AsyncSession(Protocol[FirstT, ResultT]):
-    """
-    The same as an async context manager.
-    """
+    """The same as an async context manager."""
 
     timings: list[float]
 
@@ -205,9 +181,7 @@ class AsyncSession(Protocol[FirstT, ResultT]):
 
 
 class RealtimeCalls(Protocol[P, FirstT, ResultT]):
-    """
-    A realtime method: a client opens a session; called with inputs it is as it was written.
-    """
+    """A realtime method: a client opens a session; called with inputs it is as it was written."""
 
     @overload
     def __call__(self) -> Session[FirstT, ResultT]: ...
@@ -217,9 +191,7 @@ class RealtimeCalls(Protocol[P, FirstT, ResultT]):
 
 
 class Realtime(Protocol[P, FirstT, ResultT]):
-    """
-    A method that answers the messages of a websocket.
-    """
+    """A method that answers the messages of a websocket."""
 
     @overload
     def __get__(
@@ -233,9 +205,7 @@ class Realtime(Protocol[P, FirstT, ResultT]):
 
 
 class Socket(Protocol):
-    """
-    A method that is given a websocket. A client passes parameters of its path by name.
-    """
+    """A method that is given a websocket. A client passes parameters of its path by name."""
 
     @overload
     def __get__(
@@ -253,9 +223,7 @@ class _TakesBatch(Protocol[FirstT, ResultT]):
 
 
 class EndpointDecorator(Protocol):
-    """
-    What ``endpoint`` returns.
-    """
+    """What ``endpoint`` returns."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # the first that fits is meant
@@ -295,9 +263,7 @@ class EndpointDecorator(Protocol):
 
 
 class BatchDecorator(Protocol):
-    """
-    What ``endpoint`` returns for methods with ``*inputs``.
-    """
+    """What ``endpoint`` returns for methods with ``*inputs``."""
 
     @overload
     def __call__(
@@ -312,17 +278,13 @@ class BatchDecorator(Protocol):
 
 
 class SocketDecorator(Protocol):
-    """
-    What ``endpoint`` returns for websockets.
-    """
+    """What ``endpoint`` returns for websockets."""
 
     def __call__(self, handler: Callable[..., Any]) -> Socket: ...
 
 
 class RealtimeDecorator(Protocol):
-    """
-    What ``realtime`` returns.
-    """
+    """What ``realtime`` returns."""
 
     @overload
     def __call__(

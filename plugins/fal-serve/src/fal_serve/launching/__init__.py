@@ -1,3 +1,1 @@
-"""
-Applications as isolated functions, and those that were spawned. It needs fal_core.
-"""
+"""Applications as isolated functions, and those that were spawned. It needs fal_core."""

@@ -1,6 +1,4 @@
-"""
-Applications as isolated functions. It is not imported where a service runs.
-"""
+"""Applications as isolated functions. It is not imported where a service runs."""
 
 from __future__ import annotations
 

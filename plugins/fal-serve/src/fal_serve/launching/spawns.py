@@ -1,6 +1,4 @@
-"""
-Spawned applications, and the wait for an application until it answers.
-"""
+"""Spawned applications, and the wait for an application until it answers."""
 
 from __future__ import annotations
 
@@ -43,42 +41,30 @@ class AppSpawnInfo:
 
     @property
     def application(self) -> str:
-        """
-        The path of the URL, which names the application.
-        """
+        """The path of the URL, which names the application."""
         return self.info.application
 
     @property
     def logs(self) -> Queue[Any]:
-        """
-        The lines that the application prints, as they come.
-        """
+        """The lines that the application prints, as they come."""
         return self.info.logs
 
     @property
     def stream(self) -> Any:
-        """
-        The execution, through which the application is cancelled or drained.
-        """
+        """The execution, through which the application is cancelled or drained."""
         return self.info.stream
 
     @property
     def future(self) -> Future[Any] | None:
-        """
-        A future that is done when the application has ended.
-        """
+        """A future that is done when the application has ended."""
         return self.info.future
 
     def cancel(self, grace: float = 2.0) -> None:
-        """
-        End the application, along with its requests.
-        """
+        """End the application, along with its requests."""
         self.info.cancel(grace)
 
     def drain(self) -> None:
-        """
-        End the application once it has answered its running requests.
-        """
+        """End the application once it has answered its running requests."""
         self.stream.drain()
 
     def wait(
@@ -161,18 +147,14 @@ def await_health(
 
 
 def late(startup_timeout: float, last: str) -> AppClientError:
-    """
-    Return the error of an application that is not up in time, and *last* was not.
-    """
+    """Return the error of an application that is not up in time, and *last* was not."""
     return AppClientError(
         f"The application did not come up within {startup_timeout:g} s: {last}.", 500
     )
 
 
 def _ask(client: httpx.Client, url: str, not_yet: tuple[int, ...]) -> str:
-    """
-    Return why the service at *url* is not up yet, or nothing if it is.
-    """
+    """Return why the service at *url* is not up yet, or nothing if it is."""
     import httpx
 
     try:

@@ -1,6 +1,4 @@
-"""
-Media: files, images and sounds in requests and responses, and what is downloaded for a model.
-"""
+"""Media: files, images and sounds in requests and responses, and what is downloaded for a model."""
 
 from __future__ import annotations
 

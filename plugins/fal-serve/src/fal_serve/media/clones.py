@@ -1,6 +1,4 @@
-"""
-Clones: git repositories that an application brings onto its machine.
-"""
+"""Clones: git repositories that an application brings onto its machine."""
 
 from __future__ import annotations
 

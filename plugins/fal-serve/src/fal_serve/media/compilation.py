@@ -1,6 +1,4 @@
-"""
-Compiled kernels of PyTorch, kept for the next runner of the same GPU.
-"""
+"""Compiled kernels of PyTorch, kept for the next runner of the same GPU."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ _KEY = re.compile(r"[0-9A-Za-z._-]+(/[0-9A-Za-z._-]+)*")
 
 
 def get_gpu_type() -> str:
-    """
-    Return the model of this machine's GPU, as in ``H100``; ``UNKNOWN`` without one.
-    """
+    """Return the model of this machine's GPU, as in ``H100``; ``UNKNOWN`` without one."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
@@ -55,9 +51,7 @@ def load_inductor_cache(cache_key: str) -> str:
 
 
 def sync_inductor_cache(cache_key: str, unpacked_dir_hash: str) -> None:
-    """
-    Keep what PyTorch has compiled since ``load_inductor_cache`` returned *unpacked_dir_hash*.
-    """
+    """Keep what PyTorch has compiled since ``load_inductor_cache`` returned *unpacked_dir_hash*."""
     folder = _local_folder()
     if not folder.exists() or _digest_of(folder) == unpacked_dir_hash:
         return
@@ -73,9 +67,7 @@ def sync_inductor_cache(cache_key: str, unpacked_dir_hash: str) -> None:
 
 @contextlib.contextmanager
 def synchronized_inductor_cache(cache_key: str) -> Iterator[None]:
-    """
-    Load compiled kernels, and keep those that are compiled meanwhile.
-    """
+    """Load compiled kernels, and keep those that are compiled meanwhile."""
     unpacked = load_inductor_cache(cache_key)
     try:
         yield

@@ -1,6 +1,4 @@
-"""
-Constraints of media, which schemas tell to clients. Nothing here enforces them.
-"""
+"""Constraints of media, which schemas tell to clients. Nothing here enforces them."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ _BOUNDS = ("width", "height", "area", "frames", "duration", "fps", "aspect_ratio
 
 
 def to_xfal(config: Any) -> dict[str, Any]:
-    """
-    Return the limits that *config* sets, as schemas have them under ``x-fal``.
-    """
+    """Return the limits that *config* sets, as schemas have them under ``x-fal``."""
     told = dataclasses.asdict(config)
     return {
         key: value for key, value in told.items() if value is not None and key not in _UNTOLD
@@ -24,9 +20,7 @@ def to_xfal(config: Any) -> dict[str, Any]:
 
 
 class _Bounded:
-    """
-    Limits of which each least is at most its most.
-    """
+    """Limits of which each least is at most its most."""
 
     def __post_init__(self) -> None:
         for name in _BOUNDS:
@@ -41,9 +35,7 @@ class _Bounded:
 
 @dataclasses.dataclass(frozen=True)
 class ImageSizeConstraints(_Bounded):
-    """
-    The sizes of images that a model can make.
-    """
+    """The sizes of images that a model can make."""
 
     min_width: int | None = None
     min_height: int | None = None
@@ -57,9 +49,7 @@ class ImageSizeConstraints(_Bounded):
 
 
 class ImageValidationOptions(TypedDict, total=False):
-    """
-    The limits of an image that is taken, as keywords.
-    """
+    """The limits of an image that is taken, as keywords."""
 
     max_file_size: int | None
     min_width: int | None
@@ -73,9 +63,7 @@ class ImageValidationOptions(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class ImageValidationConfig(_Bounded):
-    """
-    The limits of an image that is taken.
-    """
+    """The limits of an image that is taken."""
 
     max_file_size: int | None = None
     min_width: int | None = None
@@ -88,9 +76,7 @@ class ImageValidationConfig(_Bounded):
 
 
 class VideoValidationOptions(TypedDict, total=False):
-    """
-    The limits of a video that is taken, as keywords.
-    """
+    """The limits of a video that is taken, as keywords."""
 
     max_file_size: int | None
     min_width: int | None
@@ -111,9 +97,7 @@ class VideoValidationOptions(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class VideoValidationConfig(_Bounded):
-    """
-    The limits of a video that is taken. Areas are of a frame, in pixels.
-    """
+    """The limits of a video that is taken. Areas are of a frame, in pixels."""
 
     max_file_size: int | None = None
     min_width: int | None = None
@@ -134,9 +118,7 @@ class VideoValidationConfig(_Bounded):
 
 @dataclasses.dataclass(frozen=True)
 class VideoNormalizationConfig(_Bounded):
-    """
-    What is done with a video that is taken: rescaled, shortened, resampled.
-    """
+    """What is done with a video that is taken: rescaled, shortened, resampled."""
 
     min_width: int | None = None
     min_height: int | None = None

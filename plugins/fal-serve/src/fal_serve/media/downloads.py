@@ -1,6 +1,4 @@
-"""
-Downloads: files that appear at their place when they are complete, and not before.
-"""
+"""Downloads: files that appear at their place when they are complete, and not before."""
 
 from __future__ import annotations
 
@@ -179,9 +177,7 @@ def download_model_weights(
 def open_url(
     url: str, deadline: Deadline, headers: Mapping[str, str] | None = None
 ) -> Iterator[Source]:
-    """
-    Yield the file at *url*: from here, if it is a data URL or a file of this service.
-    """
+    """Yield the file at *url*: from here, if it is a data URL or a file of this service."""
     from fal_serve.media.kept_files import find_own
 
     local: LocalSource | None = None
@@ -201,9 +197,7 @@ def open_url(
 
 @contextlib.contextmanager
 def _in_folder(folder: Path, url: str) -> Iterator[None]:
-    """
-    Make *folder*, and say what cannot be written there.
-    """
+    """Make *folder*, and say what cannot be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _drop_abandoned(folder)
@@ -306,9 +300,7 @@ def _name_of(url: str, headers: Message) -> str:
 
 
 def hash_url(url: str) -> str:
-    """
-    Return the name that stands for *url* where there is no other.
-    """
+    """Return the name that stands for *url* where there is no other."""
     return hashlib.sha256(url.encode()).hexdigest()
 
 

@@ -15,39 +15,27 @@ from fal_serve.exceptions import AppException
 
 
 class MediaError(Exception):
-    """
-    An error of a file that is kept, sent or downloaded.
-    """
+    """An error of a file that is kept, sent or downloaded."""
 
 
 class FileUploadException(MediaError):
-    """
-    A file could not be kept.
-    """
+    """A file could not be kept."""
 
 
 class FileUploadFallbackException(FileUploadException):
-    """
-    No repository could keep a file; the message has the error of each.
-    """
+    """No repository could keep a file; the message has the error of each."""
 
 
 class KVStoreException(MediaError):
-    """
-    The key-value store refused a request.
-    """
+    """The key-value store refused a request."""
 
 
 class DownloadError(MediaError):
-    """
-    A file or a repository could not be downloaded.
-    """
+    """A file or a repository could not be downloaded."""
 
 
 class MediaInputError(DownloadError, AppException):
-    """
-    A file that the client refers to cannot be read. It is answered with 422.
-    """
+    """A file that the client refers to cannot be read. It is answered with 422."""
 
     def __init__(self, message: str, status_code: int = 422) -> None:
         AppException.__init__(self, message, status_code)

@@ -42,9 +42,7 @@ _AGENT = "Mozilla/5.0 (compatible; fal-serve)"
 
 
 class Source(Protocol):
-    """
-    A file that is being fetched.
-    """
+    """A file that is being fetched."""
 
     @property
     def headers(self) -> Message: ...
@@ -80,9 +78,7 @@ class Deadline:
             self._timer.cancel()
 
     def watch(self, connected: socket.socket | None) -> None:
-        """
-        End the connection of this socket when the time is over, and no other one.
-        """
+        """End the connection of this socket when the time is over, and no other one."""
         with self._lock:
             self._socket = connected
         if self._is_over():
@@ -167,9 +163,7 @@ def _follow(
 
 
 def show_url(url: str) -> str:
-    """
-    Return *url* for a message: without a query and credentials, which may be secret.
-    """
+    """Return *url* for a message: without a query and credentials, which may be secret."""
     if url.startswith("data:"):
         return "The data URL"
     try:
@@ -181,9 +175,7 @@ def show_url(url: str) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """
-    Return what an error of the network says, as the end of a sentence.
-    """
+    """Return what an error of the network says, as the end of a sentence."""
     if isinstance(error, TimeoutError):
         return f"nothing came for {_SECONDS:.0f} seconds"
     if isinstance(error, http.client.IncompleteRead):
@@ -216,9 +208,7 @@ def _port(parts: urllib.parse.SplitResult) -> int:
 
 
 def _connect(parts: urllib.parse.SplitResult, deadline: Deadline) -> http.client.HTTPConnection:
-    """
-    Return a connection to the host of *parts*, or to the proxy that leads there.
-    """
+    """Return a connection to the host of *parts*, or to the proxy that leads there."""
     host, port = parts.hostname or "", _port(parts)
     secure = parts.scheme == "https"
     proxy = None
@@ -291,9 +281,7 @@ def find_addresses(host: str, port: int) -> list[str]:
 
 
 def _is_allowed(host: str, port: int) -> bool:
-    """
-    Tell whether *host* is the server that runs this, or was named by its operator.
-    """
+    """Tell whether *host* is the server that runs this, or was named by its operator."""
     named = os.environ.get(HOSTS_VARIABLE, "").split(",")
     own = os.environ.get("FAL_REST_HOST") if "IS_ISOLATE_AGENT" in os.environ else None
     names = {each.strip().lower() for each in (*named, own or "")} - {""}
@@ -302,9 +290,7 @@ def _is_allowed(host: str, port: int) -> bool:
 
 
 class _Connection(http.client.HTTPConnection):
-    """
-    A connection to addresses that were looked at, and not to others of the same name.
-    """
+    """A connection to addresses that were looked at, and not to others of the same name."""
 
     def __init__(self, host: str, port: int, addresses: list[str]) -> None:
         super().__init__(host, port, timeout=_SECONDS)
@@ -315,9 +301,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _SecureConnection(http.client.HTTPSConnection):
-    """
-    The same with TLS.
-    """
+    """The same with TLS."""
 
     def __init__(self, host: str, port: int, addresses: list[str], deadline: Deadline) -> None:
         self._tls = ssl.create_default_context()
@@ -343,9 +327,7 @@ def _open_socket(addresses: list[str], port: int) -> socket.socket:
 
 
 class LocalSource:
-    """
-    A file that is here already, as a source.
-    """
+    """A file that is here already, as a source."""
 
     def __init__(self, content: bytes | Path, content_type: str = "") -> None:
         self.headers: Message = Message()
@@ -361,15 +343,11 @@ class LocalSource:
             self._file = content.open("rb")
 
     def read(self, size: int, /) -> bytes:
-        """
-        Return the next bytes.
-        """
+        """Return the next bytes."""
         return bytes(self._file.read(size))
 
     def close(self) -> None:
-        """
-        Close the file.
-        """
+        """Close the file."""
         self._file.close()
 
 

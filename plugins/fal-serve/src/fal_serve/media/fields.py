@@ -1,6 +1,4 @@
-"""
-Fields of models, with what forms need to know of them.
-"""
+"""Fields of models, with what forms need to know of them."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ _HIDDEN = "_fal_hidden"
 
 
 def make_field(kind: str | None, extra: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-    """
-    Return a field whose schema has *extra*, and says which *kind* of medium it takes.
-    """
+    """Return a field whose schema has *extra*, and says which *kind* of medium it takes."""
     given = kwargs.pop("json_schema_extra", None) or {}
 
     def complete(schema: dict[str, Any]) -> None:
@@ -48,25 +44,19 @@ def make_field(kind: str | None, extra: dict[str, Any], *args: Any, **kwargs: An
 
 @wraps(Field)
 def FileField(*args: Any, **kwargs: Any) -> Any:
-    """
-    A field for a file, which forms show with a button to choose one.
-    """
+    """A field for a file, which forms show with a button to choose one."""
     return make_field("file", {}, *args, **kwargs)
 
 
 @wraps(Field)
 def ImageField(*args: Any, **kwargs: Any) -> Any:
-    """
-    A field for an image.
-    """
+    """A field for an image."""
     return make_field("image", {}, *args, **kwargs)
 
 
 @wraps(Field)
 def AudioField(*args: Any, **kwargs: Any) -> Any:
-    """
-    A field for a sound.
-    """
+    """A field for a sound."""
     return make_field("audio", {}, *args, **kwargs)
 
 
@@ -120,9 +110,7 @@ def ImageSizeField(
 
 
 def Hidden(field: FieldT) -> FieldT:
-    """
-    Mark *field*, the result of ``Field`` with a default, as one that forms do not show.
-    """
+    """Mark *field*, the result of ``Field`` with a default, as one that forms do not show."""
     if not isinstance(field, FieldInfo):
         raise TypeError(
             f"Hidden takes a field, as in Hidden(Field(default=False)), not {field!r}."

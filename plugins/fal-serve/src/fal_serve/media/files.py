@@ -1,6 +1,4 @@
-"""
-Files in requests and responses: models of a URL, with what is known of the file there.
-"""
+"""Files in requests and responses: models of a URL, with what is known of the file there."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ _MOST_UNPACKED, _MOST_MEMBERS = 10 << 30, 100_000
 
 
 class File(BaseModel):
-    """
-    A file at a URL. In requests, the URL alone stands for it.
-    """
+    """A file at a URL. In requests, the URL alone stands for it."""
 
     url: str = Field(description="The URL where the file can be downloaded from.")
     content_type: str | None = Field(
@@ -76,9 +72,7 @@ class File(BaseModel):
 
     @classmethod
     def _from_url(cls, url: str) -> Self:
-        """
-        Return the file at *url*, of which nothing else is known. Programs for fal use it.
-        """
+        """Return the file at *url*, of which nothing else is known. Programs for fal use it."""
         return cls.model_validate({"url": url})
 
     @classmethod
@@ -120,9 +114,7 @@ class File(BaseModel):
 
     @classmethod
     async def from_bytes_async(cls, *args: Any, **kwargs: Any) -> Self:
-        """
-        Do what ``from_bytes`` does, on a thread.
-        """
+        """Do what ``from_bytes`` does, on a thread."""
         return await asyncio.to_thread(cls.from_bytes, *args, **kwargs)
 
     @classmethod
@@ -173,9 +165,7 @@ class File(BaseModel):
 
     @classmethod
     async def from_path_async(cls, *args: Any, **kwargs: Any) -> Self:
-        """
-        Do what ``from_path`` does, on a thread.
-        """
+        """Do what ``from_path`` does, on a thread."""
         return await asyncio.to_thread(cls.from_path, *args, **kwargs)
 
     @classmethod
@@ -187,9 +177,7 @@ class File(BaseModel):
         repository: FileRepository | RepositoryId = DEFAULT_REPOSITORY,
         extra_headers: dict[str, str] | None = None,
     ) -> PendingFile:
-        """
-        Return the URL of a file that is sent later, where the repository gives one.
-        """
+        """Return the URL of a file that is sent later, where the repository gives one."""
         content = FileData(b"", content_type, file_name)
         place = repository_for(request, repository)
         reservation = find_repository(place).reserve(
@@ -202,9 +190,7 @@ class File(BaseModel):
         return PendingFile(content.content_type, content.file_name, reservation)
 
     def as_bytes(self) -> bytes:
-        """
-        Return the content of a file that was made here.
-        """
+        """Return the content of a file that was made here."""
         if self.file_data is None:
             raise ValueError("The file was not downloaded. Call save(path), and read that.")
         return self.file_data
@@ -228,17 +214,13 @@ class File(BaseModel):
         return target
 
     async def save_async(self, path: str | Path, overwrite: bool = False) -> Path:
-        """
-        Do what ``save`` does, on a thread.
-        """
+        """Do what ``save`` does, on a thread."""
         return await asyncio.to_thread(self.save, path, overwrite)
 
 
 @dataclass
 class PendingFile:
-    """
-    A file that has a URL, and no content yet.
-    """
+    """A file that has a URL, and no content yet."""
 
     content_type: str
     file_name: str
@@ -246,15 +228,11 @@ class PendingFile:
 
     @property
     def url(self) -> str:
-        """
-        Where the file will be.
-        """
+        """Where the file will be."""
         return self._reservation.url
 
     def complete(self, content: bytes | str | Path) -> File:
-        """
-        Send the content, and return the file.
-        """
+        """Send the content, and return the file."""
         sent = content if isinstance(content, bytes) else Path(content)
         self._reservation.complete(sent)
         return File(
@@ -266,16 +244,12 @@ class PendingFile:
         )
 
     def abort(self) -> None:
-        """
-        Give the URL up.
-        """
+        """Give the URL up."""
         self._reservation.abort()
 
 
 class CompressedFile(File):
-    """
-    A ZIP archive, whose files it iterates over once they are unpacked.
-    """
+    """A ZIP archive, whose files it iterates over once they are unpacked."""
 
     extract_dir: str | None = Field(default=None, exclude=True, repr=False)
 
@@ -285,9 +259,7 @@ class CompressedFile(File):
         return self._folder().iterdir()
 
     def glob(self, pattern: str) -> Iterator[Path]:
-        """
-        Return the unpacked files that fit *pattern*.
-        """
+        """Return the unpacked files that fit *pattern*."""
         return self._folder().glob(pattern)
 
     def _folder(self) -> Path:

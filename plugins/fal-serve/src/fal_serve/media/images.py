@@ -1,6 +1,4 @@
-"""
-Images, sounds and videos in requests and responses.
-"""
+"""Images, sounds and videos in requests and responses."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ ImageSizePreset = Literal[
 
 
 class ImageSize(BaseModel):
-    """
-    The width and the height of an image, in pixels.
-    """
+    """The width and the height of an image, in pixels."""
 
     width: int = Field(
         default=512, description="The width of the generated image.", gt=0, le=14142
@@ -60,9 +56,7 @@ ImageSizeInput = ImageSize | ImageSizePreset
 
 
 def get_image_size(source: ImageSizeInput) -> ImageSize:
-    """
-    Return the size that *source* is, or is the name of.
-    """
+    """Return the size that *source* is, or is the name of."""
     if isinstance(source, ImageSize):
         return source
     if isinstance(source, str) and source in IMAGE_SIZE_PRESETS:
@@ -74,9 +68,7 @@ def get_image_size(source: ImageSizeInput) -> ImageSize:
 
 
 class Image(File):
-    """
-    An image at a URL.
-    """
+    """An image at a URL."""
 
     width: int | None = Field(
         None, description="The width of the image in pixels.", examples=[1024]
@@ -102,9 +94,7 @@ class Image(File):
         save_kwargs: dict[str, Any] | None = None,
         fallback_save_kwargs: dict[str, Any] | None = None,
     ) -> Self:
-        """
-        Keep an image that is encoded already, and return it with its URL.
-        """
+        """Keep an image that is encoded already, and return it with its URL."""
         made = super().from_bytes(
             data,
             content_type=f"image/{format}",
@@ -131,9 +121,7 @@ class Image(File):
         save_kwargs: dict[str, Any] | None = None,
         fallback_save_kwargs: dict[str, Any] | None = None,
     ) -> Self:
-        """
-        Encode and keep an image of Pillow, and return it with its URL.
-        """
+        """Encode and keep an image of Pillow, and return it with its URL."""
         chosen: Any = format or (pil_image.format or "png").lower()
         # As JPEG, an image has no transparency.
         picture = pil_image
@@ -171,9 +159,7 @@ class Image(File):
 
 
 class Audio(File):
-    """
-    A sound at a URL.
-    """
+    """A sound at a URL."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={"ui": {"field": "audio"}}
@@ -181,9 +167,7 @@ class Audio(File):
 
 
 class Video(File):
-    """
-    A video at a URL.
-    """
+    """A video at a URL."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={"ui": {"field": "video"}}

@@ -118,9 +118,7 @@ class KeptFiles:
         return kept
 
     def find(self, id: str) -> KeptFile | None:
-        """
-        Return a file, unless there is none, or it has expired.
-        """
+        """Return a file, unless there is none, or it has expired."""
         with self._lock:
             return self._find(id)
 
@@ -170,9 +168,7 @@ class KeptFiles:
 
 
 def new_id() -> str:
-    """
-    Return an id for a file that is kept later, which cannot be guessed.
-    """
+    """Return an id for a file that is kept later, which cannot be guessed."""
     return secrets.token_hex(20)
 
 
@@ -209,9 +205,7 @@ class OwnFiles:
 
     @property
     def kept(self) -> KeptFiles:
-        """
-        The files themselves.
-        """
+        """The files themselves."""
         with self._lock:
             if self._kept is None:
                 text, folder = os.environ.get(SIZE_VARIABLE, ""), _open_folder()
@@ -222,16 +216,12 @@ class OwnFiles:
             return self._kept
 
     def url_of(self, id: str, name: str) -> str:
-        """
-        Return the URL of a file, at the address by which the client knows the service.
-        """
+        """Return the URL of a file, at the address by which the client knows the service."""
         quoted = urllib.parse.quote(name, safe="") or "file"
         return f"{self._address()}/fal-media/{id}/{quoted}"
 
     def find(self, url: str) -> KeptFile | None:
-        """
-        Return the file at *url*, if it is one of these.
-        """
+        """Return the file at *url*, if it is one of these."""
         if self._kept is None:
             return None
         # Its id is the secret: whichever host the client has named, it is this file.
@@ -255,9 +245,7 @@ _own: list[OwnFiles] = []
 
 @contextlib.contextmanager
 def keeping(base: str) -> Iterator[OwnFiles]:
-    """
-    Keep the files of a service at *base* meanwhile.
-    """
+    """Keep the files of a service at *base* meanwhile."""
     own = OwnFiles(base)
     _own.append(own)
     try:
@@ -267,23 +255,17 @@ def keeping(base: str) -> Iterator[OwnFiles]:
 
 
 def own_files() -> OwnFiles | None:
-    """
-    Return the files of the service in this process.
-    """
+    """Return the files of the service in this process."""
     return _own[-1] if _own else None
 
 
 def find_own(url: str) -> KeptFile | None:
-    """
-    Return the file of the service in this process that *url* leads to.
-    """
+    """Return the file of the service in this process that *url* leads to."""
     return next((found for own in _own if (found := own.find(url)) is not None), None)
 
 
 def _open_folder() -> Path:
-    """
-    Make a folder that goes with this process, and remove those of processes that are gone.
-    """
+    """Make a folder that goes with this process, and remove those of processes that are gone."""
     base = Path(tempfile.gettempdir()) / f"fal-media-{os.getuid()}"
     base.mkdir(0o700, exist_ok=True)
     status = base.lstat()

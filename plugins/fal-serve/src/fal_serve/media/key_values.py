@@ -1,6 +1,4 @@
-"""
-Key-value stores of an account: on the server that runs this, or in a file of this machine.
-"""
+"""Key-value stores of an account: on the server that runs this, or in a file of this machine."""
 
 from __future__ import annotations
 
@@ -131,9 +129,7 @@ class KVStore:
 
 
 def _authorize(server: FileServer) -> str:
-    """
-    Return credentials of the store: a token, which the key of the runner gets.
-    """
+    """Return credentials of the store: a token, which the key of the runner gets."""
     url = f"https://{server.address}/storage/auth/token?storage_type=fal-cdn-v3"
     headers = {"Authorization": f"Key {server.key}", "Content-Type": "application/json"}
     request = urllib.request.Request(url, b"{}", headers, method="POST")

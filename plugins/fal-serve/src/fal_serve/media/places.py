@@ -1,6 +1,4 @@
-"""
-Places on the disk: what code names as ``/data``, wherever it runs.
-"""
+"""Places on the disk: what code names as ``/data``, wherever it runs."""
 
 from __future__ import annotations
 

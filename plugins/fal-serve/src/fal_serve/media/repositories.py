@@ -33,9 +33,7 @@ LARGE = 100 << 20
 
 
 class FileData:
-    """
-    A file's content, with the type and the name that it goes by.
-    """
+    """A file's content, with the type and the name that it goes by."""
 
     def __init__(
         self, data: bytes, content_type: str | None = None, file_name: str | None = None
@@ -54,9 +52,7 @@ class FileData:
 
 @dataclass(frozen=True)
 class Reservation:
-    """
-    A URL that is given out before its content is there, and how to send or drop that.
-    """
+    """A URL that is given out before its content is there, and how to send or drop that."""
 
     url: str
     complete: Callable[[bytes | Path], object]
@@ -93,9 +89,7 @@ class _Pending:
 
 @dataclass
 class FileRepository:
-    """
-    A place for files. Subclass it, and write ``save``.
-    """
+    """A place for files. Subclass it, and write ``save``."""
 
     def reserve(
         self,
@@ -105,9 +99,7 @@ class FileRepository:
         request: Any = None,
         extra_headers: dict[str, str] | None = None,
     ) -> Reservation:
-        """
-        Return a URL for a file that is sent later.
-        """
+        """Return a URL for a file that is sent later."""
         raise FileUploadException(
             f"{type(self).__name__} gives no URL for a file that is sent later. Make the file "
             "first, and then a File of it."
@@ -122,9 +114,7 @@ class FileRepository:
         multipart_max_concurrency: int | None = None,
         object_lifecycle_preference: dict[str, str] | None = None,
     ) -> str:
-        """
-        Keep a file, and return its URL.
-        """
+        """Keep a file, and return its URL."""
         raise FileUploadException(f"{type(self).__name__} has no method 'save'.")
 
     def save_file(
@@ -137,9 +127,7 @@ class FileRepository:
         multipart_max_concurrency: int | None = None,
         object_lifecycle_preference: dict[str, str] | None = None,
     ) -> tuple[str, FileData | None]:
-        """
-        Keep a file of the disk, and return its URL, with its content unless that is large.
-        """
+        """Keep a file of the disk, and return its URL, with its content unless that is large."""
         path = Path(file_path)
         data = FileData(path.read_bytes(), content_type, path.name)
         url = self.save(data, object_lifecycle_preference=object_lifecycle_preference)
@@ -148,15 +136,11 @@ class FileRepository:
 
 @dataclass
 class FalFileRepository(FileRepository):
-    """
-    The default: the server that runs the application, else the service itself.
-    """
+    """The default: the server that runs the application, else the service itself."""
 
     @property
     def auth_headers(self) -> dict[str, str]:
-        """
-        The headers by which that server knows who asks, and which request it is for.
-        """
+        """The headers by which that server knows who asks, and which request it is for."""
         server = find_server()
         if server is None:
             raise FileUploadException("No server runs this process that would take headers.")
@@ -242,9 +226,7 @@ class FalFileRepository(FileRepository):
 
 @dataclass
 class InMemoryRepository(FileRepository):
-    """
-    Data URLs, which have the file in them.
-    """
+    """Data URLs, which have the file in them."""
 
     def save(
         self,
@@ -367,9 +349,7 @@ def save_in_turn(
     keywords: Mapping[str, Any],
     fallback_keywords: Mapping[str, Any],
 ) -> Any:
-    """
-    Call *method* of the first repository that can keep a file, and return its result.
-    """
+    """Call *method* of the first repository that can keep a file, and return its result."""
     others: Sequence[FileRepository | RepositoryId] = (
         [] if fallback is None else fallback if isinstance(fallback, list) else [fallback]
     )

@@ -1,6 +1,4 @@
-"""
-The route at which a service serves the files that it keeps itself.
-"""
+"""The route at which a service serves the files that it keeps itself."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ _HEADERS = {
 
 
 def add_media(application: Starlette, own: OwnFiles) -> None:
-    """
-    Add the route of the files that *own* keeps to *application*.
-    """
+    """Add the route of the files that *own* keeps to *application*."""
     from fal_serve.media.kept_files import PATH
 
     async def media(request: Request) -> Response:

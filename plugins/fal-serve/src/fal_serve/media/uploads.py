@@ -1,6 +1,4 @@
-"""
-Uploads: files that a runner gives to the server that runs it, which keeps and serves them.
-"""
+"""Uploads: files that a runner gives to the server that runs it, which keeps and serves them."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ Lifecycle = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class FileServer:
-    """
-    The server that runs this process.
-    """
+    """The server that runs this process."""
 
     address: str
     key: str = field(repr=False)
@@ -180,9 +176,7 @@ def send_until_taken(
 
 
 def find_server() -> FileServer | None:
-    """
-    Return the server that runs this process; None for a process that no server runs.
-    """
+    """Return the server that runs this process; None for a process that no server runs."""
     if not os.environ.get("IS_ISOLATE_AGENT"):
         return None
     host = os.environ.get("FAL_REST_HOST") or "rest.fal.ai"
@@ -194,9 +188,7 @@ def find_server() -> FileServer | None:
 
 
 def _of_request(request: Any) -> dict[str, str]:
-    """
-    Return the headers that name the request that a file is made for.
-    """
+    """Return the headers that name the request that a file is made for."""
     made_for = current.get() if request is None else request
     if made_for is None:
         return {}
@@ -213,9 +205,7 @@ def _send(
     seconds: float,
     ask: Callable[..., Any],
 ) -> bytes | None:
-    """
-    Send *request*, and return the body of the answer: None if it is to be sent again.
-    """
+    """Send *request*, and return the body of the answer: None if it is to be sent again."""
     try:
         with ask(request, timeout=seconds) as response:
             return bytes(response.read(1 << 20))

@@ -1,6 +1,4 @@
-"""
-The page on which a service is tried in a browser, and its scripts.
-"""
+"""The page on which a service is tried in a browser, and its scripts."""
 
 from fal_serve.playground.pages import make_page
 

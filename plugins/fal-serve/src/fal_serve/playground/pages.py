@@ -67,9 +67,7 @@ _POLICY = {
 
 
 def add_playground(application: Starlette) -> None:
-    """
-    Add the routes of the playground to *application*.
-    """
+    """Add the routes of the playground to *application*."""
     from starlette.responses import JSONResponse, RedirectResponse, Response
 
     body, headers = make_page()

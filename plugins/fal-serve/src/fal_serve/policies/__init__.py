@@ -1,3 +1,1 @@
-"""
-Policies: what the caller of a request says of the files that are made for it.
-"""
+"""Policies: what the caller of a request says of the files that are made for it."""

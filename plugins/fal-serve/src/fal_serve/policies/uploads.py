@@ -40,9 +40,7 @@ _FIELD = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class UploadPolicyInputError(AppException):
-    """
-    An upload policy is wrong, or does not fit a file. It is answered with 422.
-    """
+    """An upload policy is wrong, or does not fit a file. It is answered with 422."""
 
     def __init__(self, message: str, status_code: int = 422) -> None:
         super().__init__(message, status_code)
@@ -85,9 +83,7 @@ def parse_upload_policy(text: str) -> UploadPolicy:
 
 
 def wrong(reason: str) -> UploadPolicyInputError:
-    """
-    Return the error of a policy.
-    """
+    """Return the error of a policy."""
     return UploadPolicyInputError(f"The header {HEADER} is wrong: {reason}.")
 
 
@@ -133,9 +129,7 @@ def _check_fields(fields: dict[str, object]) -> None:
 
 
 def is_sendable(text: str) -> bool:
-    """
-    Tell whether *text* can stand in a form.
-    """
+    """Tell whether *text* can stand in a form."""
     try:
         text.encode()
     except UnicodeEncodeError:

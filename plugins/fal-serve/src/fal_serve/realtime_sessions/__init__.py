@@ -1,3 +1,1 @@
-"""
-Sessions of realtime endpoints: messages over one websocket.
-"""
+"""Sessions of realtime endpoints: messages over one websocket."""

@@ -1,6 +1,4 @@
-"""
-ASGI applications of realtime endpoints.
-"""
+"""ASGI applications of realtime endpoints."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ if TYPE_CHECKING:
 
 
 class RealtimeApplication:
-    """
-    The ASGI application of one realtime endpoint.
-    """
+    """The ASGI application of one realtime endpoint."""
 
     def __init__(
         self, handler: Callable[..., Any], signature: RouteSignature, batch_wait: float

@@ -38,21 +38,15 @@ DRAIN = "fal.drain"
 
 
 class ClientGone(Exception):
-    """
-    The client has closed the connection, or lost it.
-    """
+    """The client has closed the connection, or lost it."""
 
 
 class Idle(Exception):
-    """
-    No input has arrived within the session timeout.
-    """
+    """No input has arrived within the session timeout."""
 
 
 class Drained(Exception):
-    """
-    The service is shutting down, and all earlier messages have been read.
-    """
+    """The service is shutting down, and all earlier messages have been read."""
 
 
 class Channel:
@@ -172,16 +166,12 @@ class Channel:
         await self._put({"type": "websocket.send", kind: message})
 
     async def tell(self, facts: dict[str, Any]) -> None:
-        """
-        Send a message about the session, which is JSON whatever the codec.
-        """
+        """Send a message about the session, which is JSON whatever the codec."""
         text = json.dumps(facts, separators=(",", ":"))
         await self._put({"type": "websocket.send", "text": text})
 
     async def refuse(self, refusal: Refused) -> None:
-        """
-        Send the error, and close the connection.
-        """
+        """Send the error, and close the connection."""
         facts = {"type": "x-fal-error", "error": refusal.error, "reason": refusal.reason}
         if not self.gone:
             with contextlib.suppress(ClientGone):
@@ -189,9 +179,7 @@ class Channel:
         await self.close(refusal.code)
 
     async def close(self, code: int = ENDED) -> None:
-        """
-        Close the connection.
-        """
+        """Close the connection."""
         for timer in (self._ticker, self._looker, self._idler):
             if timer is not None:
                 timer.cancel()
@@ -206,15 +194,11 @@ class Channel:
                 self._pump.cancel()
 
     def rest(self) -> None:
-        """
-        Restart the time that counts as idle.
-        """
+        """Restart the time that counts as idle."""
         self._active = self._loop.time()
 
     async def listen(self) -> Frame:
-        """
-        Wait until the client has disconnected; return the ASGI message for it.
-        """
+        """Wait until the client has disconnected; return the ASGI message for it."""
         if not self.gone:
             self._read_ahead()
             future: asyncio.Future[None] = self._loop.create_future()
@@ -226,17 +210,13 @@ class Channel:
         return {"type": _GONE, "code": 1006}
 
     def interrupt(self) -> None:
-        """
-        Cancel the session's task, which is busy while the client has disconnected.
-        """
+        """Cancel the session's task, which is busy while the client has disconnected."""
         if self.interruptible and self._owner is not None and not self._owner.done():
             self._interrupted.add(self._owner)
             self._owner.cancel()
 
     def absorb(self) -> bool:
-        """
-        Tell whether the cancellation that this task has caught came from the channel alone.
-        """
+        """Tell whether the cancellation that this task has caught came from the channel alone."""
         task = asyncio.current_task()
         if task not in self._interrupted:
             return False
@@ -247,9 +227,7 @@ class Channel:
     # -- reading ahead -------------------------------------------------------------
 
     async def _next(self) -> Frame:
-        """
-        Return the next frame, from those read ahead or from the client.
-        """
+        """Return the next frame, from those read ahead or from the client."""
         if self._ahead:
             frame = self._ahead.popleft()
             self._ahead_bytes -= _size(frame)
@@ -286,9 +264,7 @@ class Channel:
             raise ClientGone from error
 
     def _tick(self) -> None:
-        """
-        Start reading ahead if the handler is busy with the same message as before.
-        """
+        """Start reading ahead if the handler is busy with the same message as before."""
         self._ticker = None
         if self.gone or self._reading:
             return

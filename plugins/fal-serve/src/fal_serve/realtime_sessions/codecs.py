@@ -35,9 +35,7 @@ _DIMENSIONS = 32
 
 
 class MessageError(ValueError):
-    """
-    A message cannot be decoded; the text says why.
-    """
+    """A message cannot be decoded; the text says why."""
 
 
 def encode(message: Any) -> bytes:
@@ -79,17 +77,13 @@ def decode(data: bytes) -> Any:
 def codec_of(
     signature: RouteSignature,
 ) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
-    """
-    Return the encoder and decoder of a route's messages.
-    """
+    """Return the encoder and decoder of a route's messages."""
     plain = (encode_json, decode_json) if speaks_json(signature) else (encode, decode)
     return signature.encode_message or plain[0], signature.decode_message or plain[1]
 
 
 def speaks_json(signature: RouteSignature) -> bool:
-    """
-    Tell whether the messages of a route without its own codec are JSON.
-    """
+    """Tell whether the messages of a route without its own codec are JSON."""
     return (signature.content_type or "").partition(";")[0].strip() == "application/json"
 
 
@@ -119,16 +113,12 @@ def decode_json(data: bytes) -> Any:
 
 
 def dump(output: Any) -> Any:
-    """
-    Return *output* as encoders take it: a model as a dictionary, anything else unchanged.
-    """
+    """Return *output* as encoders take it: a model as a dictionary, anything else unchanged."""
     return output.model_dump() if isinstance(output, BaseModel) else output
 
 
 def type_adapter(modal: Any) -> TypeAdapter[Any]:
-    """
-    Return the adapter that validates messages of type *modal*, the same at both ends.
-    """
+    """Return the adapter that validates messages of type *modal*, the same at both ends."""
     try:
         return TypeAdapter(modal)
     except (PydanticSchemaGenerationError, PydanticUserError):

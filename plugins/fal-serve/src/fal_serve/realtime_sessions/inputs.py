@@ -1,6 +1,4 @@
-"""
-The inputs of a session, for handlers that iterate over them.
-"""
+"""The inputs of a session, for handlers that iterate over them."""
 
 from __future__ import annotations
 
@@ -64,9 +62,7 @@ class Inputs:
 
 
 class BufferedInputs(Inputs):
-    """
-    Inputs that are read while the handler works. If there are too many, the oldest is dropped.
-    """
+    """Inputs that are read while the handler works. If there are too many, the oldest is dropped."""
 
     def __init__(self, channel: Channel, buffering: int) -> None:
         super().__init__(channel)

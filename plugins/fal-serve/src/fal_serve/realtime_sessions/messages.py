@@ -1,6 +1,4 @@
-"""
-Messages of a route: from frames to inputs, and from outputs to frames.
-"""
+"""Messages of a route: from frames to inputs, and from outputs to frames."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ Decoder = Callable[["bytes | str"], Any]
 def make_route(
     handler: Callable[..., Any], signature: RouteSignature, batch_wait: float
 ) -> RealtimeRoute:
-    """
-    Return what the sessions of a route share.
-    """
+    """Return what the sessions of a route share."""
     together = None
     leads = leads_batch(handler)
     if batch_parameter(handler) is not None and not leads:
@@ -79,9 +75,7 @@ def _reader(own: Callable[[bytes], Any]) -> Decoder:
 
 
 def _checked(read: Decoder, modal: Any) -> Decoder:
-    """
-    Return a decoder that also validates the input against *modal*.
-    """
+    """Return a decoder that also validates the input against *modal*."""
     if modal is None:
         return read
     check = type_adapter(modal).validator.validate_python

@@ -1,6 +1,4 @@
-"""
-Pipelines: sessions that read on while their handler works.
-"""
+"""Pipelines: sessions that read on while their handler works."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ Answer = Callable[[Any, float], Awaitable[None]]
 
 
 class Pipeline(ABC):
-    """
-    A reader task and a worker task, for the time of a session.
-    """
+    """A reader task and a worker task, for the time of a session."""
 
     def __init__(self, channel: Channel, answer: Answer) -> None:
         self._channel = channel
@@ -32,9 +28,7 @@ class Pipeline(ABC):
         self._ended = False
 
     async def run(self) -> None:
-        """
-        Read and answer until one of the tasks ends; inputs that were read are still answered.
-        """
+        """Read and answer until one of the tasks ends; inputs that were read are still answered."""
         reader = asyncio.ensure_future(self.read())
         worker = asyncio.ensure_future(self.work())
         try:
@@ -57,9 +51,7 @@ class Pipeline(ABC):
             await asyncio.gather(reader, worker, return_exceptions=True)
 
     async def wait(self) -> bool:
-        """
-        Wait for the next input; return False if there will be none.
-        """
+        """Wait for the next input; return False if there will be none."""
         self._channel.working = 0
         self._channel.rest()
         if self._ended:
@@ -69,29 +61,21 @@ class Pipeline(ABC):
         return True
 
     def note(self, working: int) -> None:
-        """
-        Note that *working* inputs are unanswered.
-        """
+        """Note that *working* inputs are unanswered."""
         self._channel.working = working
         self._came.set()
 
     @abstractmethod
     async def read(self) -> None:
-        """
-        Read inputs until the channel ends.
-        """
+        """Read inputs until the channel ends."""
 
     @abstractmethod
     async def work(self) -> None:
-        """
-        Answer inputs until there are no more.
-        """
+        """Answer inputs until there are no more."""
 
     @abstractmethod
     def abandon(self) -> None:
-        """
-        Discard the inputs that are not being worked on.
-        """
+        """Discard the inputs that are not being worked on."""
 
 
 class BufferedPipeline(Pipeline):
@@ -135,9 +119,7 @@ class BufferedPipeline(Pipeline):
             await self._answer(output, time.perf_counter() - began)
 
     def _take(self) -> list[Any]:
-        """
-        Remove the next batch from those that wait and return it.
-        """
+        """Remove the next batch from those that wait and return it."""
         waiting = self._inputs
         batch = [waiting.popleft()]
         can_batch = getattr(batch[0], "can_batch", None)
@@ -155,9 +137,7 @@ class BufferedPipeline(Pipeline):
 
 
 class BatchedPipeline(Pipeline):
-    """
-    Has inputs wait for a batch, together with those of other sessions of the route.
-    """
+    """Has inputs wait for a batch, together with those of other sessions of the route."""
 
     def __init__(
         self,

@@ -51,9 +51,7 @@ class Refused(Exception):
 
 
 def invalid(error: ValidationError) -> Refused:
-    """
-    Return the refusal of a message with invalid fields.
-    """
+    """Return the refusal of a message with invalid fields."""
     wrong = error.errors(include_url=False, include_context=False, include_input=False)
     said = []
     for each in wrong[:_FIELDS]:
@@ -65,9 +63,7 @@ def invalid(error: ValidationError) -> Refused:
 
 
 def refusal_of(error: BaseException) -> Refused | None:
-    """
-    Return the refusal for *error*, or None if the client may not know more than that it failed.
-    """
+    """Return the refusal for *error*, or None if the client may not know more than that it failed."""
     if isinstance(error, FieldException):
         return Refused("VALIDATION_ERROR", str(error), WRONG)
     if isinstance(error, AppException):

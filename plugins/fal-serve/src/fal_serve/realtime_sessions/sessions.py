@@ -61,9 +61,7 @@ class RealtimeRoute:
 
 
 class RealtimeSession:
-    """
-    One connection of a client.
-    """
+    """One connection of a client."""
 
     def __init__(self, route: RealtimeRoute, receive: Any, send: Any) -> None:
         self._route = route
@@ -78,9 +76,7 @@ class RealtimeSession:
         )
 
     async def run(self) -> None:
-        """
-        Serve the client until either side ends the session.
-        """
+        """Serve the client until either side ends the session."""
         channel = self._channel
         connection.set((channel.listen, asyncio.get_running_loop()))
         try:
@@ -133,9 +129,7 @@ class RealtimeSession:
             await self._answer_each()
 
     def _find_call(self) -> Callable[..., Coroutine[Any, Any, Any]]:
-        """
-        Return the handler as a coroutine function, which uses a thread for a plain one.
-        """
+        """Return the handler as a coroutine function, which uses a thread for a plain one."""
         if is_async(self._handler):
             return self._handler
         self._channel.interruptible = False
@@ -146,17 +140,13 @@ class RealtimeSession:
         return await output if inspect.isawaitable(output) else output
 
     async def _answer(self, output: Any, seconds: float) -> None:
-        """
-        Send the output of one input.
-        """
+        """Send the output of one input."""
         await self._channel.write(output)
         if self._signature.emit_timings:
             await self._tell_timing(seconds)
 
     async def _answer_each(self) -> None:
-        """
-        Answer one input after the other, without a buffer.
-        """
+        """Answer one input after the other, without a buffer."""
         call, read, write = self._find_call(), self._channel.read, self._channel.write
         timed = self._signature.emit_timings
         while True:
@@ -230,15 +220,11 @@ class RealtimeSession:
 
 
 def _is_generator(handler: Callable[..., Any]) -> bool:
-    """
-    Tell whether calling *handler* returns a generator, sync or async.
-    """
+    """Tell whether calling *handler* returns a generator, sync or async."""
     return inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler)
 
 
 def _is_own(error: asyncio.CancelledError) -> bool:
-    """
-    Tell whether the handler raised the cancellation, and nobody has cancelled this task.
-    """
+    """Tell whether the handler raised the cancellation, and nobody has cancelled this task."""
     cancelling = getattr(asyncio.current_task(), "cancelling", None)  # Python 3.11
     return cancelling is not None and not cancelling()

@@ -1,3 +1,1 @@
-"""
-The server of a service: its ASGI application, its connections and its life.
-"""
+"""The server of a service: its ASGI application, its connections and its life."""

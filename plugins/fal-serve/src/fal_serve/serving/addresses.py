@@ -1,6 +1,4 @@
-"""
-The address that a service listens on where none is given.
-"""
+"""The address that a service listens on where none is given."""
 
 from __future__ import annotations
 
@@ -31,16 +29,12 @@ def default_address() -> str:
 
 
 def is_contained() -> bool:
-    """
-    Tell whether this process runs in a container.
-    """
+    """Tell whether this process runs in a container."""
     return any(map(os.path.exists, _MARKS)) or any(map(os.environ.get, _VARIABLES))
 
 
 def has_own_network() -> bool:
-    """
-    Tell whether this process is in another network namespace than its machine.
-    """
+    """Tell whether this process is in another network namespace than its machine."""
     try:
         own = os.stat("/proc/self/ns/net").st_ino
         users = os.stat("/proc/self/ns/user").st_ino
@@ -57,9 +51,7 @@ def has_own_network() -> bool:
 
 
 def _is_of_own_users() -> bool:
-    """
-    Tell whether the network namespace belongs to the user namespace of this process.
-    """
+    """Tell whether the network namespace belongs to the user namespace of this process."""
     import fcntl
 
     descriptor = os.open("/proc/self/ns/net", os.O_RDONLY)

@@ -1,6 +1,4 @@
-"""
-The ASGI application of a service.
-"""
+"""The ASGI application of a service."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ if TYPE_CHECKING:
 
 
 class NothingToServe(services.StartupError, ValueError):
-    """
-    The class *name*, defined at *place*, has no endpoint.
-    """
+    """The class *name*, defined at *place*, has no endpoint."""
 
     def __init__(self, name: str, place: str) -> None:
         super().__init__(name, place)
@@ -93,9 +89,7 @@ class FalFastAPI(FastAPI):
     def add_websocket_route_with_metadata(
         self, signature: RouteSignature, endpoint: Callable[..., Any]
     ) -> None:
-        """
-        Add a websocket route that is described in the OpenAPI document.
-        """
+        """Add a websocket route that is described in the OpenAPI document."""
         served: Any = realtime_application(signature, endpoint)
         if served is None:
             check_not_realtime(signature)
@@ -108,9 +102,7 @@ class FalFastAPI(FastAPI):
     def add_lenient_route(
         self, path: str, endpoint: Callable[..., Any], **options: Any
     ) -> None:
-        """
-        Add a route whose JSON responses can hold any text and any number.
-        """
+        """Add a route whose JSON responses can hold any text and any number."""
         # As a default, it leaves typed outputs to pydantic's encoder.
         options.setdefault("response_class", Default(LenientJSONResponse))
         self.add_api_route(path, endpoint, **options)
@@ -119,9 +111,7 @@ class FalFastAPI(FastAPI):
         encode_leniently(route)
 
     def add_endpoint(self, signature: RouteSignature, handler: Callable[..., Any]) -> None:
-        """
-        Add a route that answers POST requests.
-        """
+        """Add a route that answers POST requests."""
         check_not_realtime(signature)
         options: dict[str, Any] = {}
         if is_generator(handler):
@@ -147,9 +137,7 @@ class FalFastAPI(FastAPI):
             )
 
     def openapi(self) -> dict[str, Any]:
-        """
-        Return the OpenAPI document, with fal's extensions.
-        """
+        """Return the OpenAPI document, with fal's extensions."""
         document = super().openapi()
         if document is not self._completed:
             from fal_serve.serving.documents import complete

@@ -1,6 +1,4 @@
-"""
-Cross-origin requests (CORS): which responses a browser gives to the pages of other origins.
-"""
+"""Cross-origin requests (CORS): which responses a browser gives to the pages of other origins."""
 
 from __future__ import annotations
 
@@ -83,9 +81,7 @@ class PreflightResponse:
         self._is_replaced = False
 
     async def send(self, message: Any) -> None:
-        """
-        Send a message of the application, or drop it after a response in its place.
-        """
+        """Send a message of the application, or drop it after a response in its place."""
         if self._is_replaced:
             return
         if message["type"] == "http.response.start" and message["status"] in _UNKNOWN:

@@ -1,6 +1,4 @@
-"""
-fal's extensions of FastAPI's OpenAPI documents.
-"""
+"""fal's extensions of FastAPI's OpenAPI documents."""
 
 from __future__ import annotations
 
@@ -54,9 +52,7 @@ def _describe_streams(document: Document, streams: Mapping[str, Callable[..., An
 
 
 def _schema_of(document: Document, annotation: Any) -> Document:
-    """
-    Return the schema of *annotation*, whose definitions are put into *document*.
-    """
+    """Return the schema of *annotation*, whose definitions are put into *document*."""
     try:
         schema = TypeAdapter(annotation).json_schema(
             ref_template="#/components/schemas/{model}", mode="serialization"
@@ -93,9 +89,7 @@ def _describe_websocket(
 
 
 def _add_model(schemas: Document, model: Any, otherwise: str) -> str | None:
-    """
-    Add the schema of *model*, and return its name: *otherwise* if it is not a class.
-    """
+    """Add the schema of *model*, and return its name: *otherwise* if it is not a class."""
     if model is None:
         return None
     template = "#/components/schemas/{model}"
@@ -111,9 +105,7 @@ def _add_model(schemas: Document, model: Any, otherwise: str) -> str | None:
 
 
 def _protocol(signature: RouteSignature, handler: Callable[..., Any]) -> Document:
-    """
-    Return the description of the protocol at a websocket route.
-    """
+    """Return the description of the protocol at a websocket route."""
     protocol: Document = {
         "type": "realtime" if signature.realtime_mode else "websocket",
         "operationId": handler.__name__,
@@ -136,9 +128,7 @@ def _mirror(
     taken: str | None,
     given: str | None,
 ) -> Document:
-    """
-    Return the messages of a websocket as a POST operation, which tools understand.
-    """
+    """Return the messages of a websocket as a POST operation, which tools understand."""
     kind = "Realtime" if signature.realtime_mode else "WebSocket"
     operation: Document = {
         "operationId": f"{handler.__name__}_post",

@@ -1,6 +1,4 @@
-"""
-The protocol of HTTP connections: uvicorn's, with limits on the head of a request.
-"""
+"""The protocol of HTTP connections: uvicorn's, with limits on the head of a request."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Listeners: the sockets of services.
-"""
+"""Listeners: the sockets of services."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ LOCAL: tuple[tuple[str, int], tuple[str, int]] = (("127.0.0.1", 0), ("127.0.0.1"
 
 
 class CannotListen(services.StartupError, OSError):
-    """
-    A port is taken, or not permitted.
-    """
+    """A port is taken, or not permitted."""
 
     def __str__(self) -> str:
         return str(self.strerror)
@@ -93,9 +89,7 @@ def _bind_unix(path: str, what: str) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """
-    Return the URL of *listener*.
-    """
+    """Return the URL of *listener*."""
     if listener.family == socket.AF_UNIX:
         return f"{_UNIX}{listener.getsockname()}"
     host, port = listener.getsockname()[:2]

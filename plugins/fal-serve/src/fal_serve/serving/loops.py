@@ -1,6 +1,4 @@
-"""
-The event loop of a service, its signal handlers, and the end of its tasks.
-"""
+"""The event loop of a service, its signal handlers, and the end of its tasks."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ _LAST_GRACE = 1.0
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """
-    Return an event loop: uvloop's if it is installed.
-    """
+    """Return an event loop: uvloop's if it is installed."""
     try:
         import uvloop
     except ImportError:
@@ -27,9 +23,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 @contextlib.contextmanager
 def drain_on_signals(drain: Callable[[], None]) -> Iterator[None]:
-    """
-    Have SIGTERM and SIGINT call *drain*, if this thread can handle signals.
-    """
+    """Have SIGTERM and SIGINT call *drain*, if this thread can handle signals."""
     loop = asyncio.get_running_loop()
     before = {}
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -48,9 +42,7 @@ def drain_on_signals(drain: Callable[[], None]) -> Iterator[None]:
 
 
 async def cancel_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """
-    Cancel *tasks*, and leave those that do not end within a second.
-    """
+    """Cancel *tasks*, and leave those that do not end within a second."""
     for task in tasks:
         task.cancel()
     if tasks:

@@ -1,6 +1,4 @@
-"""
-Probes: whether a service is alive, started and ready, answered on a thread of its own.
-"""
+"""Probes: whether a service is alive, started and ready, answered on a thread of its own."""
 
 from __future__ import annotations
 
@@ -32,22 +30,16 @@ class Phase:
         self.not_alive = ""
 
     def begin(self) -> None:
-        """
-        Become ready.
-        """
+        """Become ready."""
         self.started = True
         self.not_ready = ""
 
     def drain(self) -> None:
-        """
-        Stop being ready.
-        """
+        """Stop being ready."""
         self.not_ready = "The service is draining."
 
     def answer(self, probe: str) -> tuple[int, dict[str, Any]] | None:
-        """
-        Return the status and body of the response to *probe*, or None if it is unknown.
-        """
+        """Return the status and body of the response to *probe*, or None if it is unknown."""
         reasons = {
             "/live": self.not_alive,
             "/ready": self.not_ready,
@@ -63,9 +55,7 @@ class Phase:
 
 
 class ProbeHandler(BaseHTTPRequestHandler):
-    """
-    Answers one connection to the port of metrics and probes.
-    """
+    """Answers one connection to the port of metrics and probes."""
 
     server: ProbeServer
     # Seconds after which a silent connection is closed.
@@ -90,9 +80,7 @@ class ProbeHandler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def log_message(self, format: str, *args: Any) -> None:
-        """
-        Log nothing: probes come every few seconds.
-        """
+        """Log nothing: probes come every few seconds."""
 
 
 class ProbeServer(ThreadingHTTPServer):
@@ -119,9 +107,7 @@ class ProbeServer(ThreadingHTTPServer):
         )
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """
-        Ignore a client that has disconnected.
-        """
+        """Ignore a client that has disconnected."""
 
     def _accept(self) -> None:
         while True:

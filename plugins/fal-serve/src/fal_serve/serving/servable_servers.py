@@ -1,6 +1,4 @@
-"""
-The picklable callable that a host runs to serve a function or a class.
-"""
+"""The picklable callable that a host runs to serve a function or a class."""
 
 from __future__ import annotations
 
@@ -73,9 +71,7 @@ class ServableServer(services.Server):
         self._settings = settings
 
     def build_metadata(self) -> dict[str, Any]:
-        """
-        Return what a deployment ships beside the service, such as its OpenAPI document.
-        """
+        """Return what a deployment ships beside the service, such as its OpenAPI document."""
         build = getattr(self.func, "build_metadata", None)
         if callable(build):
             return dict(build())

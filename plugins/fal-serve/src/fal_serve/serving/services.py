@@ -1,6 +1,4 @@
-"""
-A service from its setup to its last request.
-"""
+"""A service from its setup to its last request."""
 
 from __future__ import annotations
 
@@ -54,50 +52,34 @@ _KEEP_ALIVE = 300
 
 
 def websocket_protocol(**arguments: Any) -> asyncio.Protocol:
-    """
-    Return the protocol of one websocket, imported on the first call.
-    """
+    """Return the protocol of one websocket, imported on the first call."""
     from fal_serve.serving.websocket_protocols import WebsocketProtocol
 
     return WebsocketProtocol(**arguments)
 
 
 class Servable(Protocol):
-    """
-    The part of a servable that a service needs.
-    """
+    """The part of a servable that a service needs."""
 
     @property
     def version(self) -> str:
-        """
-        The version in the metrics.
-        """
+        """The version in the metrics."""
 
     @property
     def cors(self) -> bool:
-        """
-        Whether pages of all origins may send requests from a browser.
-        """
+        """Whether pages of all origins may send requests from a browser."""
 
     def build_application(self) -> FalFastAPI:
-        """
-        Return the ASGI application of the routes.
-        """
+        """Return the ASGI application of the routes."""
 
     def collect_routes(self) -> Mapping[RouteSignature, Callable[..., Any]]:
-        """
-        Return the handlers by their routes.
-        """
+        """Return the handlers by their routes."""
 
     def hints(self) -> list[str] | None:
-        """
-        Return the hints that go with each response, or None.
-        """
+        """Return the hints that go with each response, or None."""
 
     def handle_exit(self) -> Any:
-        """
-        React to the request to shut down.
-        """
+        """React to the request to shut down."""
 
 
 class RunningService:
@@ -252,9 +234,7 @@ class RunningService:
 
     @contextlib.asynccontextmanager
     async def _life(self, application: FalFastAPI) -> AsyncIterator[dict[str, Any]]:
-        """
-        Run the setup, and the teardown however the service ends.
-        """
+        """Run the setup, and the teardown however the service ends."""
         context = application.router.lifespan_context(application)
         self._setup = asyncio.current_task()
         try:
@@ -274,9 +254,7 @@ class RunningService:
 
 
 def request_code_objects() -> list[CodeType]:
-    """
-    Return the code objects that run requests; each has a local variable ``request_id``.
-    """
+    """Return the code objects that run requests; each has a local variable ``request_id``."""
     # Imported here, as it imports FastAPI, and probes are answered before that.
     from fal_serve.answering.event_streams import EventStream
 
@@ -288,9 +266,7 @@ def request_code_objects() -> list[CodeType]:
 
 @contextlib.asynccontextmanager
 async def threads_for(count: int | None) -> AsyncIterator[None]:
-    """
-    Let at least *count* plain handlers run at once, each on a thread.
-    """
+    """Let at least *count* plain handlers run at once, each on a thread."""
     threads = current_pool()
     threads.limit = max(threads.limit, count or 0)
     # FastAPI runs dependencies on the threads of this limiter.
@@ -303,9 +279,7 @@ async def threads_for(count: int | None) -> AsyncIterator[None]:
 
 
 def http_protocol(settings: ServiceSettings) -> Any:
-    """
-    Return the factory of HTTP protocols: ours, if httptools is installed.
-    """
+    """Return the factory of HTTP protocols: ours, if httptools is installed."""
     try:
         from fal_serve.serving.http_protocols import ServiceProtocol
     except ImportError:

@@ -1,6 +1,4 @@
-"""
-Deadlines of setups, with an error that says where a setup hangs.
-"""
+"""Deadlines of setups, with an error that says where a setup hangs."""
 
 from __future__ import annotations
 
@@ -44,15 +42,11 @@ class SetupTimeout(services.StartupError, TimeoutError):
 
 
 class SetupInterrupted(BaseException):
-    """
-    Raised in a setup that blocks the event loop. ``except Exception`` does not catch it.
-    """
+    """Raised in a setup that blocks the event loop. ``except Exception`` does not catch it."""
 
 
 class SetupGuard:
-    """
-    Interrupts a setup that takes longer than *seconds*; None waits for ever.
-    """
+    """Interrupts a setup that takes longer than *seconds*; None waits for ever."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
@@ -104,9 +98,7 @@ class SetupGuard:
                 self._loop.call_soon_threadsafe(self._task.cancel)
 
     def _tell(self) -> None:
-        """
-        Log where the setup hangs, in case that it cannot be interrupted there.
-        """
+        """Log where the setup hangs, in case that it cannot be interrupted there."""
         services.log(
             "ERROR",
             {
@@ -126,9 +118,7 @@ class SetupGuard:
         self._loop.call_soon_threadsafe(self._task.cancel)
 
     def _where(self, raised: TracebackType | None) -> str:
-        """
-        Return the stack of the setup, and those of threads that it may wait for.
-        """
+        """Return the stack of the setup, and those of threads that it may wait for."""
         frames: list[Any] = list(traceback.walk_tb(raised))
         users = [i for i, (frame, _) in enumerate(frames) if is_user_frame(frame)]
         first = users[0] if users else 1

@@ -1,6 +1,4 @@
-"""
-uvicorn's server, with the shutdown that a service needs.
-"""
+"""uvicorn's server, with the shutdown that a service needs."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ logger: logging.Logger = logging.getLogger("fal_serve")
 
 
 class FalServer(uvicorn.Server):
-    """
-    A server that calls a function of yours when it is asked to shut down.
-    """
+    """A server that calls a function of yours when it is asked to shut down."""
 
     _handle_exit: Callable[[], Any] | None = None
     _told: asyncio.Future[Any] | None = None
@@ -135,9 +131,7 @@ class ServiceServer(FalServer):
             await self.abandon()
 
     async def abandon(self) -> None:
-        """
-        Cancel the running requests, and close all connections.
-        """
+        """Cancel the running requests, and close all connections."""
         tasks = list(self.server_state.tasks)
         if tasks:
             logger.warning("%d requests were cancelled as the service ends.", len(tasks))
@@ -154,9 +148,7 @@ class ServiceServer(FalServer):
             listener.close()
 
     async def _finish(self) -> None:
-        """
-        Wait until all requests have been answered, and their responses have been sent.
-        """
+        """Wait until all requests have been answered, and their responses have been sent."""
         state = self.server_state
         while state.tasks or state.connections:
             if state.tasks:
@@ -166,9 +158,7 @@ class ServiceServer(FalServer):
 
 
 class StateLifespan:
-    """
-    The lifespan as uvicorn sees it. Setup and teardown run outside of it.
-    """
+    """The lifespan as uvicorn sees it. Setup and teardown run outside of it."""
 
     should_exit = False
 
@@ -176,14 +166,10 @@ class StateLifespan:
         self.state = state
 
     async def startup(self) -> None:
-        """
-        Do nothing: the setup has ended.
-        """
+        """Do nothing: the setup has ended."""
 
     async def shutdown(self) -> None:
-        """
-        Do nothing: the teardown follows.
-        """
+        """Do nothing: the teardown follows."""
 
 
 # Nothing has to be passed on for them any more: what accepts connections from other machines
@@ -238,9 +224,7 @@ class HandedConnections:
             connection.close()
 
     def close(self) -> None:
-        """
-        Take no more.
-        """
+        """Take no more."""
         self._loop.remove_reader(self._socket)
         self._socket.close()
 

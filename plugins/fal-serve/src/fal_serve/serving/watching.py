@@ -1,6 +1,4 @@
-"""
-A watchdog that logs what blocks the event loop.
-"""
+"""A watchdog that logs what blocks the event loop."""
 
 from __future__ import annotations
 
@@ -103,9 +101,7 @@ class Watchdog:
         services.log("WARNING", facts)
 
     def _running_request(self) -> str:
-        """
-        Return the id of the running task's request, which Python tells from 3.12 on.
-        """
+        """Return the id of the running task's request, which Python tells from 3.12 on."""
         task: Any = asyncio.current_task(self._loop)
         if task is None or not hasattr(task, "get_context"):
             return ""

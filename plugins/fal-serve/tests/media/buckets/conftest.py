@@ -1,6 +1,4 @@
-"""
-Stores of buckets, on this machine.
-"""
+"""Stores of buckets, on this machine."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ sys.path.append(str(Path(__file__).resolve().parents[4] / "fal-server" / "tests"
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """
-    The address of a store that speaks S3, which has the bucket ``files``.
-    """
+    """The address of a store that speaks S3, which has the bucket ``files``."""
     import s3_servers
 
     if reason := s3_servers.missing():
@@ -33,18 +29,14 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture
 def r2_account(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """
-    The account of that store.
-    """
+    """The account of that store."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     account = {"ACCOUNT_ID": "a", "ACCESS_KEY_ID": "testing", "SECRET_ACCESS_KEY": "hidden"}
     return json.dumps({**account, "ENDPOINT_URL": s3})
 
 
 class Tokens(BaseHTTPRequestHandler):
-    """
-    Gives tokens to service accounts, as Google does.
-    """
+    """Gives tokens to service accounts, as Google does."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))

@@ -1,6 +1,4 @@
-"""
-Buckets of Google: files are sent to a store that speaks its protocol, and read by their URLs.
-"""
+"""Buckets of Google: files are sent to a store that speaks its protocol, and read by their URLs."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_serve.media.repositories import FileData
 
 
 def read(url: str) -> tuple[bytes, str]:
-    """
-    Return what is at *url*, and its type.
-    """
+    """Return what is at *url*, and its type."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=60) as answer:
         return answer.read(), answer.headers["Content-Type"]
@@ -61,9 +57,7 @@ def test_file_is_kept_in_a_bucket(
 
 
 def test_url_before_the_content(google_account: str):
-    """
-    The URL of a file that is sent later leads to it from then on.
-    """
+    """The URL of a file that is sent later leads to it from then on."""
     bucket = GoogleStorageRepository("files", gcp_account_json=google_account)
     pending = File.reserve("text/plain", "later.txt", repository=bucket)
     with pytest.raises(urllib.error.HTTPError, match="404"):
@@ -73,9 +67,7 @@ def test_url_before_the_content(google_account: str):
 
 
 def test_secrets_do_not_travel_in_texts(google_account: str):
-    """
-    A repository travels to where it is used, and does not show its account.
-    """
+    """A repository travels to where it is used, and does not show its account."""
     made = GoogleStorageRepository("files", gcp_account_json=google_account)
     bucket = pickle.loads(pickle.dumps(made))
     assert read(bucket.save(FileData(b"1")))[0] == b"1"
@@ -85,9 +77,7 @@ def test_secrets_do_not_travel_in_texts(google_account: str):
 
 
 def test_account_is_missing(google_account: str, monkeypatch: pytest.MonkeyPatch):
-    """
-    The error says which variable is not set, or what is wrong, and shows nothing of a key.
-    """
+    """The error says which variable is not set, or what is wrong, and shows nothing of a key."""
     monkeypatch.delenv(ACCOUNT_VARIABLE, raising=False)
     with pytest.raises(FileUploadException, match="variable GCLOUD_SA_JSON is not set"):
         File.from_bytes(b"1", repository="gcp_storage")
@@ -100,9 +90,7 @@ def test_account_is_missing(google_account: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_library_is_missing(monkeypatch: pytest.MonkeyPatch):
-    """
-    Without the library, the error names the package to add.
-    """
+    """Without the library, the error names the package to add."""
     monkeypatch.setitem(sys.modules, "google.cloud.storage", None)
     account = dict.fromkeys(("project_id", "client_email", "private_key", "token_uri"), "a")
     with pytest.raises(FileUploadException, match="Add 'google-cloud-storage' to the req"):

@@ -1,6 +1,4 @@
-"""
-Uploads by a policy: the files of a response are put into the bucket of who has asked for it.
-"""
+"""Uploads by a policy: the files of a response are put into the bucket of who has asked for it."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ from fal_serve.policies.uploads import HEADER, HOSTS_VARIABLE, UploadPolicyInput
 
 
 class Writer(App, kind="current"):
-    """
-    Makes files in each way that there is.
-    """
+    """Makes files in each way that there is."""
 
     @endpoint("/text")
     def text(self, name: str | None = None, repository: Any = "fal_v3") -> File:
@@ -55,9 +51,7 @@ class Writer(App, kind="current"):
 
 @pytest.fixture(scope="module")
 def url(s3: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """
-    The URL of the service.
-    """
+    """The URL of the service."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(HOSTS_VARIABLE, s3.partition("//")[2])
         patch.setenv("NO_PROXY", "127.0.0.1")
@@ -69,9 +63,7 @@ def url(s3: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def open_client(address: str) -> Any:
-    """
-    Return a client of the store.
-    """
+    """Return a client of the store."""
     import boto3
 
     return boto3.client(
@@ -84,9 +76,7 @@ def open_client(address: str) -> Any:
 
 
 def make_policy(address: str, bucket: str = "files", **fields: str) -> dict[str, Any]:
-    """
-    Return a policy as callers make it.
-    """
+    """Return a policy as callers make it."""
     made: dict[str, Any] = open_client(address).generate_presigned_post(
         bucket, "out/${filename}", Fields=dict(fields)
     )
@@ -96,9 +86,7 @@ def make_policy(address: str, bucket: str = "files", **fields: str) -> dict[str,
 def ask(
     url: str, policy: object, content: object = None, **headers: str
 ) -> tuple[int, Any, Any]:
-    """
-    Send a request with a policy, and return the status, the body and the headers.
-    """
+    """Send a request with a policy, and return the status, the body and the headers."""
     text = policy if isinstance(policy, str) else json.dumps(policy)
     sent = {HEADER: text, "Content-Type": "application/json", **headers}
     request = urllib.request.Request(url, json.dumps(content).encode(), sent, method="POST")
@@ -112,9 +100,7 @@ def ask(
 
 
 def read(url: str) -> tuple[bytes, str]:
-    """
-    Return what is at *url*, and its type, as the owner of the bucket sees it.
-    """
+    """Return what is at *url*, and its type, as the owner of the bucket sees it."""
     parts = urllib.parse.urlsplit(url)
     key = urllib.parse.unquote(parts.path.removeprefix("/files/"))
     found = open_client(f"http://{parts.netloc}").get_object(Bucket="files", Key=key)

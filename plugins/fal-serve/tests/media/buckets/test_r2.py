@@ -1,6 +1,4 @@
-"""
-Buckets of R2: files are sent to a store that speaks S3, and read by anybody with their URLs.
-"""
+"""Buckets of R2: files are sent to a store that speaks S3, and read by anybody with their URLs."""
 
 from __future__ import annotations
 
@@ -21,18 +19,14 @@ from fal_serve.media.repositories import FileData
 
 
 def read(url: str) -> tuple[bytes, str]:
-    """
-    Return what is at *url*, and its type.
-    """
+    """Return what is at *url*, and its type."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=60) as answer:
         return answer.read(), answer.headers["Content-Type"]
 
 
 def make_bucket(account: str, name: str) -> None:
-    """
-    Make a bucket in the store of *account*.
-    """
+    """Make a bucket in the store of *account*."""
     url = f"{json.loads(account)['ENDPOINT_URL']}/{name}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     opener.open(urllib.request.Request(url, method="PUT"), timeout=60).close()
@@ -41,9 +35,7 @@ def make_bucket(account: str, name: str) -> None:
 def test_file_is_kept_in_a_bucket(
     r2_account: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """
-    A file is sent to the bucket, whichever way it comes, and its URL is signed.
-    """
+    """A file is sent to the bucket, whichever way it comes, and its URL is signed."""
     bucket = R2Repository("files", 60, r2_account, "out/here")
     file = File.from_bytes(b"words", "text/plain", "a b.txt", repository=bucket)
     assert read(file.url) == (b"words", "text/plain")
@@ -69,9 +61,7 @@ def test_file_is_kept_in_a_bucket(
 
 
 def test_url_before_the_content(r2_account: str):
-    """
-    The URL of a file that is sent later leads to it from then on.
-    """
+    """The URL of a file that is sent later leads to it from then on."""
     bucket = R2Repository("files", r2_account_json=r2_account)
     pending = File.reserve("text/plain", "later.txt", repository=bucket)
     with pytest.raises(urllib.error.HTTPError, match="404"):
@@ -81,9 +71,7 @@ def test_url_before_the_content(r2_account: str):
 
 
 def test_secrets_do_not_travel_in_texts(r2_account: str):
-    """
-    A repository travels to where it is used, and does not show its account.
-    """
+    """A repository travels to where it is used, and does not show its account."""
     bucket = pickle.loads(pickle.dumps(R2Repository("files", r2_account_json=r2_account)))
     assert read(bucket.save(FileData(b"1")))[0] == b"1"
     assert "hidden" not in repr(bucket)
@@ -93,9 +81,7 @@ def test_secrets_do_not_travel_in_texts(r2_account: str):
 
 
 def test_account_is_missing(monkeypatch: pytest.MonkeyPatch):
-    """
-    The error says which variable is not set, or what it lacks, and shows nothing of it.
-    """
+    """The error says which variable is not set, or what it lacks, and shows nothing of it."""
     pytest.importorskip("boto3")
     monkeypatch.delenv(ACCOUNT_VARIABLE, raising=False)
     with pytest.raises(FileUploadException, match="variable R2_CREDS_JSON is not set"):
@@ -110,9 +96,7 @@ def test_account_is_missing(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_library_is_missing(monkeypatch: pytest.MonkeyPatch):
-    """
-    Without the library, the error names the package to add.
-    """
+    """Without the library, the error names the package to add."""
     monkeypatch.setitem(sys.modules, "boto3", None)
     account = {"ACCOUNT_ID": "b", "ACCESS_KEY_ID": "c", "SECRET_ACCESS_KEY": "d"}
     with pytest.raises(FileUploadException, match="Add 'boto3' to the requirements"):

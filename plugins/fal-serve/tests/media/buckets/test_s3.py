@@ -1,6 +1,4 @@
-"""
-Buckets of Amazon S3, at the address that boto3's variables say.
-"""
+"""Buckets of Amazon S3, at the address that boto3's variables say."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ def test_file_is_kept_in_a_bucket(s3: str, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_key_is_missing(monkeypatch: pytest.MonkeyPatch):
-    """
-    The error says which variable is not set, or which package is not installed.
-    """
+    """The error says which variable is not set, or which package is not installed."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
         with pytest.raises(FileUploadException, match=f"variable {name} is not set"):

@@ -1,3 +1,1 @@
-"""
-Who asks, and what they may do: keys, tokens, permissions.
-"""
+"""Who asks, and what they may do: keys, tokens, permissions."""

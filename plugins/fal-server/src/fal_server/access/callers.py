@@ -1,6 +1,4 @@
-"""
-Callers: who sends a request, and what they may do.
-"""
+"""Callers: who sends a request, and what they may do."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ class Caller:
 
     @property
     def is_limited(self) -> bool:
-        """
-        Whether the caller has shown a token for one purpose.
-        """
+        """Whether the caller has shown a token for one purpose."""
         return self.applications is not None
 
     def require(self, permission: str) -> None:

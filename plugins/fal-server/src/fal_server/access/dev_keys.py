@@ -19,9 +19,7 @@ from fal_server.store.keys import Key, hash_secret
 
 
 def make_dev_key(account_id: str) -> Key:
-    """
-    Return the key, which may do everything that an account may.
-    """
+    """Return the key, which may do everything that an account may."""
     id, _, secret = DEV_KEY.partition(":")
     return Key(
         id=id,

@@ -1,6 +1,4 @@
-"""
-Identities: the authentication of requests.
-"""
+"""Identities: the authentication of requests."""
 
 from __future__ import annotations
 
@@ -65,9 +63,7 @@ _MANY = 4096
 
 @attrs.frozen
 class ShownKey:
-    """
-    The key in the headers of a request.
-    """
+    """The key in the headers of a request."""
 
     id: str
     secret: str = attrs.field(repr=False)
@@ -242,25 +238,19 @@ class CallerIdentity:
         self.revocations.end(id)
 
     async def store_uses(self) -> None:
-        """
-        Store when keys were used since the last time.
-        """
+        """Store when keys were used since the last time."""
         used, self._used = self._used, {}
         if used:
             await self._database.write(lambda connection: note_used(connection, used))
 
     async def log_out(self, token: str) -> None:
-        """
-        End the login of a user, by the token for that. Nothing is done for another token.
-        """
+        """End the login of a user, by the token for that. Nothing is done for another token."""
         with contextlib.suppress(Unauthenticated, NotFound):
             claims = await self.open_token(LOGOUT, token)
             await self.revoke_key(str(claims["sub"]), str(claims["key"]))
 
     async def is_valid(self, key_id: str) -> bool:
-        """
-        Return whether there is a key with this id that was not revoked.
-        """
+        """Return whether there is a key with this id that was not revoked."""
         key, _ = await self._find(key_id)
         return key is not None and key.revoked_at is None
 
@@ -287,9 +277,7 @@ class CallerIdentity:
 
 
 def shown_key(headers: Mapping[str, str]) -> ShownKey | None:
-    """
-    Return the key in *headers*. None where there is none.
-    """
+    """Return the key in *headers*. None where there is none."""
     id, secret = headers.get("auth-key-id"), headers.get("auth-key")
     if id and secret:
         return ShownKey(id, secret)
@@ -301,9 +289,7 @@ def shown_key(headers: Mapping[str, str]) -> ShownKey | None:
 
 
 def _shown_token(headers: Mapping[str, str]) -> str | None:
-    """
-    Return the bearer token in *headers*. None where there is none.
-    """
+    """Return the bearer token in *headers*. None where there is none."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else None
 
@@ -317,9 +303,7 @@ Found: TypeAlias = Mapping[str, tuple[Key, Account]]
 
 @attrs.define(eq=False)
 class KeyLookups:
-    """
-    Finds keys and their accounts.
-    """
+    """Finds keys and their accounts."""
 
     _database: Database
     #: The keys that the next read looks for, and that read, once there is one to come.

@@ -29,30 +29,22 @@ KEY_FILES: Mapping[str, str] = {
 
 @attrs.frozen
 class KeyFiles:
-    """
-    The keys in files of a data directory.
-    """
+    """The keys in files of a data directory."""
 
     directory: DataDirectory
 
     def has(self, name: str) -> bool:
-        """
-        Return whether there is such a file.
-        """
+        """Return whether there is such a file."""
         return (self.directory.path / name).exists()
 
     def make(self, names: Iterable[str]) -> None:
-        """
-        Make those of *names* that are missing.
-        """
+        """Make those of *names* that are missing."""
         for name in names:
             if not self.has(name):
                 self.replace(name)
 
     def replace(self, name: str) -> None:
-        """
-        Write a new key.
-        """
+        """Write a new key."""
         self.directory.write_private(self.directory.path / name, secrets.token_bytes(SIZE))
 
     def read(self, name: str) -> bytes:
@@ -88,7 +80,5 @@ class KeyFiles:
         return path.read_text().strip()
 
     def write_metrics_key(self, key: bytes) -> None:
-        """
-        Write what readers of the metrics have to show.
-        """
+        """Write what readers of the metrics have to show."""
         self.directory.write_private(self.directory.metrics_key_file, key)

@@ -1,6 +1,4 @@
-"""
-Owners: the first account of a state, and a state that has lost its accounts.
-"""
+"""Owners: the first account of a state, and a state that has lost its accounts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Permissions: what a key may do, and which permission each gRPC method requires.
-"""
+"""Permissions: what a key may do, and which permission each gRPC method requires."""
 
 from __future__ import annotations
 
@@ -122,9 +120,7 @@ def permissions_of(preset: str, named: Iterable[str] = ()) -> frozenset[str]:
 
 
 def granted(preset: str, stored: frozenset[str]) -> frozenset[str]:
-    """
-    Return what a key may do: what was *stored* with it, and what its *preset* allows now.
-    """
+    """Return what a key may do: what was *stored* with it, and what its *preset* allows now."""
     return stored | PRESETS.get(preset, frozenset())
 
 

@@ -1,6 +1,4 @@
-"""
-Revocations: streams and websockets end with the key that opened them.
-"""
+"""Revocations: streams and websockets end with the key that opened them."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ logger = logging.getLogger(__name__)
 
 @attrs.define(eq=False)
 class Held:
-    """
-    A task that goes on for as long as a key is valid.
-    """
+    """A task that goes on for as long as a key is valid."""
 
     task: asyncio.Task[Any]
     is_over: bool = False
@@ -72,9 +68,7 @@ class Revocations:
             self._remove(caller.key_id, held)
 
     def end(self, key_id: str) -> None:
-        """
-        End what is open under a key.
-        """
+        """End what is open under a key."""
         for held in self._held.get(key_id, ()):
             if not held.is_over:
                 held.is_over = True

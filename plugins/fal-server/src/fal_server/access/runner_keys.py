@@ -67,16 +67,12 @@ class RunnerKeys:
         return new
 
     def revoke(self, runner_id: str) -> None:
-        """
-        Accept the key of a runner no longer.
-        """
+        """Accept the key of a runner no longer."""
         self._keys.pop(f"{_PREFIX}{runner_id}", None)
         self._hosts.pop(f"{_PREFIX}{runner_id}", None)
 
     def made(self, id: str) -> bool:
-        """
-        Return whether *id* is that of a key of a runner, whichever replica has launched it.
-        """
+        """Return whether *id* is that of a key of a runner, whichever replica has launched it."""
         return id.startswith(_PREFIX)
 
     def is_genuine(self, id: str, secret: str) -> bool:
@@ -88,16 +84,12 @@ class RunnerKeys:
         return hmac.compare_digest(right.encode(), secret.encode())
 
     def clear(self) -> None:
-        """
-        Accept no key any longer that was issued before.
-        """
+        """Accept no key any longer that was issued before."""
         self._keys.clear()
         self._hosts.clear()
 
     def find(self, id: str) -> Key | None:
-        """
-        Return the key with this *id*. None where no live runner has it.
-        """
+        """Return the key with this *id*. None where no live runner has it."""
         return self._keys.get(id)
 
     def server_host(self, id: str) -> str:
@@ -109,7 +101,5 @@ class RunnerKeys:
 
 
 def derive_secret(signing_key: bytes) -> bytes:
-    """
-    Derive the secret of runner keys from the key that signs tokens.
-    """
+    """Derive the secret of runner keys from the key that signs tokens."""
     return hmac.digest(signing_key, b"keys of runners", hashlib.sha256)

@@ -49,9 +49,7 @@ class ServerKeys:
 
     @property
     def are_in_state(self) -> bool:
-        """
-        Whether they are in the database: a file of SQLite is one machine's.
-        """
+        """Whether they are in the database: a file of SQLite is one machine's."""
         return not is_file(self.database.url)
 
     @property
@@ -68,24 +66,18 @@ class ServerKeys:
         return [name for name in KEY_FILES if name != SECRETS or self.secrets_file is None]
 
     def make_files(self) -> None:
-        """
-        Make the files that are missing, for a state in which nobody has an account yet.
-        """
+        """Make the files that are missing, for a state in which nobody has an account yet."""
         if not self.are_in_state:
             self._files.make(self._names)
 
     def insert(self, connection: sa.Connection) -> None:
-        """
-        Put keys into a state in which nobody has an account yet.
-        """
+        """Put keys into a state in which nobody has an account yet."""
         if self.are_in_state:
             for name in missing_keys(connection, self._names):
                 insert_key(connection, name, secrets.token_bytes(SIZE))
 
     def adopt_files(self) -> None:
-        """
-        Put those into the state that it lacks, and that are in files of the data directory.
-        """
+        """Put those into the state that it lacks, and that are in files of the data directory."""
         if not self.are_in_state:
             return
         lacking = self.database.read_here(lambda it: missing_keys(it, self._names))
@@ -121,9 +113,7 @@ class ServerKeys:
                 self.read(name)
 
     def describe(self, name: str) -> str:
-        """
-        Return where a key is, in words.
-        """
+        """Return where a key is, in words."""
         if name == SECRETS and self.secrets_file is not None:
             return str(self.secrets_file)
         if self.directory is None or self.are_in_state:
@@ -239,9 +229,7 @@ class ServerKeys:
         write_authority(directory, shared)
 
     def read_all(self) -> dict[str, bytes]:
-        """
-        Return all keys that are here by their names, for a backup.
-        """
+        """Return all keys that are here by their names, for a backup."""
         found: dict[str, bytes] = {}
         if self.directory is not None and self.directory.key_file.exists():
             found[_OWNER] = self.directory.key_file.read_bytes()
@@ -258,9 +246,7 @@ class ServerKeys:
         return found
 
     def write_all(self, keys: Mapping[str, bytes]) -> None:
-        """
-        Put keys from a backup where those of this server are, which has none yet.
-        """
+        """Put keys from a backup where those of this server are, which has none yet."""
         assert self.directory is not None
         for name, value in keys.items():
             if name == _OWNER:

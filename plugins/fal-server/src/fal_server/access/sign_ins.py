@@ -35,9 +35,7 @@ _SESSION = "dashboard until"
 
 
 def make_link(connection: sa.Connection, account_id: str, permissions: Iterable[str]) -> str:
-    """
-    Return the code of a link for an account, ``ID:WORD``.
-    """
+    """Return the code of a link for an account, ``ID:WORD``."""
     id, word = str(uuid.uuid4()), secrets.token_urlsafe(32)
     delete_ended(connection)
     connection.execute(

@@ -31,9 +31,7 @@ _OPTIONS: Any = {"require": ["exp", "aud", "sub", "key"], "verify_iat": False}
 
 @attrs.frozen
 class Tokens:
-    """
-    Issues tokens, and verifies them.
-    """
+    """Issues tokens, and verifies them."""
 
     _key: bytes = attrs.field(repr=False)
 
@@ -81,9 +79,7 @@ class Tokens:
         return claims
 
     def word(self, *parts: str) -> str:
-        """
-        Return a word that nobody can guess, and that is always the same for the same *parts*.
-        """
+        """Return a word that nobody can guess, and that is always the same for the same *parts*."""
         # The signed part of a token begins with no bracket, so that no word is a signature.
         digest = hmac.digest(self._key, json.dumps(parts).encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,3 +1,1 @@
-"""
-Account data: the directory of each account that its applications see at ``/data``.
-"""
+"""Account data: the directory of each account that its applications see at ``/data``."""

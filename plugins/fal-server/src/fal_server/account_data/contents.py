@@ -1,6 +1,4 @@
-"""
-Contents: what clients read and write in the directory of their account.
-"""
+"""Contents: what clients read and write in the directory of their account."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ class DataShares(StorageShares):
     _tree_of: Callable[[str], Tree] = attrs.field(kw_only=True)
 
     async def measure(self, account_id: str) -> tuple[int, int]:
-        """
-        Return how many files are in the directory of an account, and their bytes.
-        """
+        """Return how many files are in the directory of an account, and their bytes."""
         return await asyncio.to_thread(self._tree_of(account_id).measure)
 
 
@@ -90,54 +86,40 @@ class AccountData:
         fetcher: Fetcher,
         limits: Limits,
     ) -> AccountData:
-        """
-        Open the directories in *folder*.
-        """
+        """Open the directories in *folder*."""
 
         find = functools.partial(_tree_in, folder)
         shares = DataShares(database, blobs, limits, tree_of=find)
         return cls(folder, blobs, uploads, shares, fetcher, limits)
 
     def tree_of(self, account_id: str) -> Tree:
-        """
-        Return the files of an account.
-        """
+        """Return the files of an account."""
         return _tree_in(self.folder, account_id)
 
     def drop_left(self) -> None:
-        """
-        Remove what a server that was killed was receiving.
-        """
+        """Remove what a server that was killed was receiving."""
         with contextlib.suppress(FileNotFoundError), os.scandir(self._arriving) as found:
             for each in found:
                 if each.stat(follow_symlinks=False).st_mtime < time.time() - _LEFT:
                     os.unlink(each)
 
     async def entries(self, account_id: str, path: str) -> Sequence[TreeEntry]:
-        """
-        Return what is in a directory, or a file itself; nothing where neither is there.
-        """
+        """Return what is in a directory, or a file itself; nothing where neither is there."""
         return await asyncio.to_thread(self.tree_of(account_id).entries, read_path(path))
 
     async def open(self, account_id: str, path: str) -> IO[bytes]:
-        """
-        Open a file for reading.
-        """
+        """Open a file for reading."""
         return await asyncio.to_thread(self.tree_of(account_id).open, read_path(path))
 
     async def put(self, account_id: str, path: str, chunks: AsyncIterator[bytes]) -> None:
-        """
-        Put a file in its place once all of its *chunks* have come.
-        """
+        """Put a file in its place once all of its *chunks* have come."""
         parts = _file_path(path)
         with self._new_file() as new:
             await self._receive(account_id, chunks, new)
             await asyncio.to_thread(self.tree_of(account_id).put, new, parts)
 
     async def unzip(self, account_id: str, path: str, chunks: AsyncIterator[bytes]) -> None:
-        """
-        Put the files of a zip archive into a directory.
-        """
+        """Put the files of a zip archive into a directory."""
         parts = read_path(path)
         with self._new_file() as new:
             await self._receive(account_id, chunks, new)
@@ -151,9 +133,7 @@ class AccountData:
     async def complete(
         self, account_id: str, path: str, upload: str, numbers: Sequence[int]
     ) -> None:
-        """
-        Put a file in its place that was sent in parts.
-        """
+        """Put a file in its place that was sent in parts."""
         parts = _file_path(path)
         async with (
             self.blobs.taking(account_id, upload, numbers) as taken,
@@ -164,29 +144,21 @@ class AccountData:
                 await asyncio.to_thread(self.tree_of(account_id).put, new, parts)
 
     async def fetch(self, account_id: str, path: str, url: str) -> None:
-        """
-        Put a file in its place that is at a URL.
-        """
+        """Put a file in its place that is at a URL."""
         async with self.fetcher.fetch(account_id, url) as chunks:
             await self.put(account_id, path, chunks)
 
     async def remove(self, account_id: str, path: str) -> None:
-        """
-        Remove a file, or a directory with everything in it.
-        """
+        """Remove a file, or a directory with everything in it."""
         await asyncio.to_thread(self.tree_of(account_id).remove, read_path(path))
 
     async def rename(self, account_id: str, path: str, other: str) -> None:
-        """
-        Give a file or a directory another path.
-        """
+        """Give a file or a directory another path."""
         tree = self.tree_of(account_id)
         await asyncio.to_thread(tree.rename, read_path(path), read_path(other))
 
     async def has_hash(self, account_id: str, path: str, hash: str) -> bool:
-        """
-        Return whether a directory was sent whole by a client that knew it by *hash*.
-        """
+        """Return whether a directory was sent whole by a client that knew it by *hash*."""
 
         def read() -> str:
             with self.tree_of(account_id).open((*read_path(path), _HASH)) as file:

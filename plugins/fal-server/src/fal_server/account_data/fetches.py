@@ -1,6 +1,4 @@
-"""
-Fetches: files that the server gets from URLs, at the request of clients.
-"""
+"""Fetches: files that the server gets from URLs, at the request of clients."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @attrs.define(eq=False)
 class Fetcher:
-    """
-    Gets files from public addresses, and from those of *allowed* networks.
-    """
+    """Gets files from public addresses, and from those of *allowed* networks."""
 
     allowed: Sequence[Network] = ()
     _fetching: Counter[str] = attrs.field(factory=Counter, init=False)

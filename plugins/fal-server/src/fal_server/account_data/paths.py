@@ -1,6 +1,4 @@
-"""
-Paths below ``/data``, as clients name them.
-"""
+"""Paths below ``/data``, as clients name them."""
 
 from __future__ import annotations
 
@@ -47,7 +45,5 @@ def read_path(text: str) -> tuple[str, ...]:
 
 
 def write_path(parts: Sequence[str]) -> str:
-    """
-    Return the path with these names as applications see it.
-    """
+    """Return the path with these names as applications see it."""
     return "/".join((DATA, *parts))

@@ -43,9 +43,7 @@ class AccountDataRoutes:
         self._data = data
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         file, parts = "/files/file/{path:.*}", "/files/file/multipart/{path:.*}"
         return [
             ApiRoute("GET", "/files/list/{path:.*}", _READ, self._list),
@@ -153,8 +151,6 @@ class _OpenedFile(web.FileResponse):
         self._file = file
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """
-        Send it, and close it.
-        """
+        """Send it, and close it."""
         with self._file:
             return await super().prepare(request)

@@ -96,9 +96,7 @@ class Tree:
         return []
 
     def open(self, parts: Sequence[str]) -> IO[bytes]:
-        """
-        Open a file for reading.
-        """
+        """Open a file for reading."""
         with self._walk(parts) as walk:
             if stat.S_ISDIR(walk.state().st_mode):
                 raise Invalid(f"{'/'.join(('', 'data', *parts))[:80]!r} is a directory.")
@@ -121,9 +119,7 @@ class Tree:
             walk.replace(written)
 
     def remove(self, parts: Sequence[str]) -> None:
-        """
-        Remove a file, or a directory with everything in it.
-        """
+        """Remove a file, or a directory with everything in it."""
         if not parts:
             raise Invalid("/data itself cannot be removed. Remove what is in it.")
         with self._walk(parts, follows=False) as walk, _missing():
@@ -134,9 +130,7 @@ class Tree:
                 os.unlink(walk.name, dir_fd=walk.place)
 
     def rename(self, parts: Sequence[str], other: Sequence[str]) -> None:
-        """
-        Give a file or a directory another path, of which the directories are made.
-        """
+        """Give a file or a directory another path, of which the directories are made."""
         if not (parts and other):
             raise Invalid("/data itself cannot be moved.")
         with self._walk(parts, follows=False) as walk:
@@ -259,9 +253,7 @@ class _Walk:
             self._opened.append(os.open(name, _DIRECTORY, dir_fd=self.place))
 
     def enter(self) -> set[tuple[int, int]]:
-        """
-        Enter the directory that it leads to, and return this and those above.
-        """
+        """Enter the directory that it leads to, and return this and those above."""
         if self.name != ".":
             self._enter(self.name)
             self.name = "."
@@ -283,9 +275,7 @@ class _Walk:
 
 @attrs.frozen
 class _Level:
-    """
-    A directory that is walked through: its name, and the names in it that are left.
-    """
+    """A directory that is walked through: its name, and the names in it that are left."""
 
     name: str
     place: int
@@ -336,9 +326,7 @@ class _Levels:
         self._levels.append(_Level(name, opened, os.listdir(opened)))
 
     def lift(self, name: str) -> None:
-        """
-        Move a directory into the first one, to be walked through there.
-        """
+        """Move a directory into the first one, to be walked through there."""
         first, lifted = self._levels[0], uuid.uuid4().hex
         os.rename(name, lifted, src_dir_fd=self.place, dst_dir_fd=first.place)
         first.left.append(lifted)
@@ -349,9 +337,7 @@ class _Levels:
 
 
 def _empty(name: str, place: int) -> None:
-    """
-    Remove everything in a directory.
-    """
+    """Remove everything in a directory."""
     opened = os.open(name, _DIRECTORY, dir_fd=place)
     with contextlib.closing(_Levels.begin(name, opened)) as levels:
         while (each := levels.next_name(removes=True)) is not None:
@@ -370,9 +356,7 @@ def _describe(parts: Sequence[str], state: os.stat_result) -> TreeEntry:
 
 @contextlib.contextmanager
 def _missing() -> Iterator[None]:
-    """
-    Refuse what the system cannot do.
-    """
+    """Refuse what the system cannot do."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -1,3 +1,1 @@
-"""
-Activity: what happens on the server, told as it happens, and kept as a history.
-"""
+"""Activity: what happens on the server, told as it happens, and kept as a history."""

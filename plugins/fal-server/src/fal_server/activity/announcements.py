@@ -1,6 +1,4 @@
-"""
-Announcements: a line for each deployment, and for each runner that starts, ends or fails.
-"""
+"""Announcements: a line for each deployment, and for each runner that starts, ends or fails."""
 
 from __future__ import annotations
 
@@ -89,9 +87,7 @@ def announcing(stream: IO[str] | None = None, *, is_quiet: bool) -> Iterator[Non
 
 
 class _Writer(logging.Handler):
-    """
-    Writes records in a thread: nobody may read the stream, and the server goes on.
-    """
+    """Writes records in a thread: nobody may read the stream, and the server goes on."""
 
     def __init__(
         self, stream: IO[str], write: Callable[[logging.LogRecord, bool], str]
@@ -105,16 +101,12 @@ class _Writer(logging.Handler):
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """
-        Let a record be written, unless too many wait.
-        """
+        """Let a record be written, unless too many wait."""
         with contextlib.suppress(queue.Full):
             self._waiting.put_nowait(record)
 
     def close(self) -> None:
-        """
-        Wait a moment until what waits is written.
-        """
+        """Wait a moment until what waits is written."""
         with contextlib.suppress(queue.Full, queue.Empty):
             if self._waiting.full():
                 self._waiting.get_nowait()

@@ -1,6 +1,4 @@
-"""
-Deployment records: what was deployed to each application, by which key, and how that ended.
-"""
+"""Deployment records: what was deployed to each application, by which key, and how that ended."""
 
 from __future__ import annotations
 
@@ -82,9 +80,7 @@ class DeploymentRecord:
 
 
 class DeploymentRecords:
-    """
-    Reads the records that are kept with revisions.
-    """
+    """Reads the records that are kept with revisions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -92,9 +88,7 @@ class DeploymentRecords:
     async def list(
         self, account_id: str, alias: str, *, most: int
     ) -> Sequence[DeploymentRecord]:
-        """
-        Return the newest records of an application, the newest first.
-        """
+        """Return the newest records of an application, the newest first."""
         query = _newest(account_id, alias).limit(most)
         return await self._database.read(
             lambda connection: [_to_record(row) for row in connection.execute(query)]
@@ -124,18 +118,14 @@ class DeploymentRecords:
         return rows[-1].ended_at, rows[0].reason
 
     async def came_up(self, account_id: str, alias: str, revision: str) -> None:
-        """
-        Keep that a runner has come up of a revision whose deployment had failed.
-        """
+        """Keep that a runner has come up of a revision whose deployment had failed."""
         await self._database.write(
             lambda connection: settle(connection, account_id, alias, revision, SERVING)
         )
 
 
 def deletion(key_id: str) -> DeploymentRecord:
-    """
-    Return the record of an application that is deleted.
-    """
+    """Return the record of an application that is deleted."""
     now = time.time()
     return DeploymentRecord(
         revision="",

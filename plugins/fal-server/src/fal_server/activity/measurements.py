@@ -53,9 +53,7 @@ Name = tuple[str, str]
 
 
 def bucket_of(seconds: float) -> int:
-    """
-    Return the bucket of a duration.
-    """
+    """Return the bucket of a duration."""
     if seconds <= _SHORTEST:
         return 0
     return min(_LAST_BUCKET, math.ceil(math.log(seconds / _SHORTEST, _RATIO)))
@@ -81,23 +79,17 @@ class Tally:
     durations: Counter[int] = attrs.field(factory=Counter)
 
     def observe(self, seconds: float, *, failed: bool) -> None:
-        """
-        Count a request.
-        """
+        """Count a request."""
         self.requests += 1
         self.errors += failed
         self.time(seconds)
 
     def time(self, seconds: float) -> None:
-        """
-        Count how long a request took that was counted when it came.
-        """
+        """Count how long a request took that was counted when it came."""
         self.durations[bucket_of(seconds)] += 1
 
     def merge(self, other: Tally) -> None:
-        """
-        Add what was counted in another length of time.
-        """
+        """Add what was counted in another length of time."""
         self.requests += other.requests
         self.errors += other.errors
         self.runners = max(self.runners, other.runners)
@@ -119,26 +111,20 @@ class Tally:
 
 @attrs.frozen
 class Measured:
-    """
-    What was counted from a time on, in seconds since the epoch.
-    """
+    """What was counted from a time on, in seconds since the epoch."""
 
     begun_at: int
     tally: Tally
 
 
 class Measurements:
-    """
-    Stores measurements.
-    """
+    """Stores measurements."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, tallies: Mapping[Name, Tally], now: float) -> None:
-        """
-        Add what was counted since the last time.
-        """
+        """Add what was counted since the last time."""
 
         def write(connection: sa.Connection) -> None:
             for (account_id, alias), tally in tallies.items():
@@ -156,9 +142,7 @@ class Measurements:
     async def read(
         self, account_id: str, alias: str, step: int, since: float
     ) -> Sequence[Measured]:
-        """
-        Return what was counted of an application, the oldest first.
-        """
+        """Return what was counted of an application, the oldest first."""
         chosen = (
             (measurements.c.account_id == account_id)
             & (measurements.c.alias == alias)
@@ -170,9 +154,7 @@ class Measurements:
         return [Measured(row.begun_at, _to_tally(row)) for row in rows]
 
     async def delete_old(self, now: float | None = None) -> None:
-        """
-        Delete what is kept no longer.
-        """
+        """Delete what is kept no longer."""
         now = time.time() if now is None else now
         old = [
             (measurements.c.step == step) & (measurements.c.begun_at < now - kept)
@@ -199,9 +181,7 @@ def _to_tally(row: sa.Row[Any]) -> Tally:
 
 
 def merge_all(tallies: Iterable[Tally]) -> Tally:
-    """
-    Return what was counted in several lengths of time together.
-    """
+    """Return what was counted in several lengths of time together."""
     whole = Tally()
     for each in tallies:
         whole.merge(each)

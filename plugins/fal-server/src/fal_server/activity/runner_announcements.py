@@ -1,6 +1,4 @@
-"""
-Announcements of runners: that one takes requests, has ended, or has failed.
-"""
+"""Announcements of runners: that one takes requests, has ended, or has failed."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _WANTED = ("DRAINING", "KILLED")
 
 
 class Announced(Protocol):
-    """
-    What is told of a runner: its class comes later in the order of imports.
-    """
+    """What is told of a runner: its class comes later in the order of imports."""
 
     id: str
     reason: str
@@ -39,9 +35,7 @@ class Announced(Protocol):
 
 
 def tell_of(runner: Announced) -> None:
-    """
-    Announce the present state of a runner, if that is one that people are told of.
-    """
+    """Announce the present state of a runner, if that is one that people are told of."""
     state = runner.lifecycle.state.name
     facts = {
         "application": runner.spec.full_name,

@@ -1,6 +1,4 @@
-"""
-The traffic of one websocket: its messages, counted as requests to its application.
-"""
+"""The traffic of one websocket: its messages, counted as requests to its application."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ class SocketTraffic:
     _since: float = attrs.field(default=0.0, init=False)
 
     def send(self, _: aiohttp.WSMessage) -> None:
-        """
-        Count a message of the sender.
-        """
+        """Count a message of the sender."""
         if not self._waiting:
             self._since = time.monotonic()
         self._waiting += 1
@@ -51,9 +47,7 @@ class SocketTraffic:
         self._traffic.tally_of(self._name).requests += 1
 
     def answer(self, message: aiohttp.WSMessage) -> None:
-        """
-        Count a message of the runner.
-        """
+        """Count a message of the runner."""
         waiting, self._waiting = self._waiting, 0
         if _tells_failure(message):
             self._has_failed = True
@@ -61,15 +55,11 @@ class SocketTraffic:
             self._traffic.tally_of(self._name).time(time.monotonic() - self._since)
 
     def close(self, code: int | None) -> None:
-        """
-        Note that the runner has ended the websocket, and how.
-        """
+        """Note that the runner has ended the websocket, and how."""
         self._has_failed |= code in _FAULTS
 
     def end(self) -> None:
-        """
-        Count the end of the websocket, whoever has ended it.
-        """
+        """Count the end of the websocket, whoever has ended it."""
         tally = self._traffic.tally_of(self._name)
         tally.requests += not self._has_sent
         tally.errors += self._has_failed

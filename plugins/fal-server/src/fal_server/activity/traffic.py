@@ -1,6 +1,4 @@
-"""
-Traffic: the requests of applications, counted as they are answered.
-"""
+"""Traffic: the requests of applications, counted as they are answered."""
 
 from __future__ import annotations
 
@@ -63,24 +61,18 @@ class Traffic:
     _rates: dict[Name, Rates] = attrs.field(factory=dict)
 
     def observe(self, name: Name, status: int, seconds: float) -> None:
-        """
-        Count a request to an application, named by its account and its alias.
-        """
+        """Count a request to an application, named by its account and its alias."""
         self.tally_of(name).observe(seconds, failed=status >= _FAULT)
 
     def tally_of(self, name: Name) -> Tally:
-        """
-        Return what is counted of an application at present, for this moment alone.
-        """
+        """Return what is counted of an application at present, for this moment alone."""
         tally = self._present.get(name)
         if tally is None:
             tally = self._present[name] = Tally()
         return tally
 
     def rates_of(self, name: Name) -> Rates:
-        """
-        Return the present numbers of an application.
-        """
+        """Return the present numbers of an application."""
         return self._rates.get(name, _NONE)
 
     async def run(
@@ -113,9 +105,7 @@ class Traffic:
             step += 1
 
     async def store(self) -> None:
-        """
-        Store what was counted since the last time.
-        """
+        """Store what was counted since the last time."""
         counted, self._present = self._present, {}
         self._recent.append(counted)
         recent = list(self._recent)

@@ -54,18 +54,14 @@ class Part:
 
 
 def is_of_part(name: str) -> bool:
-    """
-    Return whether a file of an upload counts as a part.
-    """
+    """Return whether a file of an upload counts as a part."""
     last = name.rpartition("/")[2]
     return last.removesuffix(_PLACED).removesuffix(_PARTIAL).isdigit()
 
 
 @attrs.frozen(eq=False)
 class Parts:
-    """
-    The parts of the uploads in a store, each of which is a folder there.
-    """
+    """The parts of the uploads in a store, each of which is a folder there."""
 
     files: FileStore
     #: The parts that are written at their place at this moment.
@@ -123,15 +119,11 @@ class Parts:
                 self.files.put(path, name, is_durable=False)
 
     def writing(self) -> Set[str]:
-        """
-        Return the names of the files that are kept for parts which arrive at this moment.
-        """
+        """Return the names of the files that are kept for parts which arrive at this moment."""
         return {f"{name}{_PARTIAL}" for name in tuple(self._writing)}
 
     def list(self, folder: str) -> Mapping[int, Part]:
-        """
-        Return the parts of an upload by their numbers.
-        """
+        """Return the parts of an upload by their numbers."""
         own: dict[int, Part] = {}
         placed: dict[int, Part] = {}
         for each in self.files.find(folder):
@@ -164,9 +156,7 @@ class Parts:
     # -- places ------------------------------------------------------------------------
 
     def _find_place(self, folder: str, number: int, size: int | None) -> _Place | None:
-        """
-        Return the place of a part. None where there is none, or something else is there.
-        """
+        """Return the place of a part. None where there is none, or something else is there."""
         home = self.files.path_of(folder)
         if home is None or self.files.is_shared or size is None or size < _LEAST:
             return None
@@ -244,24 +234,18 @@ class TakenParts:
 
     @property
     def parts(self) -> Sequence[Part]:
-        """
-        The parts themselves.
-        """
+        """The parts themselves."""
         return [self.found[number] for number in self.numbers]
 
     @property
     def size(self) -> int:
-        """
-        The bytes of the file.
-        """
+        """The bytes of the file."""
         return sum(part.size for part in self.parts)
 
 
 @attrs.frozen
 class _Place:
-    """
-    The place of a part in the file for parts of its *size*.
-    """
+    """The place of a part in the file for parts of its *size*."""
 
     folder: Path
     number: int
@@ -281,9 +265,7 @@ class _Place:
 
 @attrs.define
 class _PlaceWriter:
-    """
-    Writes a part at its place. One of another size than was told is moved to the file *aside*.
-    """
+    """Writes a part at its place. One of another size than was told is moved to the file *aside*."""
 
     _place: _Place
     _aside: str
@@ -306,9 +288,7 @@ class _PlaceWriter:
         self._written += len(content)
 
     def finish(self) -> bool:
-        """
-        Return whether the part is at its place. It is in the file aside otherwise.
-        """
+        """Return whether the part is at its place. It is in the file aside otherwise."""
         if self._written != self._place.size:
             self._move()
         return not self._is_aside
@@ -338,9 +318,7 @@ def _links(path: Path) -> int:
 
 
 def _link(path: Path, other: str) -> bool:
-    """
-    Give a file another name, and return whether the file system does that.
-    """
+    """Give a file another name, and return whether the file system does that."""
     try:
         os.link(path, other)
     except OSError as error:
@@ -351,9 +329,7 @@ def _link(path: Path, other: str) -> bool:
 
 
 def _append(path: Path, start: int, size: int, target: IO[bytes]) -> None:
-    """
-    Append some bytes of a file to another, by the system itself where it can.
-    """
+    """Append some bytes of a file to another, by the system itself where it can."""
     with path.open("rb", 0) as source:
         source.seek(start)
         end = start + size

@@ -1,6 +1,4 @@
-"""
-Receiving: chunks of a request, written in threads.
-"""
+"""Receiving: chunks of a request, written in threads."""
 
 from __future__ import annotations
 
@@ -69,9 +67,7 @@ async def deliver(
 
 
 def write_all(target: IO[bytes], content: bytes) -> None:
-    """
-    Write all of *content* to an unbuffered file. A system may take a part of it only.
-    """
+    """Write all of *content* to an unbuffered file. A system may take a part of it only."""
     left = memoryview(content)
     while left:
         left = left[target.write(left) :]

@@ -44,9 +44,7 @@ class Head:
 
 
 class ArchiveWriter:
-    """
-    Writes an archive.
-    """
+    """Writes an archive."""
 
     def __init__(self, file: IO[bytes], head: Head) -> None:
         self._tar = tarfile.open(  # noqa: SIM115  # It is closed by `close`.
@@ -56,23 +54,17 @@ class ArchiveWriter:
         self.add(_HEAD, _to_bytes({"format": FORMAT, **attrs.asdict(head)}))
 
     def add(self, name: str, content: bytes) -> None:
-        """
-        Add a member.
-        """
+        """Add a member."""
         self.add_pieces(name, len(content), [content])
 
     def add_pieces(self, name: str, size: int, pieces: Iterable[bytes]) -> None:
-        """
-        Add a member of a known *size*.
-        """
+        """Add a member of a known *size*."""
         member = tarfile.TarInfo(name)
         member.size, member.mode, member.mtime = size, 0o600, int(time.time())
         self._tar.addfile(member, _Pieces(_digested(self._digest, name, size, pieces)))
 
     def close(self) -> None:
-        """
-        Complete the archive.
-        """
+        """Complete the archive."""
         end = _to_bytes({"sha256": self._digest.hexdigest()})
         member = tarfile.TarInfo(_END)
         member.size, member.mode = len(end), 0o600
@@ -135,9 +127,7 @@ class ArchiveReader:
         raise self._broken()
 
     def close(self) -> None:
-        """
-        Close what reads it, and leave the file open.
-        """
+        """Close what reads it, and leave the file open."""
         self._tar.close()
 
     def _pieces(self, member: tarfile.TarInfo) -> Iterator[bytes]:
@@ -168,9 +158,7 @@ class ArchiveReader:
 
 
 class _Pieces(io.RawIOBase):
-    """
-    Pieces as a file, which has all that they have.
-    """
+    """Pieces as a file, which has all that they have."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -190,9 +178,7 @@ class _Pieces(io.RawIOBase):
 
 
 def _digested(digest: Any, name: str, size: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """
-    Note a member in *digest*, and yield its *pieces*, each of which is noted too.
-    """
+    """Note a member in *digest*, and yield its *pieces*, each of which is noted too."""
     digest.update(f"{name}\0{size}\0".encode())
 
     def note() -> Iterator[bytes]:

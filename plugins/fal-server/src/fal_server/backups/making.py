@@ -1,6 +1,4 @@
-"""
-Making backups, of a server that runs or not.
-"""
+"""Making backups, of a server that runs or not."""
 
 from __future__ import annotations
 
@@ -103,9 +101,7 @@ class _Making:
         return Made(rows=rows or 0, files=len(self.copied), missing=missing, size=0)
 
     def _copy(self, archive: ArchiveWriter, files: Mapping[str, int]) -> int:
-        """
-        Copy those files that are not copied yet, and return how many were not there.
-        """
+        """Copy those files that are not copied yet, and return how many were not there."""
         missing = 0
         for name, size in files.items():
             if name in self.copied:

@@ -1,6 +1,4 @@
-"""
-Referenced files: those of the store of files that the state names.
-"""
+"""Referenced files: those of the store of files that the state names."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ CONTENTS, BODIES = "blobs", "requests"
 
 
 def find_referenced(connection: sa.Connection) -> Mapping[str, int]:
-    """
-    Return the names of the files, each with its size in bytes.
-    """
+    """Return the names of the files, each with its size in bytes."""
     found: dict[str, int] = {}
     for digest, size in (
         (app_files.c.hash, app_files.c.size),

@@ -1,6 +1,4 @@
-"""
-Restoring: a server made of a backup, with whichever kind of database.
-"""
+"""Restoring: a server made of a backup, with whichever kind of database."""
 
 from __future__ import annotations
 
@@ -168,9 +166,7 @@ def _put(store: FileStore, name: str, pieces: Iterable[bytes]) -> None:
 
 
 def _part_from_runners(connection: sa.Connection) -> None:
-    """
-    Have no runner go on: those that do are another server's.
-    """
+    """Have no runner go on: those that do are another server's."""
     runners = sa.table("runners", sa.column("ended_at"))
     ended = runners.update().where(runners.c.ended_at.is_(None))
     connection.execute(ended.values(ended_at=time.time()))

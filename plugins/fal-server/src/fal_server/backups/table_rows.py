@@ -1,6 +1,4 @@
-"""
-Rows of tables in an archive: a line of JSON for each, some in each member.
-"""
+"""Rows of tables in an archive: a line of JSON for each, some in each member."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ _ROWS = 200
 
 
 def read_parts(connection: sa.Connection, table: sa.Table) -> Iterator[bytes]:
-    """
-    Yield all rows of a table in parts, each as the content of a member.
-    """
+    """Yield all rows of a table in parts, each as the content of a member."""
     binary = _binary_columns(table)
     lines: list[bytes] = []
     size = 0
@@ -41,9 +37,7 @@ def read_parts(connection: sa.Connection, table: sa.Table) -> Iterator[bytes]:
 
 
 def write_part(connection: sa.Connection, table: sa.Table, content: bytes) -> int:
-    """
-    Insert the rows of one part, and return how many they were.
-    """
+    """Insert the rows of one part, and return how many they were."""
     binary = _binary_columns(table)
     rows = [json.loads(line) for line in content.splitlines()]
     for row in rows:

@@ -1,3 +1,1 @@
-"""
-Claims: which of several servers on one database decides, and what they keep for each other.
-"""
+"""Claims: which of several servers on one database decides, and what they keep for each other."""

@@ -60,9 +60,7 @@ class Claim:
 
 
 def add_claim(connection: sa.Connection, name: str) -> None:
-    """
-    Make a claim that nobody holds, unless there is one of that name.
-    """
+    """Make a claim that nobody holds, unless there is one of that name."""
     from sqlalchemy.dialects.postgresql import insert
 
     row = {"name": name, "token": 0, "holder": "", "is_ready": False, "expires_at": 0.0}
@@ -90,27 +88,21 @@ def take_claim(connection: sa.Connection, name: str, holder: str) -> int | None:
 def renew_claim(
     connection: sa.Connection, name: str, holder: str, token: int, *, is_ready: bool
 ) -> bool:
-    """
-    Hold a claim for longer, and return False where another one has taken it.
-    """
+    """Hold a claim for longer, and return False where another one has taken it."""
     changed = claims.update().where(_is_held(name, holder, token))
     values = {"expires_at": NOW + LEASE, "is_ready": is_ready}
     return bool(connection.execute(changed.values(values)).rowcount)
 
 
 def give_claim_back(connection: sa.Connection, name: str, holder: str, token: int) -> None:
-    """
-    Let others take a claim at once.
-    """
+    """Let others take a claim at once."""
     changed = claims.update().where(_is_held(name, holder, token))
     connection.execute(changed.values(holder="", is_ready=False, expires_at=0.0))
     notify(connection)
 
 
 def read_claim(connection: sa.Connection, name: str) -> Claim:
-    """
-    Return the state of a claim, which nobody may have made yet.
-    """
+    """Return the state of a claim, which nobody may have made yet."""
     left = (claims.c.expires_at - NOW).label("left")
     columns = (claims.c.token, claims.c.holder, claims.c.is_ready, left)
     row = connection.execute(sa.select(*columns).where(claims.c.name == name)).first()
@@ -120,9 +112,7 @@ def read_claim(connection: sa.Connection, name: str) -> Claim:
 
 
 def notify(connection: sa.Connection, subject: Subject = "claims") -> None:
-    """
-    Wake the other servers once the transaction is committed.
-    """
+    """Wake the other servers once the transaction is committed."""
     connection.execute(sa.select(sa.func.pg_notify(CHANNEL, subject)))
 
 

@@ -1,6 +1,4 @@
-"""
-Findings: whether the clocks, the versions and the addresses of replicas fit together.
-"""
+"""Findings: whether the clocks, the versions and the addresses of replicas fit together."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def read_all(url: str) -> tuple[Sequence[Replica], Claim]:
 
 
 def find_problems(replicas: Sequence[Replica], claim: Claim) -> list[str]:
-    """
-    Return what is wrong with replicas, as sentences.
-    """
+    """Return what is wrong with replicas, as sentences."""
     alive = [each for each in replicas if each.is_alive]
     problems: list[str] = []
     for each in alive:

@@ -1,6 +1,4 @@
-"""
-State keys: the secret bytes of servers that share a database, each made once.
-"""
+"""State keys: the secret bytes of servers that share a database, each made once."""
 
 from __future__ import annotations
 
@@ -41,16 +39,12 @@ class StateKey:
 
 @attrs.frozen
 class StateKeys:
-    """
-    The keys in a database, in this thread.
-    """
+    """The keys in a database, in this thread."""
 
     database: Database
 
     def find(self, name: str) -> StateKey | None:
-        """
-        Return a key. None where there is none of that name.
-        """
+        """Return a key. None where there is none of that name."""
         chosen = sa.select(state_keys).where(state_keys.c.name == name)
         row = self.database.read_here(lambda connection: connection.execute(chosen).first())
         return None if row is None else StateKey(row.value, row.digest)
@@ -75,9 +69,7 @@ class StateKeys:
         return found.value
 
     def put(self, name: str, value: bytes | None, digest: str | None = None) -> None:
-        """
-        Put a key in the place of another.
-        """
+        """Put a key in the place of another."""
 
         def write(connection: sa.Connection) -> None:
             connection.execute(state_keys.delete().where(state_keys.c.name == name))
@@ -86,9 +78,7 @@ class StateKeys:
         self.database.write_here(write, fenced=False)
 
     def forget(self, name: str) -> None:
-        """
-        Remove a key, or what is known of it.
-        """
+        """Remove a key, or what is known of it."""
         chosen = state_keys.delete().where(state_keys.c.name == name)
         self.database.write_here(lambda it: it.execute(chosen), fenced=False)
 
@@ -96,16 +86,12 @@ class StateKeys:
 def insert_key(
     connection: sa.Connection, name: str, value: bytes | None, digest: str | None = None
 ) -> None:
-    """
-    Insert a key. There must be none of that name.
-    """
+    """Insert a key. There must be none of that name."""
     row = {"name": name, "value": value, "digest": digest, "created_at": time.time()}
     connection.execute(state_keys.insert().values(row))
 
 
 def missing_keys(connection: sa.Connection, names: Iterable[str]) -> list[str]:
-    """
-    Return those of *names* of which there is no key.
-    """
+    """Return those of *names* of which there is no key."""
     found = set(connection.scalars(sa.select(state_keys.c.name)))
     return [name for name in names if name not in found]

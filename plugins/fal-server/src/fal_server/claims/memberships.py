@@ -113,45 +113,33 @@ class Membership:
             end.setblocking(False)
 
     def start(self) -> None:
-        """
-        Join the others.
-        """
+        """Join the others."""
         self._thread.start()
 
     def answers(self, token: int) -> None:
-        """
-        Tell the others that this replica, which holds the claim by *token*, answers.
-        """
+        """Tell the others that this replica, which holds the claim by *token*, answers."""
         if self._token == token:
             self._is_ready = self._looks = True
             self._ring()
 
     def give_back(self, token: int) -> None:
-        """
-        Leave the claim to others, if it is held by *token*.
-        """
+        """Leave the claim to others, if it is held by *token*."""
         self._given_back, self._looks = token, True
         self._ring()
 
     def resign(self) -> None:
-        """
-        Leave the claim to others from now on, whether it is held or not.
-        """
+        """Leave the claim to others from now on, whether it is held or not."""
         self._resigns = self._looks = True
         self._ring()
 
     def announce(self) -> None:
-        """
-        Tell the replica that decides that a request was accepted here.
-        """
+        """Tell the replica that decides that a request was accepted here."""
         if not self._announces:
             self._announces = True
             self._ring()
 
     def close(self) -> None:
-        """
-        Give the claim back, and leave the others.
-        """
+        """Give the claim back, and leave the others."""
         self._is_closed = True
         if self._thread.ident is not None:
             self._ring()
@@ -186,9 +174,7 @@ class Membership:
             engine.dispose()
 
     def _belong(self, connection: sa.Connection) -> None:
-        """
-        Be one of the replicas, for as long as the connection lasts.
-        """
+        """Be one of the replicas, for as long as the connection lasts."""
         connection.execute(sa.text(f"LISTEN {CHANNEL}"))
         add_claim(connection, APPLICATIONS)
         if self._is_cut_off:
@@ -210,9 +196,7 @@ class Membership:
         self._leave(connection)
 
     def _look(self, connection: sa.Connection, *, may_take: bool) -> Claim:
-        """
-        Give a sign of life, renew or take the claim, and tell who decides.
-        """
+        """Give a sign of life, renew or take the claim, and tell who decides."""
         began = time.time()
         now = cast(float, connection.scalar(sa.select(NOW)))
         self.clock = now - (began + time.time()) / 2
@@ -252,9 +236,7 @@ class Membership:
             notify(connection)
 
     def _tell(self, connection: sa.Connection, claim: Claim) -> None:
-        """
-        Tell the event loop who decides, if that has changed.
-        """
+        """Tell the event loop who decides, if that has changed."""
         decider = None
         if claim.is_ready and claim.expires_in > 0:
             told = self._told.decider if self._told is not None else None
@@ -271,9 +253,7 @@ class Membership:
         self._call(self._move)
 
     def _move(self) -> None:
-        """
-        Note, in the event loop, that it moves.
-        """
+        """Note, in the event loop, that it moves."""
         self._moved = time.monotonic()
 
     def _leave(self, connection: sa.Connection) -> None:
@@ -282,9 +262,7 @@ class Membership:
         forget_replicas(connection, self.me.id)
 
     def _wait(self, connection: sa.Connection, seconds: float) -> None:
-        """
-        Wait so many seconds, or until there is a notification.
-        """
+        """Wait so many seconds, or until there is a notification."""
         driver = connection.connection.driver_connection
         assert driver is not None
         self._sleep(driver.fileno(), self._bell[1].fileno(), seconds=seconds)
@@ -292,9 +270,7 @@ class Membership:
             self._looks = self._looks or told.payload == "claims"
 
     def _sleep(self, *files: int, seconds: float) -> None:
-        """
-        Sleep until there is something in one of *files*, and empty the bell.
-        """
+        """Sleep until there is something in one of *files*, and empty the bell."""
         with selectors.DefaultSelector() as selector:
             for file in files:
                 selector.register(file, selectors.EVENT_READ)

@@ -1,6 +1,4 @@
-"""
-Replicas: the servers that run on one database, and where each is reached.
-"""
+"""Replicas: the servers that run on one database, and where each is reached."""
 
 from __future__ import annotations
 
@@ -77,29 +75,21 @@ class Replica:
 
     @property
     def is_alive(self) -> bool:
-        """
-        Whether it has given a sign of life lately.
-        """
+        """Whether it has given a sign of life lately."""
         return self.silence < SILENT
 
     def url(self, listener: str) -> str:
-        """
-        Return the URL of one of its listeners.
-        """
+        """Return the URL of one of its listeners."""
         return f"https://{self.origin(listener)}"
 
     def origin(self, listener: str) -> str:
-        """
-        Return the host and the port of one of its listeners.
-        """
+        """Return the host and the port of one of its listeners."""
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{host}:{self.ports[listener]}"
 
 
 def show_replica(connection: sa.Connection, replica: Replica) -> None:
-    """
-    Give a sign of life of a replica.
-    """
+    """Give a sign of life of a replica."""
     from sqlalchemy.dialects.postgresql import insert
 
     row = attrs.asdict(replica, recurse=False)
@@ -111,35 +101,27 @@ def show_replica(connection: sa.Connection, replica: Replica) -> None:
 
 
 def forget_replicas(connection: sa.Connection, id: str = "") -> None:
-    """
-    Forget the replicas that have been silent for long, and one that ends.
-    """
+    """Forget the replicas that have been silent for long, and one that ends."""
     is_old = replicas.c.seen_at < NOW - FORGOTTEN
     connection.execute(replicas.delete().where(sa.or_(replicas.c.id == id, is_old)))
 
 
 def read_replicas(connection: sa.Connection) -> Sequence[Replica]:
-    """
-    Return all replicas, those with the latest sign of life first.
-    """
+    """Return all replicas, those with the latest sign of life first."""
     silence = (NOW - replicas.c.seen_at).label("silence")
     query = sa.select(replicas, silence).order_by(replicas.c.seen_at.desc())
     return [_to_replica(row) for row in connection.execute(query)]
 
 
 def read_others(database: Database) -> Sequence[Replica]:
-    """
-    Return the servers that run on a database, which this process does not.
-    """
+    """Return the servers that run on a database, which this process does not."""
     if not database.is_shared:
         return ()
     return [each for each in database.read_here(read_replicas) if each.is_alive]
 
 
 def name_machine() -> str:
-    """
-    Return what stands for this machine, as the local host keeps its work on it.
-    """
+    """Return what stands for this machine, as the local host keeps its work on it."""
     folder = Path(cache_directory("machine", make=True))
     path = folder / "id"
     if not path.exists():

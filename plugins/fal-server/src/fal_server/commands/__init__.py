@@ -1,3 +1,1 @@
-"""
-The commands under ``fal-core server``.
-"""
+"""The commands under ``fal-core server``."""

@@ -36,9 +36,7 @@ T = TypeVar("T")
 
 @click.group()
 def users() -> None:
-    """
-    Create and list users.
-    """
+    """Create and list users."""
 
 
 @users.command("create")
@@ -94,9 +92,7 @@ def list_users(as_json: bool, data: Path | None, database: str | None) -> None:
 
 @click.group()
 def teams() -> None:
-    """
-    Create teams, and add members to them.
-    """
+    """Create teams, and add members to them."""
 
 
 @teams.command("create")
@@ -250,17 +246,13 @@ def _describe(account: Account) -> dict[str, object]:
 
 
 def write_to(data: Path | None, database: str | None, work: Callable[[sa.Connection], T]) -> T:
-    """
-    Return what *work* returns, which changes the database of a server.
-    """
+    """Return what *work* returns, which changes the database of a server."""
     with opened_state(data, database) as state:
         return refused(lambda: state.write_here(work))
 
 
 def refused(attempt: Callable[[], T]) -> T:
-    """
-    Turn a refusal into an error of the command line.
-    """
+    """Turn a refusal into an error of the command line."""
     from fal_server.errors import Invalid, Refusal
 
     try:

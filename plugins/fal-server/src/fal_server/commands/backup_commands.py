@@ -1,6 +1,4 @@
-"""
-``fal-core server backup`` and ``restore``: all of a server in one file, and back.
-"""
+"""``fal-core server backup`` and ``restore``: all of a server in one file, and back."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The environment variables that point clients at a server.
-"""
+"""The environment variables that point clients at a server."""
 
 from __future__ import annotations
 
@@ -98,7 +96,5 @@ def _read_address(variable: str, text: str) -> tuple[str, int]:
 
 
 def to_shell(variables: Mapping[str, str]) -> str:
-    """
-    Return *variables* as export statements of a shell.
-    """
+    """Return *variables* as export statements of a shell."""
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())

@@ -56,9 +56,7 @@ def take_dev_mode(settings: dict[str, Any]) -> None:
 
 
 def show_lines(lines: Sequence[LogLine]) -> None:
-    """
-    Print lines of runners.
-    """
+    """Print lines of runners."""
     for line in lines:
         click.echo(_describe(line))
 

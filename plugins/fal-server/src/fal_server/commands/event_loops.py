@@ -1,6 +1,4 @@
-"""
-The event loop: uvloop where it is installed.
-"""
+"""The event loop: uvloop where it is installed."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def make_loop() -> asyncio.AbstractEventLoop:
-    """
-    Return a new event loop.
-    """
+    """Return a new event loop."""
     try:
         import uvloop
     except ModuleNotFoundError:
@@ -32,9 +28,7 @@ def make_loop() -> asyncio.AbstractEventLoop:
 
 
 def run_to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """
-    Run *work* in an event loop of its own, and end the tasks that it has left behind.
-    """
+    """Run *work* in an event loop of its own, and end the tasks that it has left behind."""
     loop = make_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -62,9 +56,7 @@ class Ending:
 
     @contextlib.contextmanager
     def watch(self, stop: Callable[[], object]) -> Iterator[None]:
-        """
-        Call *stop* in the event loop that runs, on the first signal while this context lasts.
-        """
+        """Call *stop* in the event loop that runs, on the first signal while this context lasts."""
         loop = asyncio.get_running_loop()
 
         def end(*_: object) -> None:
@@ -87,9 +79,7 @@ class Ending:
                     signal.signal(number, handler)
 
     def _limit(self) -> None:
-        """
-        End the process in a while. It has to end until then, with all its threads.
-        """
+        """End the process in a while. It has to end until then, with all its threads."""
         timer = threading.Timer(self._seconds, self._give_up)
         timer.daemon = True
         timer.start()

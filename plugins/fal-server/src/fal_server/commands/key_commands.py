@@ -1,6 +1,4 @@
-"""
-``fal-core server keys``: the keys of accounts.
-"""
+"""``fal-core server keys``: the keys of accounts."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def keys() -> None:
-    """
-    Create, list and revoke keys of an account.
-    """
+    """Create, list and revoke keys of an account."""
 
 
 @keys.command("create")

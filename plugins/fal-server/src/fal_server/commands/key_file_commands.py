@@ -1,6 +1,4 @@
-"""
-``fal-core server replace-key``: make another key in place of one that is lost.
-"""
+"""``fal-core server replace-key``: make another key in place of one that is lost."""
 
 from __future__ import annotations
 

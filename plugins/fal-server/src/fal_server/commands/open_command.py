@@ -1,6 +1,4 @@
-"""
-``fal-core server open``: the dashboard in a browser, signed in.
-"""
+"""``fal-core server open``: the dashboard in a browser, signed in."""
 
 from __future__ import annotations
 

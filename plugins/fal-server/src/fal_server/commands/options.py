@@ -1,6 +1,4 @@
-"""
-Options that the commands share, and the data directory and the database that they name.
-"""
+"""Options that the commands share, and the data directory and the database that they name."""
 
 from __future__ import annotations
 
@@ -143,9 +141,7 @@ def read_public(
 
 
 def report(sentence: str, *, as_json: bool, **facts: Any) -> None:
-    """
-    Report what was done: print *sentence*, or *facts* as JSON.
-    """
+    """Report what was done: print *sentence*, or *facts* as JSON."""
     if as_json:
         print_json(facts)
     else:
@@ -153,9 +149,7 @@ def report(sentence: str, *, as_json: bool, **facts: Any) -> None:
 
 
 def settings_of(data: Path | None, database: str | None) -> ServerSettings:
-    """
-    Return the settings of the server of a data directory.
-    """
+    """Return the settings of the server of a data directory."""
     return ServerSettings(data=(data or default_data()).absolute(), database=database)
 
 

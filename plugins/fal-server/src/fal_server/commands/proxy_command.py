@@ -1,6 +1,4 @@
-"""
-``fal-core server proxy``: lead released clients to a server, where hosts stand in their code.
-"""
+"""``fal-core server proxy``: lead released clients to a server, where hosts stand in their code."""
 
 from __future__ import annotations
 
@@ -105,9 +103,7 @@ def _find_listeners(data: Path | None) -> Mapping[str, tuple[str, int]]:
 
 
 async def _serve(proxy: ConnectProxy, port: int, *, as_json: bool) -> None:
-    """
-    Run a proxy until a signal ends it.
-    """
+    """Run a proxy until a signal ends it."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -134,9 +130,7 @@ async def _serve(proxy: ConnectProxy, port: int, *, as_json: bool) -> None:
 
 
 def _variables(port: int) -> Mapping[str, str]:
-    """
-    Return the variables by which clients use the proxy, but for what is on this machine.
-    """
+    """Return the variables by which clients use the proxy, but for what is on this machine."""
     kept = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     here = ["127.0.0.1", "localhost", "::1"]
     others = [each for each in kept.split(",") if each.strip() and each.strip() not in here]

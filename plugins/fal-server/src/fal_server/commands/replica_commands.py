@@ -1,6 +1,4 @@
-"""
-``fal-core server replicas``: the servers on one database, and which of them decides.
-"""
+"""``fal-core server replicas``: the servers on one database, and which of them decides."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The runners that a server has left running: which they are, and how they are ended.
-"""
+"""The runners that a server has left running: which they are, and how they are ended."""
 
 from __future__ import annotations
 
@@ -85,9 +83,7 @@ def end_runners(
 
 
 def _describe(aliases: Sequence[str]) -> str:
-    """
-    Return how many runners were started, and of which applications.
-    """
+    """Return how many runners were started, and of which applications."""
     counts = Counter(aliases)
     names = ", ".join(name if of == 1 else f"{name} ({of})" for name, of in counts.items())
     were = "1 runner was" if len(aliases) == 1 else f"{len(aliases)} runners were"
@@ -138,9 +134,7 @@ def settle_runners(settings: ServerSettings, *, are_ended: bool) -> None:
 
 
 def _command_to_end(settings: ServerSettings) -> str:
-    """
-    Return the command that ends the runners of a server, without a password.
-    """
+    """Return the command that ends the runners of a server, without a password."""
     words = ["fal-core", "server", "end-runners", "--data", str(settings.data)]
     if settings.machines != ("local",):
         words += [word for name in settings.machines for word in ("--machine", name)]
@@ -151,9 +145,7 @@ def _command_to_end(settings: ServerSettings) -> str:
 
 @contextlib.contextmanager
 def _opened(machines: Sequence[str]) -> Iterator[Sequence[Host[..., Any]]]:
-    """
-    Open the hosts of these names for as long as the context lasts.
-    """
+    """Open the hosts of these names for as long as the context lasts."""
     from fal_core.plugins import make_host
 
     with contextlib.ExitStack() as stack:
@@ -189,9 +181,7 @@ def _end(
 
 @contextlib.contextmanager
 def _alone_on(directory: DataDirectory) -> Iterator[None]:
-    """
-    Lock *directory*, or explain that its runners belong to the server that has locked it.
-    """
+    """Lock *directory*, or explain that its runners belong to the server that has locked it."""
     from fal_server.errors import DataInUse, ServerError
 
     with contextlib.ExitStack() as stack:
@@ -231,9 +221,7 @@ def end_executions(
 
 
 def _running(host: Host[..., Any], references: Collection[str]) -> Sequence[str]:
-    """
-    Return those of *references* whose executions run on *host*, the oldest first.
-    """
+    """Return those of *references* whose executions run on *host*, the oldest first."""
     if not isinstance(host, DetachingHost):
         return ()
     return [

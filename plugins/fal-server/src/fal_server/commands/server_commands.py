@@ -1,6 +1,4 @@
-"""
-``fal-core server``: start a control plane, and print how to reach it.
-"""
+"""``fal-core server``: start a control plane, and print how to reach it."""
 
 from __future__ import annotations
 
@@ -75,14 +73,10 @@ _TYPES: Mapping[str, click.ParamType[Any]] = {
 
 
 class LimitedCommand(click.Command):
-    """
-    A command whose help lists the options that set a limit below the others.
-    """
+    """A command whose help lists the options that set a limit below the others."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """
-        Write the options in two sections.
-        """
+        """Write the options in two sections."""
         limits = {field.name for field in attrs.fields(Limits)}
         sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Limits": []}
         for parameter in self.get_params(ctx):
@@ -95,9 +89,7 @@ class LimitedCommand(click.Command):
 
 
 def limit_options(command: _Command) -> _Command:
-    """
-    Add an option for each limit to a command.
-    """
+    """Add an option for each limit to a command."""
     for field in reversed(attrs.fields(Limits)):
         unit = field.metadata["unit"]
         command = click.option(
@@ -113,9 +105,7 @@ def limit_options(command: _Command) -> _Command:
 
 
 def take_limits(options: dict[str, Any]) -> Limits:
-    """
-    Take the limits out of the *options* of a command.
-    """
+    """Take the limits out of the *options* of a command."""
     return Limits(**{field.name: options.pop(field.name) for field in attrs.fields(Limits)})
 
 
@@ -134,9 +124,7 @@ _LONGEST_END = 4.0
 
 @click.group()
 def server() -> None:
-    """
-    Run a control plane of your own.
-    """
+    """Run a control plane of your own."""
 
 
 for _command in (
@@ -341,9 +329,7 @@ def env(data: Path | None, tls: bool, as_json: bool) -> None:
 def _run(
     settings: ServerSettings, tell: Callable[[ControlPlane], None], exports: Exports | None
 ) -> None:
-    """
-    Run a server until a signal ends it, and *tell* of it once it is ready.
-    """
+    """Run a server until a signal ends it, and *tell* of it once it is ready."""
     from fal_server.commands.event_loops import Ending, run_to_the_end
     from fal_server.plane import serve
 
@@ -367,18 +353,14 @@ def _run(
 
 
 def _key_of(plane: ControlPlane) -> str:
-    """
-    Return the key that clients are told of. Empty where they have been told before.
-    """
+    """Return the key that clients are told of. Empty where they have been told before."""
     if plane.settings.dev:
         return DEV_KEY
     return plane.first_key.text if plane.first_key else ""
 
 
 def _tell_as_json(plane: ControlPlane) -> None:
-    """
-    Print how to reach the server, as JSON.
-    """
+    """Print how to reach the server, as JSON."""
     from fal_server.commands.client_variables import variables_of
 
     key = _key_of(plane)
@@ -393,9 +375,7 @@ def _tell_as_json(plane: ControlPlane) -> None:
 
 
 def _tell(plane: ControlPlane) -> None:
-    """
-    Print how to reach the server.
-    """
+    """Print how to reach the server."""
     from fal_core_worker.serving import networks
     from fal_server.commands.client_variables import to_shell, variables_of
     from fal_server.plane import describe_ports

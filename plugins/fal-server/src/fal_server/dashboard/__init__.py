@@ -1,3 +1,1 @@
-"""
-The dashboard: pages on which a browser shows what runs, and what they ask the server.
-"""
+"""The dashboard: pages on which a browser shows what runs, and what they ask the server."""

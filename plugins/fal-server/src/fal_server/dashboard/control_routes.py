@@ -38,25 +38,19 @@ NAMES = (
 
 
 class Methods(Protocol):
-    """
-    An object with some of the methods.
-    """
+    """An object with some of the methods."""
 
 
 @attrs.define(eq=False)
 class ControlRoutes:
-    """
-    Answers the routes of methods, keys and machines.
-    """
+    """Answers the routes of methods, keys and machines."""
 
     methods: Sequence[Methods]
     database: Database
     launcher: RunnerLauncher
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         calls = [
             ApiRoute("POST", f"/dashboard/{name}", PROCEDURES[name], self._calling(name))
             for name in NAMES
@@ -86,9 +80,7 @@ class ControlRoutes:
         return answer
 
     async def _keys(self, _: web.Request, caller: Caller) -> web.Response:
-        """
-        Return the keys of the account, without their secrets.
-        """
+        """Return the keys of the account, without their secrets."""
 
         def read(connection: sa.Connection) -> list[Mapping[str, Any]]:
             return [

@@ -1,6 +1,4 @@
-"""
-The dashboard of a server: all of its routes.
-"""
+"""The dashboard of a server: all of its routes."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_server.http.api import ApiRoute, OpenRoute
 
 @attrs.frozen
 class Dashboard:
-    """
-    What answers the dashboard.
-    """
+    """What answers the dashboard."""
 
     sessions: SessionRoutes
     live: LiveRoutes
@@ -28,9 +24,7 @@ class Dashboard:
     control: ControlRoutes
 
     def routes(self) -> Iterable[ApiRoute | OpenRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         yield from DashboardPages().routes()
         yield from self.sessions.routes()
         yield from self.live.routes()

@@ -36,9 +36,7 @@ _SPANS: Mapping[str, tuple[int, int]] = {
 
 
 class LiveRoutes:
-    """
-    Answers the routes of what goes on.
-    """
+    """Answers the routes of what goes on."""
 
     def __init__(
         self, snapshots: Snapshots, measurements: Measurements, revocations: Revocations
@@ -51,9 +49,7 @@ class LiveRoutes:
         self._open: dict[str, int] = {}
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         plots = "/dashboard/applications/{alias}/measurements"
         return [
             ApiRoute("GET", "/dashboard/live", "account:settings:read", self._follow),
@@ -62,9 +58,7 @@ class LiveRoutes:
         ]
 
     async def end(self) -> None:
-        """
-        End the streams that are open.
-        """
+        """End the streams that are open."""
         self._ended.set()
 
     async def _follow(self, request: web.Request, caller: Caller) -> web.StreamResponse:
@@ -139,9 +133,7 @@ class LiveRoutes:
 
 
 def _difference(before: Items, now: Items) -> Mapping[str, Any]:
-    """
-    Return what is new or has changed, and None for what is gone.
-    """
+    """Return what is new or has changed, and None for what is gone."""
     changed: dict[str, Any] = {
         name: item for name, item in now.items() if before.get(name) != item
     }

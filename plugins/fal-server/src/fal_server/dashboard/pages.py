@@ -38,9 +38,7 @@ _POLICY: Mapping[str, str] = {
 
 @attrs.frozen
 class Page:
-    """
-    The page, as it is sent: its styles and scripts are in it, and nothing else may run there.
-    """
+    """The page, as it is sent: its styles and scripts are in it, and nothing else may run there."""
 
     body: bytes
     packed: bytes
@@ -48,9 +46,7 @@ class Page:
 
     @classmethod
     def read(cls) -> Page:
-        """
-        Make the page of the files of this package.
-        """
+        """Make the page of the files of this package."""
         style, script = (
             _read("style.css"),
             join_modules(_MAIN, lambda name: _read(f"{name}.js")),
@@ -73,9 +69,7 @@ class Page:
         return cls(body, gzip.compress(body, 9, mtime=0), headers)
 
     def answer(self, request: web.Request) -> web.Response:
-        """
-        Return the response to a request for it.
-        """
+        """Return the response to a request for it."""
         headers = {**self.headers}
         if headers["ETag"] in request.headers.get("If-None-Match", ""):
             return web.Response(status=304, headers=headers)
@@ -88,17 +82,13 @@ class Page:
 
 
 class DashboardPages:
-    """
-    Answers requests for the page.
-    """
+    """Answers requests for the page."""
 
     def __init__(self) -> None:
         self._page = Page.read()
 
     def routes(self) -> Iterable[OpenRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         return [OpenRoute("GET", "/", self._show)]
 
     async def _show(self, request: web.Request) -> web.Response:

@@ -1,6 +1,4 @@
-"""
-The routes of queued requests: which there are, what became of one, and its end.
-"""
+"""The routes of queued requests: which there are, what became of one, and its end."""
 
 from __future__ import annotations
 
@@ -51,17 +49,13 @@ _TEXT = re.compile(r"^(text/|application/([\w.-]+\+)?(json|xml|x-ndjson))", re.I
 
 
 class RequestRoutes:
-    """
-    Answers the routes of queued requests.
-    """
+    """Answers the routes of queued requests."""
 
     def __init__(self, queue: RequestQueue) -> None:
         self._queue = queue
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         reads, one = "models:requests:read", "/dashboard/requests/{id}"
         return [
             ApiRoute("GET", "/dashboard/requests", reads, self._list),
@@ -72,9 +66,7 @@ class RequestRoutes:
         ]
 
     async def _list(self, request: web.Request, caller: Caller) -> web.Response:
-        """
-        Return the newest requests of the account's applications, and those that it has sent.
-        """
+        """Return the newest requests of the account's applications, and those that it has sent."""
         query, size = request.query, number_of(request, "size", _PAGE, most=_PAGE)
         state, application = query.get("state", ""), query.get("application", "")
         if state and state not in _STATES:
@@ -114,9 +106,7 @@ class RequestRoutes:
         return web.json_response(described)
 
     async def _result(self, request: web.Request, caller: Caller) -> web.Response:
-        """
-        Return the response to a request, as far as it can be shown.
-        """
+        """Return the response to a request, as far as it can be shown."""
         await self._find(request, caller)
         found, body = await self._queue.responses.find(request.match_info["id"])
         if found is None or found.state != "completed":

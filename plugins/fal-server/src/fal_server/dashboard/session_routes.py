@@ -1,6 +1,4 @@
-"""
-The routes with which a browser signs in and out.
-"""
+"""The routes with which a browser signs in and out."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_server.store.keys import SESSION_SECONDS, find_key
 
 
 class SessionRoutes:
-    """
-    Answers the routes of sessions.
-    """
+    """Answers the routes of sessions."""
 
     def __init__(
         self, database: Database, identity: CallerIdentity, playgrounds: Playgrounds, urls: Urls
@@ -35,9 +31,7 @@ class SessionRoutes:
         self._urls = urls
 
     def routes(self) -> Iterable[ApiRoute | OpenRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         needs = "account:settings:read"
         return [
             OpenRoute("POST", "/dashboard/sessions", self._open),
@@ -49,9 +43,7 @@ class SessionRoutes:
         ]
 
     async def _open(self, request: web.Request) -> web.Response:
-        """
-        Exchange the code of a link for a token.
-        """
+        """Exchange the code of a link for a token."""
         code = text_of(await read_object(request), "code", longest=300)
         key = await self._database.write(lambda connection: open_link(connection, code))
         return self._give_token(key.account_id, key.id)
@@ -97,18 +89,14 @@ class SessionRoutes:
         )
 
     async def _end(self, _: web.Request, caller: Caller) -> web.Response:
-        """
-        Revoke the key of a session that a link has begun; other keys stay.
-        """
+        """Revoke the key of a session that a link has begun; other keys stay."""
         key = await self._database.read(lambda connection: find_key(connection, caller.key_id))
         if key is not None and key.is_session:
             await self._identity.revoke_key(caller.user_id, key.id)
         return web.json_response({})
 
     async def _play(self, request: web.Request, caller: Caller) -> web.Response:
-        """
-        Return the URL of the playground of an application, with which it opens signed in.
-        """
+        """Return the URL of the playground of an application, with which it opens signed in."""
         alias = text_of(await read_object(request), "application", longest=200)
         application = self._playgrounds.find(caller, alias)
         token = self._playgrounds.make_token(caller, application)

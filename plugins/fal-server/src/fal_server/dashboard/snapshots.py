@@ -1,6 +1,4 @@
-"""
-Snapshots: what an account has at a moment, as the pages show it.
-"""
+"""Snapshots: what an account has at a moment, as the pages show it."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ Items = Mapping[str, Mapping[str, Any]]
 
 @attrs.frozen
 class Snapshot:
-    """
-    What an account has.
-    """
+    """What an account has."""
 
     applications: Items
     runners: Items
@@ -43,9 +39,7 @@ class Snapshot:
 
 @attrs.define(eq=False)
 class Snapshots:
-    """
-    Takes snapshots of accounts.
-    """
+    """Takes snapshots of accounts."""
 
     catalog: ApplicationCatalog
     functions: FunctionPools
@@ -54,9 +48,7 @@ class Snapshots:
     _taken: dict[str, tuple[float, Snapshot]] = attrs.field(factory=dict)
 
     def take(self, account_id: str) -> Snapshot:
-        """
-        Return what an account has now, or had a moment ago.
-        """
+        """Return what an account has now, or had a moment ago."""
         now = time.monotonic()
         known = self._taken.get(account_id)
         if known is not None and now - known[0] < _FRESH:
@@ -69,9 +61,7 @@ class Snapshots:
         return taken
 
     def runners_of(self, account_id: str) -> Iterator[tuple[str, Runner]]:
-        """
-        Yield the runners of an account, each after the name of its application or function.
-        """
+        """Yield the runners of an account, each after the name of its application or function."""
         for application in self.catalog.list_of(account_id):
             for runner in application.runners:
                 yield application.alias, runner
@@ -123,9 +113,7 @@ class Snapshots:
 
 
 def only_allowed(snapshot: Snapshot, caller: Caller) -> Snapshot:
-    """
-    Return the part of a snapshot that *caller* may see.
-    """
+    """Return the part of a snapshot that *caller* may see."""
     may = caller.permissions
     return Snapshot(
         snapshot.applications if "serverless:apps:read" in may else {},
@@ -136,9 +124,7 @@ def only_allowed(snapshot: Snapshot, caller: Caller) -> Snapshot:
 def count_applications(
     catalog: ApplicationCatalog, queue: RequestQueue
 ) -> Mapping[tuple[str, str], tuple[int, int]]:
-    """
-    Return how many runners, and how many waiting requests, each deployed application has.
-    """
+    """Return how many runners, and how many waiting requests, each deployed application has."""
     queued = queue.waiting()
     return {
         (each.owner, each.alias): (
@@ -167,9 +153,7 @@ def _state_of(application: Application, counts: Mapping[str, int], errors: int) 
 
 
 def _wait_of(application: Application) -> str:
-    """
-    Return what a runner waits for, of those that serve or of those that are to take over.
-    """
+    """Return what a runner waits for, of those that serve or of those that are to take over."""
     takeover = application.takeover
     waits_for = application.pool.waits_for
     return waits_for or ("" if takeover is None else takeover.pool.waits_for)

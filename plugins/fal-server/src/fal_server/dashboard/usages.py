@@ -1,6 +1,4 @@
-"""
-Usages: the memory and the GPUs that runners use, asked of their agents while someone looks.
-"""
+"""Usages: the memory and the GPUs that runners use, asked of their agents while someone looks."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ _LARGEST, _MOST_GPUS, _LONGEST_NAME, _MOST_BYTES = 1 << 14, 16, 80, 1 << 53
 
 @attrs.define
 class _Known:
-    """
-    What is known of one runner.
-    """
+    """What is known of one runner."""
 
     usage: Mapping[str, Any] = attrs.field(factory=dict)
     told_at: float | None = None
@@ -68,9 +64,7 @@ class Usages:
         self._node = platform.node()
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the route.
-        """
+        """Return the route."""
         path = "/dashboard/usages"
         return [ApiRoute("GET", path, "serverless:runners:read", self._answer)]
 

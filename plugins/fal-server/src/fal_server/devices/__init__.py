@@ -1,3 +1,1 @@
-"""
-Devices: the GPUs of this machine, and the line of runners that wait for them.
-"""
+"""Devices: the GPUs of this machine, and the line of runners that wait for them."""

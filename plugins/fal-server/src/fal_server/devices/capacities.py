@@ -1,6 +1,4 @@
-"""
-Capacities: what this machine has, and what runners may use of it.
-"""
+"""Capacities: what this machine has, and what runners may use of it."""
 
 from __future__ import annotations
 

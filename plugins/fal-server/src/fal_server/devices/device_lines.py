@@ -65,43 +65,31 @@ class Turn:
 
     @property
     def is_waiting(self) -> bool:
-        """
-        Whether it stands in the line.
-        """
+        """Whether it stands in the line."""
         return not self.claim.done()
 
     @property
     def seconds(self) -> float:
-        """
-        For how long it has waited.
-        """
+        """For how long it has waited."""
         return (self.granted_at or time.monotonic()) - self._began
 
     @property
     def waited(self) -> str:
-        """
-        For how long it has waited for what, as a sentence. Empty where it has not had to.
-        """
+        """For how long it has waited for what, as a sentence. Empty where it has not had to."""
         return f"It has waited for {self.seconds:.0f} s. {self.reason}" if self.reason else ""
 
     def leave(self) -> None:
-        """
-        Want nothing any more.
-        """
+        """Want nothing any more."""
         if self.is_waiting:
             self.claim.set_result(None)
 
     def grant(self, claim: Claim) -> None:
-        """
-        Get what it has waited for.
-        """
+        """Get what it has waited for."""
         self.granted_at = time.monotonic()
         self.claim.set_result(claim)
 
     def wait(self, reason: str, *, is_possible: bool) -> None:
-        """
-        Wait on, and tell if the *reason* is another.
-        """
+        """Wait on, and tell if the *reason* is another."""
         if (self.reason, self.is_possible) != (reason, is_possible):
             self.reason, self.is_possible = reason, is_possible
             # Whatever comes of that, others are told as well.
@@ -147,15 +135,11 @@ class DeviceLine:
         return turn
 
     def wake(self) -> None:
-        """
-        Look at once: a device may be free.
-        """
+        """Look at once: a device may be free."""
         self._woken.set()
 
     async def close(self) -> None:
-        """
-        Have nobody wait any more, and give up what nobody takes.
-        """
+        """Have nobody wait any more, and give up what nobody takes."""
         for turn in self._turns:
             turn.leave()
         self.wake()
@@ -228,9 +212,7 @@ class DeviceLine:
             return None
 
     def _wish(self, turns: Sequence[Turn]) -> None:
-        """
-        Have idle workers of others give way.
-        """
+        """Have idle workers of others give way."""
         devices = self.inventory.visible
         uuids = {each.uuid for turn in turns for each in _fitting(turn.wants, devices)}
         if self._wished is None or self._wished.uuids != uuids:
@@ -239,9 +221,7 @@ class DeviceLine:
         self._wished.tell()
 
     def _tell(self, sentence: str) -> None:
-        """
-        Tell the operator, once.
-        """
+        """Tell the operator, once."""
         if sentence not in self._told:
             self._told.add(sentence)
             logger.info("%s", sentence)
@@ -258,9 +238,7 @@ def _settle(turn: Turn, claim: Claim | None, reason: str, is_possible: bool) -> 
 
 
 def _fitting(wants: Iterable[Want], devices: Sequence[Device]) -> list[Device]:
-    """
-    Return the devices of the wants that can be had at all.
-    """
+    """Return the devices of the wants that can be had at all."""
     return [
         device
         for want in wants
@@ -270,9 +248,7 @@ def _fitting(wants: Iterable[Want], devices: Sequence[Device]) -> list[Device]:
 
 
 def _without(devices: Sequence[Device], taken: Sequence[Device]) -> list[Device]:
-    """
-    Return *devices* without those that are *taken*, their slices, and what these are of.
-    """
+    """Return *devices* without those that are *taken*, their slices, and what these are of."""
     whole = {device.uuid for device in taken}
     gone = whole | {device.parent for device in taken if device.parent is not None}
     return [each for each in devices if each.uuid not in gone and each.parent not in whole]

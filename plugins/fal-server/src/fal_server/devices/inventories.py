@@ -1,6 +1,4 @@
-"""
-Inventories: the devices that this machine has, as its drivers have told.
-"""
+"""Inventories: the devices that this machine has, as its drivers have told."""
 
 from __future__ import annotations
 
@@ -34,16 +32,12 @@ class Inventory:
 
     @property
     def can_look(self) -> bool:
-        """
-        Whether a plugin finds devices. Where none does, nobody knows what there is.
-        """
+        """Whether a plugin finds devices. Where none does, nobody knows what there is."""
         return can_discover_devices()
 
     @property
     def visible(self) -> list[Device]:
-        """
-        Those that this process may use and give, as ``CUDA_VISIBLE_DEVICES`` says.
-        """
+        """Those that this process may use and give, as ``CUDA_VISIBLE_DEVICES`` says."""
         return visible_devices(self.found)
 
     def look(self, oldest: float = 0.0) -> None:

@@ -1,3 +1,1 @@
-"""
-Runners: how they are launched, what they run, how they are reached, and how they end.
-"""
+"""Runners: how they are launched, what they run, how they are reached, and how they end."""

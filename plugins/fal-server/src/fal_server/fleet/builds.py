@@ -1,6 +1,4 @@
-"""
-Builds: the environments of users, and the one that the agents need beside them.
-"""
+"""Builds: the environments of users, and the one that the agents need beside them."""
 
 from __future__ import annotations
 
@@ -139,9 +137,7 @@ class EnvironmentBuilds:
         return await loop.run_in_executor(self._key_threads, lambda: environment.key)
 
     def close(self) -> None:
-        """
-        Begin no more builds, and ask for no more keys.
-        """
+        """Begin no more builds, and ask for no more keys."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._key_threads.shutdown(wait=False, cancel_futures=True)
 
@@ -153,9 +149,7 @@ class EnvironmentBuilds:
         *,
         again: bool,
     ) -> None:
-        """
-        Build *environment* as a runner has it, and what lies beside it.
-        """
+        """Build *environment* as a runner has it, and what lies beside it."""
         whole = self.with_agent(environment)
         build = self._build if again else self.ensure
         build(whole, log, cancelled)
@@ -217,16 +211,12 @@ class EnvironmentBuilds:
 
 
 def _lies_beside(environment: Environment) -> bool:
-    """
-    Return whether a virtual environment of this machine fits the Python of *environment*.
-    """
+    """Return whether a virtual environment of this machine fits the Python of *environment*."""
     return environment.kind in ("virtualenv", "current")
 
 
 def site_packages(executable: str) -> str:
-    """
-    Return the directory of the packages in the virtual environment of *executable*.
-    """
+    """Return the directory of the packages in the virtual environment of *executable*."""
     root = Path(os.path.abspath(executable)).parent.parent
     (found,) = root.glob("lib/python3*/site-packages")
     return str(found)

@@ -1,6 +1,4 @@
-"""
-Outcomes: what a function returned or raised, still serialized for its client.
-"""
+"""Outcomes: what a function returned or raised, still serialized for its client."""
 
 from __future__ import annotations
 

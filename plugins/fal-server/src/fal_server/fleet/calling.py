@@ -1,6 +1,4 @@
-"""
-Calling: have a runner call a function.
-"""
+"""Calling: have a runner call a function."""
 
 from __future__ import annotations
 
@@ -73,8 +71,6 @@ async def _exchange(runner: Runner, path: str, body: bytes) -> bytes:
 
 
 def _broken(runner: Runner, error: Exception) -> RunnerLost:
-    """
-    End a runner that has sent no outcome, and return the error for who waits for it.
-    """
+    """End a runner that has sent no outcome, and return the error for who waits for it."""
     runner.break_off(f"It was ended because its result cannot be read: {error}.")
     return RunnerLost(runner.reason)

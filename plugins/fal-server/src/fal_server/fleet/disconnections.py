@@ -1,6 +1,4 @@
-"""
-Disconnections: why a runner broke off a request.
-"""
+"""Disconnections: why a runner broke off a request."""
 
 from __future__ import annotations
 

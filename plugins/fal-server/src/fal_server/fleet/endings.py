@@ -1,6 +1,4 @@
-"""
-Endings: why a runner ended, where its host does not say.
-"""
+"""Endings: why a runner ended, where its host does not say."""
 
 from __future__ import annotations
 
@@ -84,9 +82,7 @@ class PrintedErrors:
         self._is_in_traceback = False
 
     def take(self, message: str) -> None:
-        """
-        Take what is printed, of one line or of several.
-        """
+        """Take what is printed, of one line or of several."""
         if not self._is_in_traceback and _TRACEBACK not in message:
             return
         for line in message.splitlines():
@@ -178,15 +174,11 @@ def describe_exit(event: Exited, *, has_returned: bool) -> str:
 def make_lines(
     sentence: str, traceback: str, cause: BaseException | None, now: float
 ) -> Iterator[Log]:
-    """
-    Yield the log lines about a runner that ended unexpectedly.
-    """
+    """Yield the log lines about a runner that ended unexpectedly."""
     for message in filter(None, (traceback.rstrip(), sentence)):
         built = not isinstance(cause, EnvironmentBuildError)
         yield Log(message, "ERROR", "BRIDGE" if built else "BUILDER", now)
 
 
 class RunnerLost(Exception):
-    """
-    A runner ended during a request to its agent. The argument says why.
-    """
+    """A runner ended during a request to its agent. The argument says why."""

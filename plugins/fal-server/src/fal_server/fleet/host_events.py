@@ -1,6 +1,4 @@
-"""
-Host events: what a runner learns from the host that it was launched on.
-"""
+"""Host events: what a runner learns from the host that it was launched on."""
 
 from __future__ import annotations
 
@@ -110,9 +108,7 @@ class EventIntake:
         self._has_room = threading.Event()
 
     def __call__(self, event: Event) -> None:
-        """
-        Take *event*; in a thread of a host, wait until there is room for it.
-        """
+        """Take *event*; in a thread of a host, wait until there is room for it."""
         for each in self._admit(event):
             self._hand_over(each)
 
@@ -134,9 +130,7 @@ class EventIntake:
             pass
 
     def _wait_for_room(self) -> bool:
-        """
-        Return whether there is room for an event, which there never is once the loop has ended.
-        """
+        """Return whether there is room for an event, which there never is once the loop has ended."""
         while len(self._waiting) >= _MOST:
             if self._loop.is_closed():
                 return False

@@ -171,9 +171,7 @@ class HttpClient:
             yield opened
 
     async def aclose(self) -> None:
-        """
-        Close all connections, and open no others: no request is repeated.
-        """
+        """Close all connections, and open no others: no request is repeated."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -183,9 +181,7 @@ class HttpClient:
             await session.close()
 
     async def _find(self, origin: HttpOrigin) -> tuple[Upstream, bool]:
-        """
-        Return a connection for a request, and whether it was used before.
-        """
+        """Return a connection for a request, and whether it was used before."""
         kept = self._idle.get(origin)
         while kept:
             # The one that was used last: so that no more stay open than are needed.
@@ -277,9 +273,7 @@ async def _open(
 
 @contextlib.contextmanager
 def _connector_of(origin: HttpOrigin) -> Iterator[aiohttp.BaseConnector]:
-    """
-    Return what opens the connection of a websocket while the context lasts.
-    """
+    """Return what opens the connection of a websocket while the context lasts."""
     if not origin.socket:
         yield aiohttp.TCPConnector(limit=0)
         return
@@ -341,9 +335,7 @@ async def _upload(upstream: Upstream, body: AsyncIterable[bytes], is_chunked: bo
 
 
 async def _end_upload(upload: asyncio.Task[None], upstream: Upstream) -> None:
-    """
-    Stop sending a body, as the response is complete or nobody waits for it.
-    """
+    """Stop sending a body, as the response is complete or nobody waits for it."""
     if not upload.done():
         # After half a request, the next one would be read as the rest of its body.
         upstream.abort()

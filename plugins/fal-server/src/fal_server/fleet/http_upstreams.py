@@ -25,21 +25,15 @@ _BODILESS = frozenset({204, 304})
 
 
 class BrokenUpstream(ConnectionError):
-    """
-    There is no valid response, or an incomplete one. The argument says why.
-    """
+    """There is no valid response, or an incomplete one. The argument says why."""
 
 
 class RefusedUpstream(BrokenUpstream):
-    """
-    A connection was refused, as where a runner has just ended. Nothing was sent.
-    """
+    """A connection was refused, as where a runner has just ended. Nothing was sent."""
 
 
 class UnreachedUpstream(BrokenUpstream):
-    """
-    A runner has accepted no connection in time. It may be alive or not.
-    """
+    """A runner has accepted no connection in time. It may be alive or not."""
 
 
 class TooLarge(Exception):
@@ -107,9 +101,7 @@ class Upstream(asyncio.Protocol):
 
     @property
     def is_usable(self) -> bool:
-        """
-        Whether it can send a request.
-        """
+        """Whether it can send a request."""
         return self._is_open and self._is_complete and not self._transport.is_closing()
 
     @property
@@ -204,9 +196,7 @@ class Upstream(asyncio.Protocol):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def abort(self, error: Exception | None = None) -> None:
-        """
-        Close the connection, and raise *error* for whoever waits for the response.
-        """
+        """Close the connection, and raise *error* for whoever waits for the response."""
         if not self._is_complete:
             self._error = self._error or error or BrokenUpstream("It was ended.")
         self._keeps_alive = False
@@ -229,17 +219,13 @@ class Upstream(asyncio.Protocol):
     # -- callbacks of the event loop -------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """
-        Note that it is open.
-        """
+        """Note that it is open."""
         # The transports of uvloop do not inherit from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._is_open = True
 
     def data_received(self, data: bytes) -> None:
-        """
-        Parse bytes that have arrived.
-        """
+        """Parse bytes that have arrived."""
         if self._is_complete:
             # There was no request, so that this response is nobody's.
             self.abort()
@@ -258,9 +244,7 @@ class Upstream(asyncio.Protocol):
             self._transport.pause_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """
-        Note that it is no longer open.
-        """
+        """Note that it is no longer open."""
         self._is_open = False
         if self._ends_with_connection and error is None and self._error is None:
             self._is_complete = True
@@ -273,15 +257,11 @@ class Upstream(asyncio.Protocol):
         self._lost(self)
 
     def pause_writing(self) -> None:
-        """
-        Make writers wait.
-        """
+        """Make writers wait."""
         self._writes = False
 
     def resume_writing(self) -> None:
-        """
-        Let writers continue.
-        """
+        """Let writers continue."""
         self._writes = True
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
@@ -289,23 +269,17 @@ class Upstream(asyncio.Protocol):
     # -- callbacks of the parser -----------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """
-        Note the beginning of a response; there may be only one.
-        """
+        """Note the beginning of a response; there may be only one."""
         if self._is_complete:
             raise BrokenUpstream("There was more than one response.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """
-        Add a header. Trailers are ignored.
-        """
+        """Add a header. Trailers are ignored."""
         if not self._has_head:
             self.headers.add(name.decode("latin-1"), _decode(value))
 
     def on_headers_complete(self) -> None:
-        """
-        Wake whoever waits for the headers.
-        """
+        """Wake whoever waits for the headers."""
         status = self._parser.get_status_code()
         if status < 200:
             if status == 101:
@@ -328,9 +302,7 @@ class Upstream(asyncio.Protocol):
         self._wake()
 
     def on_body(self, part: bytes) -> None:
-        """
-        Add a part of the body.
-        """
+        """Add a part of the body."""
         if self._is_complete:
             raise BrokenUpstream("The body is longer than announced.")
         # The limit holds for each of head, chunk headers and trailers.
@@ -340,9 +312,7 @@ class Upstream(asyncio.Protocol):
         self._wake()
 
     def on_message_complete(self) -> None:
-        """
-        Note the end of a response.
-        """
+        """Note the end of a response."""
         if not self._has_head:
             # An interim response, as "103 Early Hints", is not passed on.
             self.headers.clear()

@@ -1,6 +1,4 @@
-"""
-Launching: start runners on a host, and find them again.
-"""
+"""Launching: start runners on a host, and find them again."""
 
 from __future__ import annotations
 
@@ -311,9 +309,7 @@ class RunnerLauncher:
 
     @contextlib.contextmanager
     def _refusing(self, runner: Runner) -> Iterator[None]:
-        """
-        End a runner that cannot be started.
-        """
+        """End a runner that cannot be started."""
         try:
             with translated():
                 yield
@@ -385,14 +381,10 @@ class RunnerLauncher:
 
 
 def _reference_of(runner: Runner) -> str:
-    """
-    Return the name of a runner's call, and of its control group.
-    """
+    """Return the name of a runner's call, and of its control group."""
     return f"runner-{runner.id}"
 
 
 def _sink_of(runner: Runner) -> LimitedSink:
-    """
-    Return the sink of what the host tells of *runner*.
-    """
+    """Return the sink of what the host tells of *runner*."""
     return LimitedSink(telling_of_memory(runner.take, _reference_of(runner)), _LARGEST_EVENT)

@@ -67,15 +67,11 @@ class RunnerFolders:
         return tuple(port for name, port in self.ports.items() if name != "metrics")
 
     def data_of(self, spec: RunnerSpec) -> Path:
-        """
-        Return the directory of the account of *spec* on this machine.
-        """
+        """Return the directory of the account of *spec* on this machine."""
         return self.data / quote(spec.owner, safe="")
 
     def bundle_of(self, spec: RunnerSpec, runner_id: str) -> str:
-        """
-        Return where a runner finds the certificate authorities.
-        """
+        """Return where a runner finds the certificate authorities."""
         if not spec.environment.isolates_files:
             return str(self.bundle)
         return str(self.make_sockets() / runner_id / _BUNDLE)
@@ -176,9 +172,7 @@ class Payloads:
     async def _carry(
         self, spec: RunnerSpec, header: dict[str, Any], parts: list[bytes]
     ) -> Message:
-        """
-        Return the message for an agent on another machine, with what it finds here otherwise.
-        """
+        """Return the message for an agent on another machine, with what it finds here otherwise."""
         is_apart = spec.environment.isolates_files
         # These name files of this machine.
         for name in _PATHS:
@@ -200,9 +194,7 @@ class Payloads:
         return header, [*parts, files] if files else parts
 
     async def _pack(self, spec: RunnerSpec) -> bytes:
-        """
-        Return an archive of the files of a runner; nothing where it has none.
-        """
+        """Return an archive of the files of a runner; nothing where it has none."""
         if not spec.files:
             return b""
         with translated(), tempfile.TemporaryDirectory(dir=self._make_folder()) as made:
@@ -214,9 +206,7 @@ class Payloads:
         return self.folder
 
     async def _place(self, spec: RunnerSpec, runner: Runner) -> Path:
-        """
-        Copy the files of a runner into a directory of its own, once.
-        """
+        """Copy the files of a runner into a directory of its own, once."""
         folder = self.folder / runner.id
         if not folder.is_dir():
             with translated():
@@ -255,15 +245,11 @@ class Payloads:
         return tidy
 
     def admit(self, runner: Runner) -> None:
-        """
-        Accept the key of a runner that was found again.
-        """
+        """Accept the key of a runner that was found again."""
         self.keys.issue(runner.id, runner.spec.owner, server_host=runner.spec.server_host)
 
     def _variables(self, spec: RunnerSpec, runner_id: str) -> Mapping[str, str]:
-        """
-        Return the environment variables of a runner, without its credentials.
-        """
+        """Return the environment variables of a runner, without its credentials."""
         host, bundle = self.urls.address("api"), self.seen.bundle_of(spec, runner_id)
         is_apart = spec.environment.isolates_files
         return {
@@ -284,9 +270,7 @@ class Payloads:
         }
 
     def _led(self, spec: RunnerSpec, runner_id: str) -> dict[str, Any]:
-        """
-        Return which hosts lead to this server, where that is, and whom it is to be trusted by.
-        """
+        """Return which hosts lead to this server, where that is, and whom it is to be trusted by."""
         host, _, port = self.urls.address("api").rpartition(":")
         return {
             "names": list(API_NAMES),
@@ -295,9 +279,7 @@ class Payloads:
         }
 
     def _credentials(self, request: Any, spec: RunnerSpec, runner: Runner) -> Mapping[str, str]:
-        """
-        Return the variables with the key of *runner*. Empty if it has ended.
-        """
+        """Return the variables with the key of *runner*. Empty if it has ended."""
         if not runner.is_alive:
             return {}
         permissions = CALLED if isinstance(request, HostedRun) else DEPLOYED

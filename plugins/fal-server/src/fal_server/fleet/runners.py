@@ -1,6 +1,4 @@
-"""
-Runners: agents that were launched on a host.
-"""
+"""Runners: agents that were launched on a host."""
 
 from __future__ import annotations
 
@@ -63,22 +61,16 @@ class AgentClient:
     _known: asyncio.Event = attrs.field(factory=asyncio.Event, init=False, repr=False)
 
     def listens_at(self, url: str) -> None:
-        """
-        Note where the agent listens.
-        """
+        """Note where the agent listens."""
         self.url = url
         self._known.set()
 
     def close(self) -> None:
-        """
-        Let those go on who wait for an agent that has ended.
-        """
+        """Let those go on who wait for an agent that has ended."""
         self._known.set()
 
     async def wait(self) -> bool:
-        """
-        Wait until the agent listens; return False if it ended before it did.
-        """
+        """Wait until the agent listens; return False if it ended before it did."""
         await self._known.wait()
         return self.url is not None
 
@@ -89,9 +81,7 @@ class AgentClient:
         *,
         seconds: float | None = None,
     ) -> AbstractAsyncContextManager[Upstream]:
-        """
-        Send a request to the agent, as in :meth:`HttpClient.ask`.
-        """
+        """Send a request to the agent, as in :meth:`HttpClient.ask`."""
         headers = {TOKEN_HEADER: self._token}
         url = self.url or ""
         return self._http.ask("POST", url, path, headers=headers, body=body, seconds=seconds)
@@ -218,52 +208,38 @@ class Runner:
 
     @property
     def state(self) -> RunnerPhase:
-        """
-        How far it is.
-        """
+        """How far it is."""
         return self.lifecycle.state
 
     @property
     def label(self) -> str:
-        """
-        The state that people are shown: a runner without requests is ``idle``.
-        """
+        """The state that people are shown: a runner without requests is ``idle``."""
         is_idle = self.state is RunnerPhase.RUNNING and not self.in_flight
         return "idle" if is_idle else self.state.label
 
     @property
     def is_running(self) -> bool:
-        """
-        Whether it takes requests.
-        """
+        """Whether it takes requests."""
         return self.state is RunnerPhase.RUNNING
 
     @property
     def is_alive(self) -> bool:
-        """
-        Whether it has not ended.
-        """
+        """Whether it has not ended."""
         return self.state is not RunnerPhase.TERMINATED
 
     @property
     def uptime(self) -> float:
-        """
-        Seconds since its start, or between its start and its end.
-        """
+        """Seconds since its start, or between its start and its end."""
         return (self._ended or time.monotonic()) - self._began
 
     def was_started_at(self, time_of_start: float) -> None:
-        """
-        Note that an earlier server started it, at a time in seconds since the epoch.
-        """
+        """Note that an earlier server started it, at a time in seconds since the epoch."""
         self.started_at = time_of_start
         self._began = time.monotonic() - max(0.0, time.time() - time_of_start)
 
     @property
     def failure(self) -> str:
-        """
-        The error that its function reported instead of serving. Empty where there is none.
-        """
+        """The error that its function reported instead of serving. Empty where there is none."""
         return describe_outcome(self._reported, self._events.printed.last)
 
     @property
@@ -272,17 +248,13 @@ class Runner:
 
     @property
     def why_it_ended(self) -> str:
-        """
-        Why it did not come up, as a sentence.
-        """
+        """Why it did not come up, as a sentence."""
         return self.reason or self.failure or "It was told to end before it was up."
 
     # -- events of the host ----------------------------------------------------------
 
     def take_urls(self, urls: Mapping[str, str]) -> None:
-        """
-        Note where its agent listens, or where it serves, as far as a function can tell.
-        """
+        """Note where its agent listens, or where it serves, as far as a function can tell."""
         if not all(map(self.is_url, urls.values())):
             self.break_off("It was ended because it has reported what is no URL.")
             return
@@ -293,9 +265,7 @@ class Runner:
             self.become_ready()
 
     def become_ready(self) -> None:
-        """
-        Let it take requests, unless it was told to end.
-        """
+        """Let it take requests, unless it was told to end."""
         if self.state in ENDING or self.state in (RunnerPhase.DRAINING, RunnerPhase.TERMINATED):
             return
         self.running_since = self.idle_since = time.monotonic()
@@ -317,9 +287,7 @@ class Runner:
             self.tasks.spawn(self._end_once_reported(event, self.serving))
 
     async def _end_once_reported(self, event: Exited, serving: asyncio.Future[None]) -> None:
-        """
-        End once the agent has reported how its function ended; that may be on its way.
-        """
+        """End once the agent has reported how its function ended; that may be on its way."""
         await asyncio.wait({serving}, timeout=_LAST_WORDS)
         self._finish(event)
 
@@ -362,9 +330,7 @@ class Runner:
         body: bytes | AsyncIterable[bytes] | None = None,
         seconds: float | None = None,
     ) -> AbstractAsyncContextManager[Upstream]:
-        """
-        Send a request to what it serves, as in :meth:`HttpClient.ask`.
-        """
+        """Send a request to what it serves, as in :meth:`HttpClient.ask`."""
         url = self.url or ""
         return self.http.ask(method, url, path, headers=headers, body=body, seconds=seconds)
 
@@ -379,18 +345,14 @@ class Runner:
             raise RunnerLost(self.reason or "The runner has ended before it could start.")
 
     def launched(self, execution: Execution) -> None:
-        """
-        Note the execution of its host, and end it if it was told to end meanwhile.
-        """
+        """Note the execution of its host, and end it if it was told to end meanwhile."""
         self.execution = execution
         if self.state is RunnerPhase.DRAINING or self.state in ENDING:
             self._end_now()
         self.changed(self)
 
     def suspect(self) -> None:
-        """
-        Ping it, as a request took too long, and end it if it does not answer.
-        """
+        """Ping it, as a request took too long, and end it if it does not answer."""
         if self._examining is None or self._examining.done():
             self._examining = self.tasks.spawn(self._examine())
 
@@ -403,9 +365,7 @@ class Runner:
             return  # Its host reports how it ended.
 
     def release(self) -> None:
-        """
-        Give the place of a request back.
-        """
+        """Give the place of a request back."""
         self.in_flight -= 1
         if not self.in_flight:
             self.idle_since = time.monotonic()
@@ -415,9 +375,7 @@ class Runner:
     # -- how it is ended -------------------------------------------------------------
 
     def drain(self, *, is_replaced: bool = False) -> None:
-        """
-        Let it finish the requests it has, and end; after its grace period it is killed.
-        """
+        """Let it finish the requests it has, and end; after its grace period it is killed."""
         self.is_replaced = self.is_replaced or is_replaced
         if not self.lifecycle.enter(RunnerPhase.DRAINING):
             return
@@ -426,31 +384,23 @@ class Runner:
         self.loop.call_later(self.spec.grace, self._end_drained)
 
     def _end_drained(self) -> None:
-        """
-        Kill it if it has not ended by itself, after a ping that is under way.
-        """
+        """Kill it if it has not ended by itself, after a ping that is under way."""
         if self._examining is not None and not self._examining.done():
             self._examining.add_done_callback(lambda _: self.kill())
         else:
             self.kill()
 
     def kill(self) -> None:
-        """
-        End it now.
-        """
+        """End it now."""
         self._end_as(RunnerPhase.KILLED)
 
     def end_sick(self, reason: str) -> None:
-        """
-        End it now, because it no longer answers.
-        """
+        """End it now, because it no longer answers."""
         self.reason, self.is_replaced = reason, True
         self._end_as(RunnerPhase.SICK)
 
     def break_off(self, reason: str) -> None:
-        """
-        End it now, because what it sends cannot be read.
-        """
+        """End it now, because what it sends cannot be read."""
         if self.lifecycle.came_up:
             self.end_sick(reason)
         else:

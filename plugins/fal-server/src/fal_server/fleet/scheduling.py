@@ -1,6 +1,4 @@
-"""
-Scheduling: which devices of this machine a runner gets, and when.
-"""
+"""Scheduling: which devices of this machine a runner gets, and when."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ _FRESH = 10.0
 
 
 class NotWanted(Exception):
-    """
-    A runner that waited for devices was told to end.
-    """
+    """A runner that waited for devices was told to end."""
 
 
 @attrs.frozen
@@ -62,9 +58,7 @@ class Scheduler:
     _told: set[str] = attrs.field(factory=set, init=False)
 
     async def look(self) -> None:
-        """
-        Find out which devices this machine has.
-        """
+        """Find out which devices this machine has."""
         await asyncio.to_thread(self.line.inventory.look)
 
     def wants(self, spec: RunnerSpec) -> Sequence[Want]:
@@ -129,9 +123,7 @@ class Scheduler:
         return self._limited(claim)
 
     def launch(self, claim: Claim | None, call: Call, sink: Sink) -> Execution:
-        """
-        Launch a call on what was claimed for it.
-        """
+        """Launch a call on what was claimed for it."""
         if claim is None or not isinstance(self.host, ClaimedHost):
             return self.host.launch(call, sink)
         return self.host.launch_on(claim, call, sink)
@@ -158,27 +150,21 @@ class Scheduler:
         )
 
     def _limited(self, claim: Claim) -> Claim:
-        """
-        Return *claim* with the limits of its machine type, or without any.
-        """
+        """Return *claim* with the limits of its machine type, or without any."""
         machine = claim.machine if self.enforces else None
         if machine is not None and machine.name in self.sizes:
             machine = attrs.evolve(machine, memory=self.sizes[machine.name])
         return attrs.evolve(claim, machine=machine)
 
     def _tell(self, runner: Runner, sentence: str) -> None:
-        """
-        Tell those who read the log of a runner, and once the operator.
-        """
+        """Tell those who read the log of a runner, and once the operator."""
         runner.take(Log(sentence, "WARNING", "BRIDGE", time.time()))
         if sentence not in self._told:
             self._told.add(sentence)
             logger.warning("Runner %s: %s", runner.id, sentence)
 
     def options(self, spec: RunnerSpec, claim: Claim | None) -> dict[str, Any]:
-        """
-        Return the options by which a host is asked for what it decides itself.
-        """
+        """Return the options by which a host is asked for what it decides itself."""
         is_elsewhere = not isinstance(self.host, ClaimedHost)
         if claim is not None or not (is_elsewhere or self.enforces):
             return {}

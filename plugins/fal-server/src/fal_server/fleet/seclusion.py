@@ -25,9 +25,7 @@ from fal_server_agent.networks.sockets import CONTROL, METRICS, RUN, url_of
 
 
 class OpenRunner(NotNow):
-    """
-    An application that is not public would be reached by every local user.
-    """
+    """An application that is not public would be reached by every local user."""
 
 
 @attrs.frozen
@@ -49,9 +47,7 @@ class Seclusion:
     allows_open: bool = False
 
     async def look(self) -> None:
-        """
-        Have the host find out what its machine can do, in a thread: it keeps the result.
-        """
+        """Have the host find out what its machine can do, in a thread: it keeps the result."""
         if isinstance(self.host, IsolatingHost):
             await asyncio.to_thread(self.host.network_problem)
 
@@ -116,9 +112,7 @@ class Seclusion:
         return (spec.port or USUAL_PORT,)
 
     def make_folder(self, runner_id: str) -> str:
-        """
-        Make the directory for the sockets of a runner. Empty where it needs ports.
-        """
+        """Make the directory for the sockets of a runner. Empty where it needs ports."""
         if not isinstance(self.host, IsolatingHost):
             return ""
         folder = self.make_root() / runner_id
@@ -137,9 +131,7 @@ class Seclusion:
         return own.__contains__
 
     def drop(self, runner_id: str) -> None:
-        """
-        Remove the sockets of a runner that has ended.
-        """
+        """Remove the sockets of a runner that has ended."""
         shutil.rmtree(self.make_root() / runner_id, ignore_errors=True)
 
     def drop_left(self, known: Collection[str]) -> None:

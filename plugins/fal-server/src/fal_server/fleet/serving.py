@@ -1,6 +1,4 @@
-"""
-Serving: have a runner serve an application.
-"""
+"""Serving: have a runner serve an application."""
 
 from __future__ import annotations
 

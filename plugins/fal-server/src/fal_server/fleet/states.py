@@ -23,9 +23,7 @@ from fal_server.devices.device_lines import Turn
 
 
 class RunnerPhase(enum.Enum):
-    """
-    How far a runner is.
-    """
+    """How far a runner is."""
 
     #: Its host has not begun with it.
     PENDING = enum.auto()
@@ -63,9 +61,7 @@ class RunnerPhase(enum.Enum):
 
     @property
     def label(self) -> str:
-        """
-        The state as people are shown it. Why a runner was told to end is not part of it.
-        """
+        """The state as people are shown it. Why a runner was told to end is not part of it."""
         is_leaving = self in ENDING or self is RunnerPhase.RETIRED
         return "draining" if is_leaving else self.name.lower()
 
@@ -124,25 +120,19 @@ class Lifecycle:
 
     @property
     def failed_to_start(self) -> bool:
-        """
-        Whether it ended before it took requests, and nobody had killed it.
-        """
+        """Whether it ended before it took requests, and nobody had killed it."""
         killed = (RunnerPhase.KILLED, RunnerPhase.SICK)
         has_ended = self.state is RunnerPhase.TERMINATED
         return has_ended and not self.came_up and self.ended_from not in killed
 
     @property
     def may_start(self) -> bool:
-        """
-        Whether nobody has told it to end before it was up.
-        """
+        """Whether nobody has told it to end before it was up."""
         return self.state in _STARTING
 
     @property
     def is_waiting(self) -> bool:
-        """
-        Whether it waits for devices or for a host, and is still wanted.
-        """
+        """Whether it waits for devices or for a host, and is still wanted."""
         return bool(self.unreached) or (self.turn is not None and self.turn.is_waiting)
 
     @property
@@ -159,16 +149,12 @@ class Lifecycle:
 
     @property
     def is_blocked(self) -> bool:
-        """
-        Whether it was given up because the server itself cannot write its state.
-        """
+        """Whether it was given up because the server itself cannot write its state."""
         return RunnerPhase.BLOCKED in (self.state, self.ended_from)
 
     @property
     def was_told_to_end(self) -> bool:
-        """
-        Whether it is told to end although nothing is wrong with it.
-        """
+        """Whether it is told to end although nothing is wrong with it."""
         return self.state in (RunnerPhase.DRAINING, RunnerPhase.KILLED)
 
     def enter(self, state: RunnerPhase) -> bool:

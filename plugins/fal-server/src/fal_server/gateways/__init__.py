@@ -1,3 +1,1 @@
-"""
-The gateways for requests to applications: direct, queued, and over a websocket.
-"""
+"""The gateways for requests to applications: direct, queued, and over a websocket."""

@@ -1,6 +1,4 @@
-"""
-Cross-origin requests (CORS): which responses a browser gives to the pages of other origins.
-"""
+"""Cross-origin requests (CORS): which responses a browser gives to the pages of other origins."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ _EXPOSED = (
 
 
 def is_preflight(request: BaseRequest) -> bool:
-    """
-    Return whether a browser asks what a page may send, before it sends that.
-    """
+    """Return whether a browser asks what a page may send, before it sends that."""
     return (
         request.method == "OPTIONS"
         and "Origin" in request.headers
@@ -32,9 +28,7 @@ def is_preflight(request: BaseRequest) -> bool:
 
 
 def answer_preflight(request: BaseRequest) -> web.Response:
-    """
-    Return the response that lets a page send its request, with all of its headers.
-    """
+    """Return the response that lets a page send its request, with all of its headers."""
     headers = {
         _ALLOW_ORIGIN: "*",
         "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",

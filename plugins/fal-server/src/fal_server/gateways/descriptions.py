@@ -65,16 +65,12 @@ class Description:
 
     @property
     def size(self) -> int:
-        """
-        The bytes of what is kept of it.
-        """
+        """The bytes of what is kept of it."""
         return len(self.document) + len(self.order)
 
 
 class Descriptions:
-    """
-    Finds the descriptions of revisions.
-    """
+    """Finds the descriptions of revisions."""
 
     def __init__(self, revisions: Revisions) -> None:
         self._revisions = revisions
@@ -83,9 +79,7 @@ class Descriptions:
         self._reading = asyncio.Lock()
 
     async def find(self, revision: str) -> Description:
-        """
-        Return how a revision is described.
-        """
+        """Return how a revision is described."""
         kept = self._kept.get(revision)
         if kept is None:
             return await self._read(revision)
@@ -115,9 +109,7 @@ class Descriptions:
 
 
 def describe(metadata: Struct) -> Description:
-    """
-    Return what the metadata of a revision tells.
-    """
+    """Return what the metadata of a revision tells."""
     fields = metadata.fields
     if _DOCUMENT not in fields or not fields[_DOCUMENT].HasField("struct_value"):
         return Description()
@@ -154,9 +146,7 @@ def _read_own(metadata: Struct) -> frozenset[str]:
 
 
 def _takes(route: str, page: str) -> bool:
-    """
-    Return whether a route with one parameter is that of *page*.
-    """
+    """Return whether a route with one parameter is that of *page*."""
     before, brace, rest = route.partition("{")
     name, _, after = rest.partition("}")
     _, _, kind = name.partition(":")
@@ -169,9 +159,7 @@ def _takes(route: str, page: str) -> bool:
 
 
 def _read_paths(document: Mapping[str, Any]) -> frozenset[str]:
-    """
-    Return the paths of a document at which there is something to read.
-    """
+    """Return the paths of a document at which there is something to read."""
     paths = document.get("paths")
     items = paths.items() if isinstance(paths, dict) else ()
     return frozenset(path for path, item in items if isinstance(item, dict) and "get" in item)

@@ -1,6 +1,4 @@
-"""
-The HTTP server of the gateways: error responses, tokens in URLs, and upgrades.
-"""
+"""The HTTP server of the gateways: error responses, tokens in URLs, and upgrades."""
 
 from __future__ import annotations
 
@@ -101,7 +99,5 @@ def with_token(request: BaseRequest) -> Headers:
 
 
 def is_websocket(request: BaseRequest) -> bool:
-    """
-    Return whether *request* asks for an upgrade to a websocket.
-    """
+    """Return whether *request* asks for an upgrade to a websocket."""
     return request.headers.get("Upgrade", "").lower() == "websocket"

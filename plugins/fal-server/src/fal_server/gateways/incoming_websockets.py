@@ -1,6 +1,4 @@
-"""
-Incoming websockets: what clients may send over them, with a key and without one.
-"""
+"""Incoming websockets: what clients may send over them, with a key and without one."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ class IncomingWebSocket:
     may_compress: bool
 
     def make_response(self, protocols: Iterable[str] = ()) -> web.WebSocketResponse:
-        """
-        Return the response that opens it.
-        """
+        """Return the response that opens it."""
         # A message of so many bytes would be too large.
         return web.WebSocketResponse(
             protocols=protocols, max_msg_size=self.largest + 1, compress=self.may_compress

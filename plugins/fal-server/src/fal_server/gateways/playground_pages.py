@@ -44,16 +44,12 @@ class PlaygroundPage:
         self.packed = functools.lru_cache(_KEPT)(self._pack)
 
     def tag(self, sent: bytes) -> str:
-        """
-        Return the ``etag`` of the page with what is *sent* with it.
-        """
+        """Return the ``etag`` of the page with what is *sent* with it."""
         own = self.headers["etag"]
         return f'"{hashlib.sha256(own.encode() + sent).hexdigest()[:32]}"' if sent else own
 
     def plain(self, sent: bytes) -> bytes:
-        """
-        Return the page.
-        """
+        """Return the page."""
         return self._before + sent + self._after
 
     def _pack(self, sent: bytes) -> bytes:
@@ -63,9 +59,7 @@ class PlaygroundPage:
 
 @functools.cache
 def find_page() -> PlaygroundPage | None:
-    """
-    Return the page. None where the distribution with it is not installed, or it is turned off.
-    """
+    """Return the page. None where the distribution with it is not installed, or it is turned off."""
     if os.environ.get("FAL_SERVE_PLAYGROUND") == "0":
         return None
     try:
@@ -77,9 +71,7 @@ def find_page() -> PlaygroundPage | None:
 
 
 def send_with_page(**told: bytes) -> bytes:
-    """
-    Return the elements of what is *told* of an application, as JSON by its name.
-    """
+    """Return the elements of what is *told* of an application, as JSON by its name."""
     return b"".join(
         # In JSON this sign stands in texts alone, and an element ends with it.
         b'<script type="application/json" id="sent-%b">%b</script>'

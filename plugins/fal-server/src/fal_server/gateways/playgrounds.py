@@ -66,9 +66,7 @@ class Playgrounds:
         self._cors = cors
 
     async def answer(self, request: BaseRequest, target: Target) -> web.StreamResponse | None:
-        """
-        Return the response to *request*, a GET. None where the application is to answer it.
-        """
+        """Return the response to *request*, a GET. None where the application is to answer it."""
         application = target.application
         if not application.revision or application.broken:
             return None
@@ -142,9 +140,7 @@ class Playgrounds:
         raise NotFound(f"Application {alias[:80]!r} was not found.")
 
     def make_token(self, caller: Caller, application: Application) -> str:
-        """
-        Return a token with which the page of an application acts for *caller*.
-        """
+        """Return a token with which the page of an application acts for *caller*."""
         return self._router.identity.tokens.make(
             PLAYGROUND,
             caller.user_id,
@@ -156,9 +152,7 @@ class Playgrounds:
     async def _state_of(
         self, request: BaseRequest, application: Application, caller: Caller | None
     ) -> bytes:
-        """
-        Return what is told of an application beside its document, as JSON.
-        """
+        """Return what is told of an application beside its document, as JSON."""
         runners = application.runners
         counts: dict[str, int] = {}
         for runner in runners:
@@ -181,9 +175,7 @@ class Playgrounds:
     async def _describe_start(
         self, application: Application, caller: Caller | None, runner: Runner
     ) -> Mapping[str, Any]:
-        """
-        Return how far a runner is that starts. Its lines are for the owner alone.
-        """
+        """Return how far a runner is that starts. Its lines are for the owner alone."""
         start: dict[str, Any] = {"phase": runner.label, "seconds": runner.uptime}
         if caller is None or caller.user_id != application.owner:
             return start

@@ -1,6 +1,4 @@
-"""
-The queue gateway: submitting requests, and their status, result and cancellation.
-"""
+"""The queue gateway: submitting requests, and their status, result and cancellation."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ _CANCELLED = "The request was cancelled."
 
 
 class Queue(Protocol):
-    """
-    What accepts requests, whoever has them answered.
-    """
+    """What accepts requests, whoever has them answered."""
 
     reception: Reception
     requests: QueuedRequests
@@ -77,25 +73,17 @@ class Queue(Protocol):
         incoming: IncomingRequest,
         key: IdempotencyKey | None = None,
     ) -> str:
-        """
-        Accept a request whose body has arrived, and return its id.
-        """
+        """Accept a request whose body has arrived, and return its id."""
 
     async def position(self, request: QueuedRequest, *, is_new: bool = False) -> int:
-        """
-        Return how many requests to the same application are ahead of one that waits.
-        """
+        """Return how many requests to the same application are ahead of one that waits."""
 
     async def cancel(self, request: QueuedRequest) -> bool:
-        """
-        Cancel a request, and return False if it has ended already.
-        """
+        """Cancel a request, and return False if it has ended already."""
 
 
 class QueueGateway:
-    """
-    Accepts requests for the queue, and answers the routes of queued requests.
-    """
+    """Accepts requests for the queue, and answers the routes of queued requests."""
 
     def __init__(self, router: Router, queue: Queue, logs: StoredLogs, urls: Urls) -> None:
         self._router = router
@@ -104,9 +92,7 @@ class QueueGateway:
         self._urls = urls
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
-        """
-        Submit a request, or answer a route of a queued one.
-        """
+        """Submit a request, or answer a route of a queued one."""
         if request.method not in _READING:
             tell_begun(request)
         target = self._router.find(request.rel_url)
@@ -372,17 +358,13 @@ def _digest(body: Body) -> bytes:
 
 
 class StillInProgress(NotNow):
-    """
-    The request has no response yet.
-    """
+    """The request has no response yet."""
 
     http = 400
 
 
 class RequestCancelled(NotNow):
-    """
-    The request was cancelled, and will have no response.
-    """
+    """The request was cancelled, and will have no response."""
 
     http = 499
     kind = "client_cancelled"

@@ -1,6 +1,4 @@
-"""
-The run gateway: forwarding requests to runners, and responses to their senders.
-"""
+"""The run gateway: forwarding requests to runners, and responses to their senders."""
 
 from __future__ import annotations
 
@@ -84,9 +82,7 @@ class RunGateway:
         self._traffic = traffic
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
-        """
-        Forward *request* to a runner, and return its response.
-        """
+        """Forward *request* to a runner, and return its response."""
         target = self._router.find(request.rel_url)
         if request.method == "GET" and target.path in PAGES and self._playgrounds is not None:
             page = await self._playgrounds.answer(request, target)

@@ -1,6 +1,4 @@
-"""
-The websocket gateway: many requests over one websocket.
-"""
+"""The websocket gateway: many requests over one websocket."""
 
 from __future__ import annotations
 
@@ -56,9 +54,7 @@ class WebSocketGateway:
         self._traffic = traffic
 
     async def answer(self, request: BaseRequest) -> web.StreamResponse:
-        """
-        Answer the requests of one websocket.
-        """
+        """Answer the requests of one websocket."""
         target = self._router.find(request.rel_url)
         caller = await self._router.admit(target.application, with_token(request))
         if caller is not None:
@@ -122,9 +118,7 @@ class WebSocketGateway:
 
 @attrs.define
 class UpstreamReply:
-    """
-    The messages of the response to one request.
-    """
+    """The messages of the response to one request."""
 
     socket: web.WebSocketResponse
     request_id: str
@@ -132,9 +126,7 @@ class UpstreamReply:
     _headers: dict[str, str] = attrs.field(factory=dict)
 
     async def start(self, status: int, headers: dict[str, str]) -> None:
-        """
-        Send the ``start`` message.
-        """
+        """Send the ``start`` message."""
         self.status, self._headers = status, headers
         await self.socket.send_str(self._control("start"))
 
@@ -150,9 +142,7 @@ class UpstreamReply:
         await self.socket.send_bytes(json.dumps(body).encode())
 
     async def end(self) -> None:
-        """
-        Send the ``end`` message.
-        """
+        """Send the ``end`` message."""
         await self.socket.send_str(self._control("end"))
 
     def _control(self, kind: str) -> str:

@@ -1,6 +1,4 @@
-"""
-Websockets between senders and runners, whose messages are relayed.
-"""
+"""Websockets between senders and runners, whose messages are relayed."""
 
 from __future__ import annotations
 
@@ -151,9 +149,7 @@ class Relay:
     _count: int = 0
 
     async def run(self) -> None:
-        """
-        Pass messages on until the source closes.
-        """
+        """Pass messages on until the source closes."""
         async for message in self.source:
             self._count += 1
             self.received(message)
@@ -166,8 +162,6 @@ class Relay:
             self.relayed(message.data)
 
     def take_count(self) -> int:
-        """
-        Return how many messages there were since this was asked last.
-        """
+        """Return how many messages there were since this was asked last."""
         count, self._count = self._count, 0
         return count

@@ -1,3 +1,1 @@
-"""
-The gRPC service, and the methods that it answers.
-"""
+"""The gRPC service, and the methods that it answers."""

@@ -1,6 +1,4 @@
-"""
-The gRPC methods for applications and their aliases.
-"""
+"""The gRPC methods for applications and their aliases."""
 
 from __future__ import annotations
 
@@ -45,9 +43,7 @@ from fal_server.store.revisions import Revision, full_alias
 
 
 class ApplicationMethods:
-    """
-    The methods for applications and their aliases.
-    """
+    """The methods for applications and their aliases."""
 
     def __init__(self, launcher: RunnerLauncher, deployments: Deployments, urls: Urls) -> None:
         self._launcher = launcher
@@ -119,9 +115,7 @@ class ApplicationMethods:
         )
 
     async def UpdateApplication(self, request: Any, caller: Caller) -> UpdateApplicationResult:
-        """
-        Change how an application scales.
-        """
+        """Change how an application scales."""
         application = self._catalog.find_own(
             caller, request.application_name, request.environment_name
         )
@@ -130,9 +124,7 @@ class ApplicationMethods:
         return UpdateApplicationResult(alias_info=_describe(application))
 
     async def ListApplications(self, request: Any, caller: Caller) -> ListApplicationsResult:
-        """
-        Return the revisions of the account.
-        """
+        """Return the revisions of the account."""
         found = await self._catalog.revisions.list(
             caller.user_id, request.application_name or None, request.environment_name or None
         )
@@ -141,9 +133,7 @@ class ApplicationMethods:
         )
 
     async def DeleteApplication(self, request: Any, caller: Caller) -> DeleteApplicationResult:
-        """
-        Delete a revision.
-        """
+        """Delete a revision."""
         await self._catalog.delete_revision(caller, request.application_id)
         return DeleteApplicationResult()
 
@@ -165,9 +155,7 @@ class ApplicationMethods:
         return RolloutApplicationResult()
 
     async def SetAlias(self, request: Any, caller: Caller) -> SetAliasResult:
-        """
-        Point an alias to another revision, once a runner of it has come up.
-        """
+        """Point an alias to another revision, once a runner of it has come up."""
         alias = self._alias_of(caller, request.alias, request.environment_name)
         takeover = await self._deployments.set_alias(
             caller,
@@ -182,17 +170,13 @@ class ApplicationMethods:
         return SetAliasResult(alias_info=_describe(application))
 
     async def DeleteAlias(self, request: Any, caller: Caller) -> DeleteAliasResult:
-        """
-        Delete an alias.
-        """
+        """Delete an alias."""
         application = self._catalog.find_own(caller, request.alias, request.environment_name)
         await self._catalog.delete_alias(application, key_id=caller.key_id)
         return DeleteAliasResult(revision=application.revision)
 
     async def ListAliases(self, request: Any, caller: Caller) -> ListAliasesResult:
-        """
-        Return the aliases of the account.
-        """
+        """Return the aliases of the account."""
         wanted = request.environment_name or "main"
         return ListAliasesResult(
             aliases=[
@@ -241,18 +225,14 @@ def _warnings(takeover: Takeover, open_port: str) -> Iterator[Log]:
 
 
 def _page_of(request: RegisterApplicationRequest, caller: Caller) -> str:
-    """
-    Return the page of an application that people are shown.
-    """
+    """Return the page of an application that people are shown."""
     if "openapi" not in request.metadata:
         return ""
     return PLAYGROUND if caller.is_core or find_page() is not None else DOCUMENT
 
 
 def _is_rolling(request: Any) -> bool:
-    """
-    Return whether the previous runners take requests until a new one has come up.
-    """
+    """Return whether the previous runners take requests until a new one has come up."""
     chosen = request.HasField("deployment_strategy")
     return not chosen or bool(request.deployment_strategy == wire.ROLLING)
 

@@ -1,6 +1,4 @@
-"""
-Calls of functions that come with their requests: what one asks for, and its way to a runner.
-"""
+"""Calls of functions that come with their requests: what one asks for, and its way to a runner."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ from fal_server.specs.scaling import Scaling
 
 @attrs.frozen(eq=False)
 class FunctionCalls:
-    """
-    Reads what a run asks for, and has runners call functions.
-    """
+    """Reads what a run asks for, and has runners call functions."""
 
     launcher: RunnerLauncher
     catalog: ApplicationCatalog
@@ -97,7 +93,5 @@ class FunctionCalls:
 
 
 def make_run_id() -> str:
-    """
-    Return the id of a new run.
-    """
+    """Return the id of a new run."""
     return os.urandom(12).hex()

@@ -1,6 +1,4 @@
-"""
-The gRPC method that runs a function again and again, as its client changes it.
-"""
+"""The gRPC method that runs a function again and again, as its client changes it."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ _LONGEST_BEGINNING, _LONGEST_PAUSE = 60.0, 3600.0
 
 @attrs.define(eq=False)
 class InteractiveMethods:
-    """
-    The method for runs that take the place of each other.
-    """
+    """The method for runs that take the place of each other."""
 
     _runs: RunMethods
 
@@ -93,18 +89,14 @@ class _Session:
     )
 
     async def replace(self, request: HostedRun) -> None:
-        """
-        End the present run, and begin another one.
-        """
+        """End the present run, and begin another one."""
         await self.end()
         self.refusal = None
         self._messages = self._runs.run(request, self._caller, self._id)
         self.result = asyncio.ensure_future(_next(self._messages))
 
     def take(self) -> HostedRunResult | None:
-        """
-        Take the next message of the run, which has come. None where the run has ended.
-        """
+        """Take the next message of the run, which has come. None where the run has ended."""
         assert self.result is not None
         assert self._messages is not None
         result, self.result = self.result, None
@@ -118,9 +110,7 @@ class _Session:
         return message
 
     async def end(self) -> None:
-        """
-        End the present run, if there is one.
-        """
+        """End the present run, if there is one."""
         if self.result is not None:
             self.result.cancel()
             await asyncio.gather(self.result, return_exceptions=True)
@@ -130,7 +120,5 @@ class _Session:
 
 
 async def _next(messages: AsyncIterator[Any]) -> Any:
-    """
-    Return the next message. None where there are no more.
-    """
+    """Return the next message. None where there are no more."""
     return await anext(messages, None)

@@ -1,6 +1,4 @@
-"""
-The gRPC methods for keys.
-"""
+"""The gRPC methods for keys."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ _LONGEST_ALIAS = 200
 
 
 class KeyMethods:
-    """
-    The methods for keys.
-    """
+    """The methods for keys."""
 
     def __init__(self, database: Database, identity: CallerIdentity) -> None:
         self._database = database
@@ -39,9 +35,7 @@ class KeyMethods:
     async def CreateUserKey(
         self, request: CreateUserKeyRequest, caller: Caller
     ) -> CreateUserKeyResponse:
-        """
-        Create a key, with at most the permissions of the caller's key.
-        """
+        """Create a key, with at most the permissions of the caller's key."""
         preset, named = _wanted(request)
         granted = permissions_of(preset, named)
         if not granted <= caller.permissions:
@@ -57,9 +51,7 @@ class KeyMethods:
     async def ListUserKeys(
         self, request: ListUserKeysRequest, caller: Caller
     ) -> ListUserKeysResponse:
-        """
-        Return the keys of the account, without their secrets.
-        """
+        """Return the keys of the account, without their secrets."""
 
         def read(connection: sa.Connection) -> list[UserKeyInfo]:
             return [_describe(key) for key in list_keys(connection, caller.user_id)]
@@ -69,9 +61,7 @@ class KeyMethods:
     async def RevokeUserKey(
         self, request: RevokeUserKeyRequest, caller: Caller
     ) -> RevokeUserKeyResponse:
-        """
-        Revoke a key of the account; it may be the caller's own.
-        """
+        """Revoke a key of the account; it may be the caller's own."""
         await self._identity.revoke_key(caller.user_id, request.key_id)
         return RevokeUserKeyResponse()
 

@@ -1,6 +1,4 @@
-"""
-The gRPC method that maps a function over inputs.
-"""
+"""The gRPC method that maps a function over inputs."""
 
 from __future__ import annotations
 
@@ -90,9 +88,7 @@ class MapMethods:
 
 
 def _run_of(request: HostedMap) -> HostedRun:
-    """
-    Return the run of the function of *request*.
-    """
+    """Return the run of the function of *request*."""
     run = HostedRun(
         environments=request.environments, machine_requirements=request.machine_requirements
     )
@@ -154,9 +150,7 @@ class _MappedCalls:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _begin(self) -> bool:
-        """
-        Begin as many calls as may run now, and return whether any is left.
-        """
+        """Begin as many calls as may run now, and return whether any is left."""
         while self._begun < len(self._inputs) and self._has_room:
             run_id = f"{self.map_id}-{self._begun}"
             self._echoes[run_id] = self._queue.put_nowait
@@ -181,9 +175,7 @@ class _MappedCalls:
         self._queue.put_nowait(run_id)
 
     def _sort(self, taken: Sequence[LogLine | str]) -> Iterator[HostedRunResult]:
-        """
-        Yield the lines among what was *taken*, each message with those of one run.
-        """
+        """Yield the lines among what was *taken*, each message with those of one run."""
         for (run_id, are_lines), items in itertools.groupby(taken, self._owner_of):
             if are_lines:
                 message = printed([each for each in items if isinstance(each, LogLine)])
@@ -194,18 +186,14 @@ class _MappedCalls:
                 self._echoes.pop(run_id, None)
 
     def _owner_of(self, item: LogLine | str) -> tuple[str, bool]:
-        """
-        Return the run of an item, and whether it is a line.
-        """
+        """Return the run of an item, and whether it is a line."""
         if isinstance(item, LogLine):
             # Of lines that were dropped, a note tells that may stand for several runs.
             return item.request_id or self.map_id, True
         return item, False
 
     def _take_first(self) -> Iterator[HostedRunResult]:
-        """
-        Yield the results that no earlier one is still to come for.
-        """
+        """Yield the results that no earlier one is still to come for."""
         while self._tasks and (run_id := next(iter(self._tasks))) in self._ended:
             self._ended.remove(run_id)
             try:

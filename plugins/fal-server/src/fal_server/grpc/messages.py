@@ -1,6 +1,4 @@
-"""
-Protocol messages: checks of those that come, and values that several methods return.
-"""
+"""Protocol messages: checks of those that come, and values that several methods return."""
 
 from __future__ import annotations
 
@@ -45,18 +43,14 @@ def check_choices(message: Message) -> None:
 
 
 def to_timestamp(seconds: float) -> Timestamp:
-    """
-    Return the message for *seconds* since the epoch.
-    """
+    """Return the message for *seconds* since the epoch."""
     timestamp = Timestamp()
     timestamp.FromMicroseconds(round(seconds * 1_000_000))
     return timestamp
 
 
 def to_log(line: LogLine) -> Any:
-    """
-    Return the message for a log line.
-    """
+    """Return the message for a log line."""
     return _Log(
         message=valid_text(line.message),
         source=_source(line.source),
@@ -74,9 +68,7 @@ def _level(name: str) -> int:
 
 
 def line_of(log: Log) -> LogLine:
-    """
-    Return a line of a builder as a log line.
-    """
+    """Return a line of a builder as a log line."""
     return LogLine(
         account_id="",
         application="",

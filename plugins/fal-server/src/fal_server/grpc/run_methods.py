@@ -50,9 +50,7 @@ _LONGEST_END = 20.0
 
 
 class RunMethods:
-    """
-    The methods that run functions.
-    """
+    """The methods that run functions."""
 
     def __init__(self, calls: FunctionCalls, urls: Urls) -> None:
         self._calls = calls
@@ -101,9 +99,7 @@ class RunMethods:
     async def BuildEnvironment(
         self, request: BuildEnvironmentRequest, caller: Caller
     ) -> AsyncIterator[BuildEnvironmentResult]:
-        """
-        Build an environment, and yield what the builder prints.
-        """
+        """Build an environment, and yield what the builder prints."""
         self._launcher.offers.check(request.machine_requirements, request.environments)
         builds, contexts = self._launcher.builds, self._payloads.contexts
         if request.HasField("secrets"):
@@ -272,9 +268,7 @@ class ServingRunner:
     current: Runner | None = attrs.field(default=None, init=False)
 
     def launched(self, runner: Runner) -> None:
-        """
-        Take a runner that the pool has launched.
-        """
+        """Take a runner that the pool has launched."""
         if self.current is None:
             self._take(runner)
 

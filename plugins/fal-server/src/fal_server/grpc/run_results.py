@@ -1,6 +1,4 @@
-"""
-The messages of a run: its log lines, and its outcome.
-"""
+"""The messages of a run: its log lines, and its outcome."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ Results: TypeAlias = LineQueue[HostedRunResult | None]
 
 
 def make_results() -> LineQueue[Any]:
-    """
-    Return a queue for the lines and messages of a run.
-    """
+    """Return a queue for the lines and messages of a run."""
     return LineQueue(_WAITING, "they came faster than they were read.")
 
 
@@ -58,26 +54,20 @@ async def results_until_end(results: Results) -> AsyncIterator[HostedRunResult]:
 
 
 def printed(lines: Sequence[LogLine]) -> HostedRunResult:
-    """
-    Return a message with lines of a run.
-    """
+    """Return a message with lines of a run."""
     state = HostedRunStatus(state=HostedRunStatus.IN_PROGRESS)
     return HostedRunResult(logs=[to_log(line) for line in lines], status=state)
 
 
 def failed(sentence: str) -> HostedRunResult:
-    """
-    Return the last message of a run that has no outcome, where others follow it.
-    """
+    """Return the last message of a run that has no outcome, where others follow it."""
     line = line_of(Log(sentence, "ERROR", "BRIDGE", time.time()))
     state = HostedRunStatus(state=HostedRunStatus.INTERNAL_FAILURE)
     return HostedRunResult(logs=[to_log(line)], status=state)
 
 
 def told_by_builder(cause: BaseException | None) -> HostedRunResult:
-    """
-    Return a message with the error of a build, if *cause* is one.
-    """
+    """Return a message with the error of a build, if *cause* is one."""
     logs = []
     if isinstance(cause, EnvironmentBuildError):
         logs = [to_log(line_of(Log(str(cause), "ERROR", "BUILDER", time.time())))]
@@ -124,26 +114,20 @@ def finish(outcome: CallOutcome) -> HostedRunResult:
 
 
 class RunnerFailed(Refusal):
-    """
-    The runner failed, and not its function.
-    """
+    """The runner failed, and not its function."""
 
     status = "ABORTED"
     http = 502
 
 
 class DidNotStart(Refusal):
-    """
-    No runner came up for the function.
-    """
+    """No runner came up for the function."""
 
     status = "INTERNAL"
 
 
 class StartTookTooLong(Refusal):
-    """
-    A service was not ready in time.
-    """
+    """A service was not ready in time."""
 
     status = "DEADLINE_EXCEEDED"
     http = 504

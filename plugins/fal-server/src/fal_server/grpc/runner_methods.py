@@ -1,6 +1,4 @@
-"""
-The gRPC methods for runners.
-"""
+"""The gRPC methods for runners."""
 
 from __future__ import annotations
 
@@ -39,27 +37,21 @@ _STATES = {
 
 
 class RunnerMethods:
-    """
-    The methods for runners, of applications and of functions.
-    """
+    """The methods for runners, of applications and of functions."""
 
     def __init__(self, catalog: ApplicationCatalog, functions: FunctionPools) -> None:
         self._catalog = catalog
         self._functions = functions
 
     async def ListAliasRunners(self, request: Any, caller: Caller) -> ListAliasRunnersResponse:
-        """
-        Return the runners of an application.
-        """
+        """Return the runners of an application."""
         application = self._catalog.find_own(caller, request.alias, request.environment_name)
         found = _describe_runners(application, request)
         ended = await self._ended(request, caller, application.alias)
         return ListAliasRunnersResponse(runners=[*found, *ended])
 
     async def ListRunners(self, request: Any, caller: Caller) -> ListRunnersResponse:
-        """
-        Return the runners of the account. With a time, include those that have ended since.
-        """
+        """Return the runners of the account. With a time, include those that have ended since."""
         found = [
             info
             for application in self._catalog.list_of(caller.user_id)
@@ -94,9 +86,7 @@ class RunnerMethods:
         return StopRunnerResponse()
 
     async def KillRunner(self, request: Any, caller: Caller) -> KillRunnerResponse:
-        """
-        Kill a runner, or the runner of a run.
-        """
+        """Kill a runner, or the runner of a run."""
         self.find(caller, request.runner_id).kill()
         return KillRunnerResponse()
 

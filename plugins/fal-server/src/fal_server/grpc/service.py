@@ -137,9 +137,7 @@ class Controller:
         )
 
     def _refuse(self, name: str, error: Exception) -> CallFailed:
-        """
-        Return what ends a call with the status of *error*.
-        """
+        """Return what ends a call with the status of *error*."""
         if isinstance(error, Refusal):
             level = self._level_of(error)
             logger.log(level, "%s refused: %s: %s", name, type(error).__name__, error)
@@ -152,9 +150,7 @@ class Controller:
         return CallFailed(status, sentence, self._greeting)
 
     def _level_of(self, refusal: Refusal) -> int:
-        """
-        Return the level at which a refusal is logged. Strangers do not fill the log.
-        """
+        """Return the level at which a refusal is logged. Strangers do not fill the log."""
         if not isinstance(refusal, Unauthenticated):
             return level_of(refusal)
         now = time.monotonic()
@@ -191,9 +187,7 @@ class _Method:
 
     @classmethod
     def find(cls, method: MethodDescriptor, answering: Iterable[object]) -> _Method:
-        """
-        Find what answers a method.
-        """
+        """Find what answers a method."""
         name, message = method.name, GetMessageClass(method.input_type)
         found = [getattr(each, name) for each in answering if hasattr(each, name)]
         read = functools.partial(_read_all if method.client_streaming else _read_one, message)
@@ -245,9 +239,7 @@ async def _read_one(message: type[Message], contents: AsyncIterator[bytes]) -> M
 async def _read_all(
     message: type[Message], contents: AsyncIterator[bytes]
 ) -> AsyncIterator[Message]:
-    """
-    Return the messages of a call, each of which is parsed when it is taken.
-    """
+    """Return the messages of a call, each of which is parsed when it is taken."""
 
     async def messages() -> AsyncIterator[Message]:
         async for content in contents:

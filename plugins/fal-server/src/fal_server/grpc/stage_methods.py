@@ -1,6 +1,4 @@
-"""
-The methods for stages, which the protocol calls environments, and for secrets.
-"""
+"""The methods for stages, which the protocol calls environments, and for secrets."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ from fal_server.store.vaults import Secret, Vault
 
 
 class StageMethods:
-    """
-    The gRPC methods for stages, and for the secrets in them.
-    """
+    """The gRPC methods for stages, and for the secrets in them."""
 
     def __init__(self, stages: Stages, vault: Vault) -> None:
         self._stages = stages
@@ -37,18 +33,14 @@ class StageMethods:
     async def ListEnvironments(
         self, _: ListEnvironmentsRequest, caller: Caller
     ) -> ListEnvironmentsResponse:
-        """
-        Return the stages of the account.
-        """
+        """Return the stages of the account."""
         found = await self._stages.list(caller.user_id)
         return ListEnvironmentsResponse(environments=map(_describe_stage, found))
 
     async def CreateEnvironment(
         self, request: CreateEnvironmentRequest, caller: Caller
     ) -> CreateEnvironmentResponse:
-        """
-        Create a stage.
-        """
+        """Create a stage."""
         description = request.description if request.HasField("description") else None
         made = await self._stages.create(caller.user_id, request.name, description)
         return CreateEnvironmentResponse(environment=_describe_stage(made))
@@ -56,16 +48,12 @@ class StageMethods:
     async def DeleteEnvironment(
         self, request: DeleteEnvironmentRequest, caller: Caller
     ) -> DeleteEnvironmentResponse:
-        """
-        Delete a stage with everything that belongs to it.
-        """
+        """Delete a stage with everything that belongs to it."""
         await self._stages.delete(caller.user_id, request.name)
         return DeleteEnvironmentResponse()
 
     async def SetSecret(self, request: SetSecretRequest, caller: Caller) -> SetSecretResponse:
-        """
-        Set a secret, or remove it where the request has no value.
-        """
+        """Set a secret, or remove it where the request has no value."""
         stage = request.environment_name or DEFAULT
         exposed = request.default_exposed if request.HasField("default_exposed") else None
         if request.HasField("value"):
@@ -83,9 +71,7 @@ class StageMethods:
     async def ListSecrets(
         self, request: ListSecretsRequest, caller: Caller
     ) -> ListSecretsResponse:
-        """
-        Return the secrets of a stage, without their values.
-        """
+        """Return the secrets of a stage, without their values."""
         stage = request.environment_name or DEFAULT
         found = await self._vault.list(caller.user_id, stage)
         return ListSecretsResponse(secrets=map(_describe_secret, found))

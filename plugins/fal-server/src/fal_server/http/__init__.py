@@ -1,3 +1,1 @@
-"""
-The HTTP API, and the routes that it answers.
-"""
+"""The HTTP API, and the routes that it answers."""

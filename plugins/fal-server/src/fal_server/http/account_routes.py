@@ -1,6 +1,4 @@
-"""
-The routes for users, teams, applications, queues and runners.
-"""
+"""The routes for users, teams, applications, queues and runners."""
 
 from __future__ import annotations
 
@@ -26,17 +24,13 @@ _MOST_RECORDS = 500
 
 
 class AccountRoutes:
-    """
-    Answers the routes for users and teams.
-    """
+    """Answers the routes for users and teams."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         needs = "account:settings:read"
         return [
             ApiRoute("GET", "/users/current", needs, self._current),
@@ -57,9 +51,7 @@ class AccountRoutes:
         return web.json_response(await self._database.read(read))
 
     async def _teams(self, _: web.Request, caller: Caller) -> web.Response:
-        """
-        Return the accounts for which the caller may act, their own first.
-        """
+        """Return the accounts for which the caller may act, their own first."""
 
         def read(connection: sa.Connection) -> list[Mapping[str, Any]]:
             account = find_account(connection, id=caller.user_id)
@@ -71,18 +63,14 @@ class AccountRoutes:
 
 
 class ApplicationRoutes:
-    """
-    Answers the routes for applications and their queues.
-    """
+    """Answers the routes for applications and their queues."""
 
     def __init__(self, catalog: ApplicationCatalog, queue: RequestQueue) -> None:
         self._catalog = catalog
         self._queue = queue
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         path = "/applications/{owner}/{alias}"
         return [
             ApiRoute("GET", "/applications/failures", "serverless:apps:read", self._failures),
@@ -98,9 +86,7 @@ class ApplicationRoutes:
         return web.json_response(dict(metadata))
 
     async def _failures(self, _: web.Request, caller: Caller) -> web.Response:
-        """
-        Return the applications of the caller of which no runner has come up.
-        """
+        """Return the applications of the caller of which no runner has come up."""
         found = {
             each.alias: {"since": to_text(each.failure.since), "reason": each.failure.reason}
             for each in self._catalog.list_of(caller.user_id)
@@ -138,17 +124,13 @@ class ApplicationRoutes:
 
 
 class RunnerRoutes:
-    """
-    Answers the route for a runner.
-    """
+    """Answers the route for a runner."""
 
     def __init__(self, catalog: ApplicationCatalog) -> None:
         self._catalog = catalog
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         return [ApiRoute("GET", "/runners/{id}", "serverless:runners:read", self._runner)]
 
     async def _runner(self, request: web.Request, caller: Caller) -> web.Response:

@@ -1,6 +1,4 @@
-"""
-The HTTP API: its routes, their permissions, and error responses.
-"""
+"""The HTTP API: its routes, their permissions, and error responses."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ class ApiRoute:
 
 @attrs.frozen
 class OpenRoute:
-    """
-    A route without authentication.
-    """
+    """A route without authentication."""
 
     method: str
     path: str
@@ -112,9 +108,7 @@ def _count_requests(metrics: ServerMetrics) -> Any:
 
 
 def _answer_missing_routes() -> Any:
-    """
-    Return a middleware that answers requests for routes that there are not.
-    """
+    """Return a middleware that answers requests for routes that there are not."""
     missing = MissingFeatures()
 
     @web.middleware

@@ -1,6 +1,4 @@
-"""
-Request bodies and query parameters, with validation.
-"""
+"""Request bodies and query parameters, with validation."""
 
 from __future__ import annotations
 
@@ -92,8 +90,6 @@ def number_of(request: web.Request, name: str, default: int, *, most: int) -> in
 
 
 def to_text(seconds: float) -> str:
-    """
-    Format *seconds* since the epoch as ISO 8601 in UTC.
-    """
+    """Format *seconds* since the epoch as ISO 8601 in UTC."""
     time = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
     return time.isoformat(timespec="microseconds")

@@ -1,6 +1,4 @@
-"""
-Fleet metrics: gauges of runners and requests, counted when the metrics are read.
-"""
+"""Fleet metrics: gauges of runners and requests, counted when the metrics are read."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ class FleetMetrics(Collector):
     functions: FunctionPools
 
     def collect(self) -> Iterator[Metric]:
-        """
-        Yield the present numbers.
-        """
+        """Yield the present numbers."""
         runners: Counter[tuple[str, ...]] = Counter()
         waiting: Counter[tuple[str, ...]] = Counter()
         running: Counter[tuple[str, ...]] = Counter()

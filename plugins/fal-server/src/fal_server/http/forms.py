@@ -1,6 +1,4 @@
-"""
-Forms: uploads of files, in a multipart form and in parts.
-"""
+"""Forms: uploads of files, in a multipart form and in parts."""
 
 from __future__ import annotations
 
@@ -81,9 +79,7 @@ async def open_file(request: web.Request) -> SentFile:
 
 
 async def file_of(request: web.Request) -> AsyncIterator[bytes]:
-    """
-    Yield the content of the field ``file_upload`` of a form, in chunks.
-    """
+    """Yield the content of the field ``file_upload`` of a form, in chunks."""
     async for chunk in (await open_file(request)).chunks:
         yield chunk
 
@@ -103,9 +99,7 @@ def _readable() -> Iterator[None]:
 
 
 def _size_of(request: web.Request, field: BodyPartReader) -> int | None:
-    """
-    Return what is left of a form without the lines around a file.
-    """
+    """Return what is left of a form without the lines around a file."""
     message = Message()
     message["Content-Type"] = request.headers.get("Content-Type", "")
     boundary = message.get_boundary()

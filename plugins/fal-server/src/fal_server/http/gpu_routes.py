@@ -1,6 +1,4 @@
-"""
-The route that counts GPUs, as ``fal apps gpus`` and ``fal runners gpus`` ask for it.
-"""
+"""The route that counts GPUs, as ``fal apps gpus`` and ``fal runners gpus`` ask for it."""
 
 from __future__ import annotations
 
@@ -24,17 +22,13 @@ _ANY = "GPU"
 
 @attrs.frozen
 class GpuRoutes:
-    """
-    Answers how many GPUs the runners of an account have, by machine type.
-    """
+    """Answers how many GPUs the runners of an account have, by machine type."""
 
     catalog: ApplicationCatalog
     functions: FunctionPools
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the route.
-        """
+        """Return the route."""
         return [
             ApiRoute("GET", "/applications/metrics", "serverless:runners:read", self._count)
         ]
@@ -59,9 +53,7 @@ class GpuRoutes:
 
 
 def count_gpus(runners: Iterable[Runner]) -> Counter[str]:
-    """
-    Return how many GPUs *runners* have, by machine type. Those that wait have none.
-    """
+    """Return how many GPUs *runners* have, by machine type. Those that wait have none."""
     counts: Counter[str] = Counter()
     for runner in runners:
         spec = runner.spec

@@ -1,6 +1,4 @@
-"""
-The routes of the key-value store, as ``KVStore`` of the released toolkit asks for them.
-"""
+"""The routes of the key-value store, as ``KVStore`` of the released toolkit asks for them."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ class KeyValueRoutes:
         self._values = values
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         needs, place = "storage:files:write", "{name}/{key:.+}"
         # The toolkit of released clients shows such a token here.
         for_it = frozenset({UPLOADS})

@@ -1,6 +1,4 @@
-"""
-The routes for logs.
-"""
+"""The routes for logs."""
 
 from __future__ import annotations
 
@@ -30,18 +28,14 @@ _HEARTBEAT = 15.0
 
 
 class LogRoutes:
-    """
-    Answers the routes for logs.
-    """
+    """Answers the routes for logs."""
 
     def __init__(self, logs: Logs, revocations: Revocations) -> None:
         self._logs = logs
         self._revocations = revocations
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         needs = "serverless:logs:read"
         return [
             ApiRoute("POST", "/logs/history", needs, self._history),
@@ -57,9 +51,7 @@ class LogRoutes:
         return web.json_response({"items": items, "next_until": until})
 
     async def _stream(self, request: web.Request, caller: Caller) -> web.StreamResponse:
-        """
-        Send lines as server-sent events until the client disconnects, or its key is revoked.
-        """
+        """Send lines as server-sent events until the client disconnects, or its key is revoked."""
         lines = self._logs.follow(_filter(request, caller))
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}

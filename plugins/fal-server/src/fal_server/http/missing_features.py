@@ -20,9 +20,7 @@ _FEATURES = (("/requests/billable-units/", "bills"),)
 
 @attrs.define
 class MissingFeatures:
-    """
-    Answers requests for routes that there are not.
-    """
+    """Answers requests for routes that there are not."""
 
     _warned: set[str] = attrs.field(factory=set)
 

@@ -1,6 +1,4 @@
-"""
-The routes that create tokens, for clients that must not get a key.
-"""
+"""The routes that create tokens, for clients that must not get a key."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ _MOST_APPLICATIONS = 32
 
 
 class TokenRoutes:
-    """
-    Answers the routes that create short-lived tokens for requests and uploads.
-    """
+    """Answers the routes that create short-lived tokens for requests and uploads."""
 
     def __init__(
         self, identity: CallerIdentity, catalog: ApplicationCatalog, urls: Urls
@@ -46,9 +42,7 @@ class TokenRoutes:
         self._urls = urls
 
     def routes(self) -> Iterable[ApiRoute | OpenRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         upload = "/storage/auth/token"
         return [
             ApiRoute("POST", "/tokens/", "models:requests:submit", self._for_requests),
@@ -57,9 +51,7 @@ class TokenRoutes:
         ]
 
     async def _revoke(self, request: web.Request) -> web.Response:
-        """
-        End a login, as ``fal auth logout`` asks the service that issued it.
-        """
+        """End a login, as ``fal auth logout`` asks the service that issued it."""
         if (request.content_length or _LONGEST_FORM) < _LONGEST_FORM:
             form = parse_qs((await request.read()).decode("latin-1"))
             await self._identity.log_out(form.get("token", [""])[0])

@@ -1,6 +1,4 @@
-"""
-The routes to upload and download files.
-"""
+"""The routes to upload and download files."""
 
 from __future__ import annotations
 
@@ -49,9 +47,7 @@ SAFE_HEADERS = {
 
 
 class AppFileRoutes:
-    """
-    Answers the routes to upload the files of applications.
-    """
+    """Answers the routes to upload the files of applications."""
 
     def __init__(self, files: AppFiles, blobs: Blobs, shares: StorageShares) -> None:
         self._files = files
@@ -59,9 +55,7 @@ class AppFileRoutes:
         self._shares = shares
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         path, needs = "/files/app/multipart/{hash}", "storage:files:write"
         return [
             ApiRoute("POST", "/files/missing_hashes", needs, self._missing),
@@ -135,9 +129,7 @@ class StorageRoutes:
         self._urls = urls
 
     def routes(self) -> Iterable[ApiRoute | OpenRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         needs, upload = "storage:files:write", "/storage/uploads/{token}"
         initiate, file = "/storage/upload/initiate", "/storage/files/{id}/{name}"
         for_it = frozenset({UPLOADS})
@@ -205,9 +197,7 @@ class StorageRoutes:
     def _make_token(
         self, request: web.Request, caller: Caller, claims: Mapping[str, Any]
     ) -> str:
-        """
-        Return the token that stands for the upload of a file.
-        """
+        """Return the token that stands for the upload of a file."""
         lives, key = _lifetime(request), caller.key_id
         make = self._identity.tokens.make
         return make(_UPLOAD, caller.user_id, key=key, seconds=_SECONDS, lives=lives, **claims)
@@ -228,9 +218,7 @@ class StorageRoutes:
         return f"{base}/storage/files/{id}/{quote(name)}"
 
     async def _upload(self, request: web.Request, caller: Caller) -> web.Response:
-        """
-        Store a file that is sent in one request, and return its URL.
-        """
+        """Store a file that is sent in one request, and return its URL."""
         file = await self._files.add(
             caller.user_id,
             self._chunks(caller.user_id, request),
@@ -250,9 +238,7 @@ class StorageRoutes:
         return web.json_response({})
 
     async def _part_url(self, request: web.Request) -> web.Response:
-        """
-        Return the URL to upload a part to, which is the URL of the request.
-        """
+        """Return the URL to upload a part to, which is the URL of the request."""
         await self._claims(request)
         part_number_of(request)
         return web.json_response(
@@ -303,9 +289,7 @@ class StorageRoutes:
         )
 
     def _chunks(self, account_id: str, request: web.Request) -> AsyncIterator[bytes]:
-        """
-        Return the body of a request, as far as the account has room for it.
-        """
+        """Return the body of a request, as far as the account has room for it."""
         return self._shares.admit(account_id, request.content.iter_chunked(CHUNK))
 
     async def _claims(self, request: web.Request) -> Mapping[str, Any]:
@@ -346,9 +330,7 @@ def _lifetime(request: web.Request) -> float | None:
 
 
 class Pieces(Protocol):
-    """
-    Yields the bytes of a file, from *start* on.
-    """
+    """Yields the bytes of a file, from *start* on."""
 
     def __call__(self, *, start: int) -> Iterator[bytes]: ...
 

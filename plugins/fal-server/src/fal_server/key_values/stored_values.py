@@ -1,6 +1,4 @@
-"""
-Stored values: texts by a name and a key, each for a while.
-"""
+"""Stored values: texts by a name and a key, each for a while."""
 
 from __future__ import annotations
 
@@ -52,9 +50,7 @@ class _Room:
 
 @attrs.define(eq=False)
 class StoredValues:
-    """
-    The values of accounts, each in a store of a name.
-    """
+    """The values of accounts, each in a store of a name."""
 
     _database: Database
     _limits: Limits
@@ -113,18 +109,14 @@ class StoredValues:
         await self._database.write(write)
 
     async def delete(self, account_id: str, name: str, key: str) -> None:
-        """
-        Delete a value, if there is one.
-        """
+        """Delete a value, if there is one."""
         chosen = stored_values.delete().where(*_is(account_id, name, key))
         await self._database.write(lambda connection: connection.execute(chosen))
         if room := self._rooms.get(account_id):
             room.full_at = None
 
     async def drop_expired(self) -> None:
-        """
-        Delete the values whose time is over.
-        """
+        """Delete the values whose time is over."""
         old = stored_values.delete().where(stored_values.c.expires_at <= self._clock())
         await self._database.write(lambda connection: connection.execute(old))
 

@@ -1,3 +1,1 @@
-"""
-The ports of the server: what is accepted there, under which certificate, at which URLs.
-"""
+"""The ports of the server: what is accepted there, under which certificate, at which URLs."""

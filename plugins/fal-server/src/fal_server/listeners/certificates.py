@@ -1,6 +1,4 @@
-"""
-Certificates: a private authority, made on the first start, and the server's certificate.
-"""
+"""Certificates: a private authority, made on the first start, and the server's certificate."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ class Certificate:
         self.renew()
 
     def make_context(self, *protocols: str) -> ssl.SSLContext:
-        """
-        Return the TLS context of connections with one of *protocols*, by their ALPN names.
-        """
+        """Return the TLS context of connections with one of *protocols*, by their ALPN names."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._path)
         context.set_alpn_protocols(list(protocols))
@@ -112,17 +108,13 @@ def _authority(directory: DataDirectory) -> tuple[x509.Certificate, ec.EllipticC
 
 
 def read_authority(directory: DataDirectory) -> bytes:
-    """
-    Return the authority of a directory, which is made if there is none, with its key.
-    """
+    """Return the authority of a directory, which is made if there is none, with its key."""
     certificate, key = _authority(directory)
     return _key_bytes(key) + certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def write_authority(directory: DataDirectory, content: bytes) -> None:
-    """
-    Have an authority in a directory, in the place of any other.
-    """
+    """Have an authority in a directory, in the place of any other."""
     key, mark, certificate = content.partition(b"-----BEGIN CERTIFICATE-----")
     files = {directory.tls / "ca.key": key, directory.tls / "ca.pem": mark + certificate}
     for path, wanted in files.items():
@@ -177,9 +169,7 @@ def _serves(path: Path, authority: x509.Certificate, names: list[str]) -> bool:
 
 
 def _write_bundle(directory: DataDirectory, authority: x509.Certificate) -> None:
-    """
-    Write the bundle of authorities for clients: those of this process, and ours.
-    """
+    """Write the bundle of authorities for clients: those of this process, and ours."""
     paths = ssl.get_default_verify_paths()
     system = b""
     configured = (os.environ.get("SSL_CERT_FILE"), paths.cafile, paths.openssl_cafile)

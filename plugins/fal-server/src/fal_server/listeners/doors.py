@@ -1,6 +1,4 @@
-"""
-Doors: the listeners of a server, opened together.
-"""
+"""Doors: the listeners of a server, opened together."""
 
 from __future__ import annotations
 
@@ -69,9 +67,7 @@ class Doors:
         ports: dict[str, int],
         ends: contextlib.AsyncExitStack,
     ) -> Doors:
-        """
-        Find or make the certificate of a server.
-        """
+        """Find or make the certificate of a server."""
         host = settings.host
         own = [] if host in {"0.0.0.0", "::", ""} else [host]
         return cls(settings, Certificate(directory, [*settings.names, *own]), ports, ends)
@@ -96,9 +92,7 @@ class Doors:
         self._listeners.append(listener)
 
     def hand_over(self, services: Mapping[str, Service]) -> None:
-        """
-        Have others answer the connections that come from now on, by the names of the ports.
-        """
+        """Have others answer the connections that come from now on, by the names of the ports."""
         for listener in self._listeners:
             if listener.name in services:
                 service = services[listener.name]
@@ -134,9 +128,7 @@ class Doors:
     def start_gateway(
         self, server: web.Server, ends: contextlib.AsyncExitStack, drain: Drain
     ) -> ProtocolFactory:
-        """
-        Return the factory of the connections of a gateway, as :meth:`start_http` does.
-        """
+        """Return the factory of the connections of a gateway, as :meth:`start_http` does."""
 
         async def end() -> None:
             await drain.end(server)
@@ -145,8 +137,6 @@ class Doors:
         return connections_of(server, self.settings.limits, inflates=False)
 
     def open(self) -> None:
-        """
-        Accept the connections that wait at all ports, and those that come.
-        """
+        """Accept the connections that wait at all ports, and those that come."""
         for listener in self._listeners:
             listener.open()

@@ -1,6 +1,4 @@
-"""
-Drains: how long requests have to finish when a server ends.
-"""
+"""Drains: how long requests have to finish when a server ends."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ class Drain:
     _until: float | None = attrs.field(default=None, init=False)
 
     def left(self) -> float:
-        """
-        Return the seconds that are left of it.
-        """
+        """Return the seconds that are left of it."""
         now = time.monotonic()
         if self._until is None:
             self._until = now + self.seconds

@@ -1,6 +1,4 @@
-"""
-gRPC calls: what a client sends of one, and how it is answered.
-"""
+"""gRPC calls: what a client sends of one, and how it is answered."""
 
 from __future__ import annotations
 
@@ -277,9 +275,7 @@ class GrpcCall:
             self.task.cancel()
 
     def leave(self) -> None:
-        """
-        Read and send nothing more of it, and give the client back what it takes of the window.
-        """
+        """Read and send nothing more of it, and give the client back what it takes of the window."""
         self._is_over = True
         self._received.clear()
         self._acknowledge(self._unacknowledged)

@@ -1,6 +1,4 @@
-"""
-Encodings of gRPC: how messages, metadata and the ends of calls are written in HTTP/2.
-"""
+"""Encodings of gRPC: how messages, metadata and the ends of calls are written in HTTP/2."""
 
 from __future__ import annotations
 

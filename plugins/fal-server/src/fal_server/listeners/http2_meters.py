@@ -42,9 +42,7 @@ _OF_STRANGERS, _IDLE = 500, 10_000
 
 
 class TooMuch(Exception):
-    """
-    A client sends more than is read of it.
-    """
+    """A client sends more than is read of it."""
 
 
 class Http2Meter:
@@ -120,9 +118,7 @@ class Http2Meter:
         return b"".join(kept) if len(kept) > 1 else kept[0]
 
     def _begin_frame(self, head: bytes) -> int:
-        """
-        Count a frame, and return the size of its body.
-        """
+        """Count a frame, and return the size of its body."""
         size, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
         if size > _LARGEST_FRAME:
             raise TooMuch

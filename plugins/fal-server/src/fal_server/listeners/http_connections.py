@@ -1,6 +1,4 @@
-"""
-HTTP/1.1 connections of clients.
-"""
+"""HTTP/1.1 connections of clients."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ HttpFactory = Callable[..., "HttpConnection"]
 
 
 class Unreadable(Invalid):
-    """
-    A request, or its body, is not valid HTTP.
-    """
+    """A request, or its body, is not valid HTTP."""
 
     http = 400
 
@@ -81,9 +77,7 @@ class HttpConnection(web.RequestHandler):
         self.messages: IncomingMessages | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """
-        Begin to wait for a request.
-        """
+        """Begin to wait for a request."""
         # The transports of uvloop do not inherit from asyncio's.
         made = cast(asyncio.Transport, transport)
         self.visit.abort = made.abort
@@ -91,25 +85,19 @@ class HttpConnection(web.RequestHandler):
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """
-        Note that it has ended.
-        """
+        """Note that it has ended."""
         self.stalls.stop()
         self.visit.has_ended()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """
-        Parse bytes that have come.
-        """
+        """Parse bytes that have come."""
         if data:
             self.stalls.hear()
         super().data_received(data)
 
     def set_parser(self, parser: Any, *arguments: Any, **options: Any) -> None:
-        """
-        Become a websocket.
-        """
+        """Become a websocket."""
         if self.messages is not None:
             parser = MeteredParser(parser, self.messages)
         super().set_parser(parser, *arguments, **options)
@@ -133,32 +121,24 @@ class HttpConnection(web.RequestHandler):
         self.force_close()
 
     def pause_reading(self) -> None:
-        """
-        Read no more for a while, as what was received is not used yet.
-        """
+        """Read no more for a while, as what was received is not used yet."""
         self.stalls.pause()
         super().pause_reading()
 
     def pause_writing(self) -> None:
-        """
-        Note that the client does not read what was sent.
-        """
+        """Note that the client does not read what was sent."""
         super().pause_writing()
         self.stalls.block()
 
     def resume_writing(self) -> None:
-        """
-        Note that the client has read most of what was sent.
-        """
+        """Note that the client has read most of what was sent."""
         super().resume_writing()
         self.stalls.unblock()
 
     def log_access(
         self, request: web.BaseRequest, response: web.StreamResponse, time: float | None
     ) -> None:
-        """
-        Note that a request was answered. It is not logged.
-        """
+        """Note that a request was answered. It is not logged."""
         self.stalls.end()
 
     def handle_error(
@@ -168,9 +148,7 @@ class HttpConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """
-        Refuse a request that cannot be parsed, and close the connection.
-        """
+        """Refuse a request that cannot be parsed, and close the connection."""
         _log(exc)
         if request.writer.output_size > 0:
             raise ConnectionError("The response has begun already.")
@@ -196,9 +174,7 @@ def _log(error: BaseException | None) -> None:
 
 
 def begin(request: BaseRequest) -> None:
-    """
-    Note that *request* is handled from now on, so that its body is waited for.
-    """
+    """Note that *request* is handled from now on, so that its body is waited for."""
     connection = request.protocol
     if isinstance(connection, HttpConnection):
         connection.stalls.begin(request)
@@ -207,25 +183,19 @@ def begin(request: BaseRequest) -> None:
 
 
 def is_relayed(request: BaseRequest) -> bool:
-    """
-    Return whether another replica of this server has passed *request* on.
-    """
+    """Return whether another replica of this server has passed *request* on."""
     connection = request.protocol
     return isinstance(connection, HttpConnection) and connection.visit.is_relayed
 
 
 def tell_begun(request: BaseRequest) -> None:
-    """
-    Tell the replica that has passed *request* on, if one has, that it may run from now on.
-    """
+    """Tell the replica that has passed *request* on, if one has, that it may run from now on."""
     if is_relayed(request) and request.transport is not None:
         request.transport.write(b"HTTP/1.1 102 Processing\r\n\r\n")
 
 
 def recognise(request: BaseRequest) -> None:
-    """
-    Note that the sender of *request* has shown a valid key.
-    """
+    """Note that the sender of *request* has shown a valid key."""
     connection = request.protocol
     if isinstance(connection, HttpConnection):
         connection.visit.recognise()

@@ -65,9 +65,7 @@ class OpenConnection:
     is_relayed: bool = False
 
     def check_relay(self, secret: str) -> None:
-        """
-        Note that it comes from another replica, if *secret* is what replicas share.
-        """
+        """Note that it comes from another replica, if *secret* is what replicas share."""
         shared = self.among.relay_secret if self.among is not None else ""
         if shared and hmac.compare_digest(
             secret.encode(errors="surrogateescape"), shared.encode()
@@ -76,27 +74,21 @@ class OpenConnection:
             self.recognise()
 
     def recognise(self) -> None:
-        """
-        Note that its client has shown a valid key: it is not closed to make room.
-        """
+        """Note that its client has shown a valid key: it is not closed to make room."""
         if not self.is_known:
             self.is_known = True
             if self.among is not None:
                 self.among.recognise(self)
 
     def has_ended(self) -> None:
-        """
-        Note that it has ended.
-        """
+        """Note that it has ended."""
         if self.among is not None:
             self.among.remove(self)
 
 
 @attrs.define(eq=False)
 class _Crowd:
-    """
-    Connections that share a limit: all of them, or those of one address.
-    """
+    """Connections that share a limit: all of them, or those of one address."""
 
     most: int
     count: int = 0
@@ -146,9 +138,7 @@ class OpenConnections:
 
     @property
     def most(self) -> int:
-        """
-        The most connections at once.
-        """
+        """The most connections at once."""
         return self._most
 
     def __len__(self) -> int:
@@ -197,23 +187,17 @@ class OpenConnections:
         await wait_for_event(self._has_ended, _PAUSE)
 
     def recognise(self, connection: OpenConnection) -> None:
-        """
-        Take *connection* out of those that are closed to make room.
-        """
+        """Take *connection* out of those that are closed to make room."""
         for crowd in self._crowds_of(connection):
             crowd.strangers.pop(connection, None)
 
     def remove(self, connection: OpenConnection) -> None:
-        """
-        Note that *connection* has ended.
-        """
+        """Note that *connection* has ended."""
         self._uncount(connection)
         self._has_ended.set()
 
     def _close_oldest(self, crowd: _Crowd) -> bool:
-        """
-        Close the stranger that came first. Return False if there is none.
-        """
+        """Close the stranger that came first. Return False if there is none."""
         burst, whose = self._too_many, ""
         if crowd is not self._all:
             burst, whose = self._too_many_of_address, " of one address"
@@ -249,9 +233,7 @@ class OpenConnections:
             del self._sites[site]
 
     def _site_of(self, address: str) -> str:
-        """
-        Return what an address counts for. Empty for this machine, and for proxies.
-        """
+        """Return what an address counts for. Empty for this machine, and for proxies."""
         found = read_address(address)
         if found is None or found.is_loopback:
             return ""
@@ -263,9 +245,7 @@ class OpenConnections:
 
 
 class _Burst:
-    """
-    Something that may happen often in a short time, and is logged once then.
-    """
+    """Something that may happen often in a short time, and is logged once then."""
 
     def __init__(self) -> None:
         self._last = -_QUIET
@@ -278,9 +258,7 @@ class _Burst:
 
 
 def read_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """
-    Return the address that *text* stands for, without a zone. None if it is none.
-    """
+    """Return the address that *text* stands for, without a zone. None if it is none."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

@@ -1,6 +1,4 @@
-"""
-Running calls: how many there may be, and how each is answered.
-"""
+"""Running calls: how many there may be, and how each is answered."""
 
 from __future__ import annotations
 

@@ -110,16 +110,12 @@ class Listener:
         return taken
 
     def open(self) -> None:
-        """
-        Accept the connections that wait, and those that come.
-        """
+        """Accept the connections that wait, and those that come."""
         assert self._socket is not None, "The listener has to listen first."
         self._accepting = asyncio.create_task(self._accept(self._socket))
 
     def describe(self, error: OSError, host: str, port: int) -> str:
-        """
-        Return the error message of :meth:`listen` for *error*.
-        """
+        """Return the error message of :meth:`listen` for *error*."""
         where = f"[{host}]" if ":" in host else host
         where = f"{where}:{port}" if port else where
         behind = _BEHIND.get(self.name, f"its listener {self.name!r}")
@@ -166,9 +162,7 @@ class Listener:
             self._admit(connection, address[0])
 
     def _admit(self, connection: socket.socket, peer: str) -> None:
-        """
-        Count a connection, and begin to find out its protocol.
-        """
+        """Count a connection, and begin to find out its protocol."""
         visit = self.connections.add(peer)
         if visit is None:
             connection.close()
@@ -180,17 +174,13 @@ class Listener:
         task.add_done_callback(greeting.end)
 
     def forget(self, greeting: _Greeting) -> None:
-        """
-        Note that a greeting is over.
-        """
+        """Note that a greeting is over."""
         self._greeting.discard(greeting)
 
     def make_protocol(
         self, visit: OpenConnection, *, speaks_grpc: bool
     ) -> asyncio.BaseProtocol:
-        """
-        Make the protocol of a connection.
-        """
+        """Make the protocol of a connection."""
         if speaks_grpc and self.grpc is not None:
             return self.grpc.connect(visit)
         return self.http(visit)
@@ -223,9 +213,7 @@ class _Greeting:
     task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """
-        Find out the protocol, and hand the connection over.
-        """
+        """Find out the protocol, and hand the connection over."""
         connection, listener = self.connection, self.listener
         try:
             connection.setblocking(False)
@@ -263,18 +251,14 @@ class _Greeting:
             transport.abort()
 
     def abort(self) -> None:
-        """
-        Close the connection as soon as that can be done.
-        """
+        """Close the connection as soon as that can be done."""
         if self.is_certain:
             self.is_unwanted = True
         elif self.task is not None:
             self.task.cancel()
 
     def end(self, _: asyncio.Task[None]) -> None:
-        """
-        Close the connection, unless it was handed over. It may not even have begun.
-        """
+        """Close the connection, unless it was handed over. It may not even have begun."""
         self.listener.forget(self)
         if not self.is_given:
             self.connection.close()
@@ -283,9 +267,7 @@ class _Greeting:
 
 
 class ProtocolChooser(asyncio.Protocol):
-    """
-    Hands a TLS connection over once its handshake has negotiated a protocol.
-    """
+    """Hands a TLS connection over once its handshake has negotiated a protocol."""
 
     def __init__(self, listener: Listener, visit: OpenConnection) -> None:
         self._listener = listener
@@ -305,9 +287,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _listen_anywhere(host: str) -> socket.socket:
-    """
-    Listen at a free port, and try another if a process takes it first.
-    """
+    """Listen at a free port, and try another if a process takes it first."""
     for _ in range(_TRIES - 1):
         try:
             return _listen(host, free_port())
@@ -349,8 +329,6 @@ async def _readable(connection: socket.socket, seconds: float) -> None:
 
 
 def _is_here(peer: str) -> bool:
-    """
-    Return whether *peer* is this machine. Unencrypted connections must come from it.
-    """
+    """Return whether *peer* is this machine. Unencrypted connections must come from it."""
     address = read_address(peer)
     return address is not None and address.is_loopback

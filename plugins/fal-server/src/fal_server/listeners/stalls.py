@@ -1,6 +1,4 @@
-"""
-Stalls: clients that neither send nor read, and how long they are waited for.
-"""
+"""Stalls: clients that neither send nor read, and how long they are waited for."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ async def within(seconds: float, ready: asyncio.Future[None]) -> None:
 
 
 class TooSlow(Invalid):
-    """
-    The body of a request does not arrive in time.
-    """
+    """The body of a request does not arrive in time."""
 
     http = 408
 
@@ -60,32 +56,22 @@ class TooSlow(Invalid):
 
 
 class Incoming(Protocol):
-    """
-    What arrives: the body of a request, or the messages of a websocket.
-    """
+    """What arrives: the body of a request, or the messages of a websocket."""
 
     total_bytes: int
 
     def is_eof(self) -> bool:
-        """
-        Return whether nothing is to come of what has begun.
-        """
+        """Return whether nothing is to come of what has begun."""
 
     def set_exception(self, exc: TooSlow) -> None:
-        """
-        Tell whoever reads it that it has stalled.
-        """
+        """Tell whoever reads it that it has stalled."""
 
 
 class HttpEnd(Protocol):
-    """
-    What ends an HTTP connection.
-    """
+    """What ends an HTTP connection."""
 
     def force_close(self) -> None:
-        """
-        Close it once what was written has been sent.
-        """
+        """Close it once what was written has been sent."""
 
 
 class StallWatch:
@@ -153,24 +139,18 @@ class StallWatch:
         self._was_paused = False
 
     def start(self, transport: asyncio.Transport) -> None:
-        """
-        Begin to wait for a request.
-        """
+        """Begin to wait for a request."""
         self._transport = transport
         self._allow(self._longest_head)
 
     def stop(self) -> None:
-        """
-        Wait no more, as the connection was lost.
-        """
+        """Wait no more, as the connection was lost."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._when, self._due = None, _NEVER, _NEVER
 
     def hear(self) -> None:
-        """
-        Note that bytes have come.
-        """
+        """Note that bytes have come."""
         if self._request is None and not self._has_begun:
             self._has_begun = True
             self._due = due = self._now() + self._longest_head
@@ -178,47 +158,35 @@ class StallWatch:
                 self._set_timer()
 
     def begin(self, request: BaseRequest) -> None:
-        """
-        Note that *request* is handled, whose body may not have come yet.
-        """
+        """Note that *request* is handled, whose body may not have come yet."""
         self._request, self._incoming = request, request.content
         self._await_incoming()
 
     def receive(self, messages: Incoming) -> None:
-        """
-        Note that a message of a websocket has begun, which is not complete yet.
-        """
+        """Note that a message of a websocket has begun, which is not complete yet."""
         self._incoming = messages
         if not self._is_blocked:
             self._await_incoming()
 
     def end(self) -> None:
-        """
-        Note that the request was answered.
-        """
+        """Note that the request was answered."""
         self._request, self._has_begun = None, False
         self._due = due = self._now() + self._longest_idle
         if due < self._when:
             self._set_timer()
 
     def pause(self) -> None:
-        """
-        Note that this end does not want to read for a while.
-        """
+        """Note that this end does not want to read for a while."""
         self._was_paused = True
 
     def block(self) -> None:
-        """
-        Note that the client does not read what was sent.
-        """
+        """Note that the client does not read what was sent."""
         self._is_blocked = True
         self._mark = self._transport.get_write_buffer_size()
         self._allow(self._longest_stall)
 
     def unblock(self) -> None:
-        """
-        Note that the client has read most of what was sent.
-        """
+        """Note that the client has read most of what was sent."""
         self._is_blocked = False
         if self._request is not None:
             self._await_incoming()
@@ -234,9 +202,7 @@ class StallWatch:
             self._allow(self._longest_stall)
 
     def _allow(self, seconds: float) -> None:
-        """
-        Allow so many seconds from now on.
-        """
+        """Allow so many seconds from now on."""
         self._due = self._now() + seconds
         if self._due < self._when:
             self._set_timer()

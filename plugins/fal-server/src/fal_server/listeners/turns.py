@@ -31,16 +31,12 @@ class Line:
         self._is_called = False
 
     def join(self, reading: Reading) -> None:
-        """
-        Give a connection a turn after those that wait.
-        """
+        """Give a connection a turn after those that wait."""
         self._waiting.append(reading)
         self.go_on()
 
     def go_on(self) -> None:
-        """
-        Give the next connection its turn, if there is room.
-        """
+        """Give the next connection its turn, if there is room."""
         if self._waiting and not self._is_called and self._has_room():
             self._is_called = True
             asyncio.get_running_loop().call_soon(self._call)
@@ -83,15 +79,11 @@ class Reading:
 
     @property
     def waits(self) -> bool:
-        """
-        Whether there is something to read.
-        """
+        """Whether there is something to read."""
         return bool(self._unread)
 
     def take(self, data: bytes) -> None:
-        """
-        Read what was received, or wait for a turn.
-        """
+        """Read what was received, or wait for a turn."""
         if self._visit.is_known and not self._unread:
             self._read(data)
             return
@@ -102,9 +94,7 @@ class Reading:
             self._line.join(self)
 
     def go_on(self) -> None:
-        """
-        Read the next part.
-        """
+        """Read the next part."""
         size = len(self._unread) if self._visit.is_known else _TURN
         data = bytes(self._unread[:size])
         del self._unread[:size]
@@ -118,16 +108,12 @@ class Reading:
             self._choose()
 
     def hold(self, *, is_held: bool) -> None:
-        """
-        Receive no more, as the client reads nothing, or go on.
-        """
+        """Receive no more, as the client reads nothing, or go on."""
         self._is_held = is_held
         self._choose()
 
     def end(self) -> None:
-        """
-        Read no more.
-        """
+        """Read no more."""
         self._unread.clear()
         self.transport = None
 

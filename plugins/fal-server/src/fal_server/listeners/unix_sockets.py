@@ -1,6 +1,4 @@
-"""
-Connections to Unix sockets.
-"""
+"""Connections to Unix sockets."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-URLs: the addresses of the server, and those of applications.
-"""
+"""URLs: the addresses of the server, and those of applications."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ def read_host(text: str) -> str:
 
 
 def plain_host(host: str) -> str:
-    """
-    Return *host* in lower case, and without the port that HTTPS has by itself.
-    """
+    """Return *host* in lower case, and without the port that HTTPS has by itself."""
     return host.lower().removesuffix(":443")
 
 
@@ -67,17 +63,13 @@ class Urls:
     name: str = ""
 
     def base(self, listener: str) -> str:
-        """
-        Return the URL of *listener*, without a path.
-        """
+        """Return the URL of *listener*, without a path."""
         is_secret = listener in self.public or not _is_here(self.host)
         scheme = ("ws" if listener == "ws" else "http") + ("s" if is_secret else "")
         return f"{scheme}://{self.public.get(listener) or self.address(listener)}"
 
     def address(self, listener: str) -> str:
-        """
-        Return the host and the port of *listener*, without a proxy.
-        """
+        """Return the host and the port of *listener*, without a proxy."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::", ""} else self.host
         host = f"[{host}]" if ":" in host else host
         return f"{host}:{self.ports.get(listener, 0)}"
@@ -120,9 +112,7 @@ class Urls:
 
     @property
     def _own_host(self) -> str:
-        """
-        The host by which clients reach the API.
-        """
+        """The host by which clients reach the API."""
         if "api" in self.public:
             return self.public["api"]
         return f"{self.name}:{self.ports.get('api', 0)}" if self.name else self.address("api")

@@ -24,9 +24,7 @@ End = Callable[[int, str], None]
 
 
 class Memory(Protocol):
-    """
-    Memory that messages take.
-    """
+    """Memory that messages take."""
 
     def grow(self, size: int) -> None:
         """
@@ -37,9 +35,7 @@ class Memory(Protocol):
         """
 
     def shrink(self, size: int) -> None:
-        """
-        Take *size* bytes less.
-        """
+        """Take *size* bytes less."""
 
 
 class IncomingMessages:
@@ -88,21 +84,15 @@ class IncomingMessages:
         self._has_begun = False
 
     def is_eof(self) -> bool:
-        """
-        Return whether no message has begun that is not complete.
-        """
+        """Return whether no message has begun that is not complete."""
         return not (self._left or self._head or self._is_fragment)
 
     def set_exception(self, error: Exception) -> None:
-        """
-        End the websocket, as a message stalls.
-        """
+        """End the websocket, as a message stalls."""
         self._end(WSCloseCode.POLICY_VIOLATION, "A message stalled. Send it again.")
 
     def has_dealt(self, message: bytes | str) -> None:
-        """
-        Note that a message needs no memory any more.
-        """
+        """Note that a message needs no memory any more."""
         if self._memory is not None:
             size = len(message) if isinstance(message, bytes) else len(message.encode())
             self._memory.shrink(size + _EACH)
@@ -128,9 +118,7 @@ class IncomingMessages:
         return True
 
     def _count(self, data: bytes) -> int:
-        """
-        Return the memory that messages take of *data*.
-        """
+        """Return the memory that messages take of *data*."""
         size, at, end = 0, 0, len(data)
         while at < end:
             if not self._left:
@@ -148,9 +136,7 @@ class IncomingMessages:
         return size
 
     def _begin_frame(self) -> int:
-        """
-        Note that the head of a frame has come, and return the memory that it takes.
-        """
+        """Note that the head of a frame has come, and return the memory that it takes."""
         head, self._head = self._head, b""
         self._left = _read_length(head)
         self._is_counted = not head[0] & _CONTROL
@@ -161,34 +147,26 @@ class IncomingMessages:
 
 
 class MeteredParser:
-    """
-    A parser of websockets whose input is counted.
-    """
+    """A parser of websockets whose input is counted."""
 
     def __init__(self, parser: Any, messages: IncomingMessages) -> None:
         self._parser = parser
         self._messages = messages
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """
-        Parse *data*. Return whether it is the last that is parsed, and what is left of it.
-        """
+        """Parse *data*. Return whether it is the last that is parsed, and what is left of it."""
         if not self._messages.feed(data):
             return True, b""
         parsed: tuple[bool, bytes] = self._parser.feed_data(data)
         return parsed
 
     def feed_eof(self) -> None:
-        """
-        Note that there is no more.
-        """
+        """Note that there is no more."""
         self._parser.feed_eof()
 
 
 def _head_size(head: bytes) -> int:
-    """
-    Return how long the head of a frame is, as far as its first bytes tell.
-    """
+    """Return how long the head of a frame is, as far as its first bytes tell."""
     if len(head) < 2:
         return 2
     length = head[1] & 0x7F

@@ -68,9 +68,7 @@ class KeptLines:
     _new: dict[tuple[str, str | None], int] = attrs.field(factory=dict, init=False)
 
     def insert(self, lines: Sequence[LogLine], connection: sa.Connection) -> None:
-        """
-        Store *lines*.
-        """
+        """Store *lines*."""
         connection.execute(logs.insert(), [to_row(line) for line in lines])
         sizes: dict[tuple[str, str], int] = defaultdict(int)
         for line in lines:
@@ -147,9 +145,7 @@ def delete_lines(connection: sa.Connection, micros: int, first: int, last: int) 
 
 
 def count_lines(connection: sa.Connection) -> None:
-    """
-    Count what is kept, where a server has kept it that did not count.
-    """
+    """Count what is kept, where a server has kept it that did not count."""
     if connection.scalar(sa.select(shares.c.size).limit(1)) is not None:
         return
     columns = (logs.c.account_id, logs.c.runner_id)
@@ -245,9 +241,7 @@ def _delete(connection: sa.Connection, numbers: Iterable[int]) -> None:
 
 
 def _note(connection: sa.Connection, account_id: str, gone: _Gone, what: str) -> None:
-    """
-    Put a line in the place of those that were dropped, and count.
-    """
+    """Put a line in the place of those that were dropped, and count."""
     last = gone.last
     is_it = _is(account_id, last.runner_id)
     share = connection.execute(sa.select(shares).where(is_it)).one()

@@ -1,6 +1,4 @@
-"""
-Line buffers: lines that wait for a reader, of which the oldest are dropped, and not unsaid.
-"""
+"""Line buffers: lines that wait for a reader, of which the oldest are dropped, and not unsaid."""
 
 from __future__ import annotations
 
@@ -20,17 +18,13 @@ _AT_ONCE = 2000
 
 
 def write_number(count: int) -> str:
-    """
-    Return how many lines *count* are, in words.
-    """
+    """Return how many lines *count* are, in words."""
     return "1 line was" if count == 1 else f"{count:,} lines were"
 
 
 @attrs.define
 class _Dropped:
-    """
-    How many lines of a runner were dropped, and the last of them.
-    """
+    """How many lines of a runner were dropped, and the last of them."""
 
     count: int
     last: LogLine
@@ -57,18 +51,14 @@ class LineBuffer:
         return len(self._lines)
 
     def add(self, line: LogLine) -> None:
-        """
-        Add a line after all others.
-        """
+        """Add a line after all others."""
         self._lines.append(line)
         self.size += size_of(line)
         while self.size > self.largest and len(self._lines) > 1:
             self._drop(self._lines.popleft())
 
     def add_again(self, lines: Iterable[LogLine]) -> None:
-        """
-        Put lines back that were taken last, before all others.
-        """
+        """Put lines back that were taken last, before all others."""
         for line in reversed(list(lines)):
             self._lines.appendleft(line)
             self.size += size_of(line)
@@ -115,9 +105,7 @@ class LineQueue(Generic[T]):
     _woken: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
 
     def put_nowait(self, item: LogLine | T) -> None:
-        """
-        Add a line or a message.
-        """
+        """Add a line or a message."""
         if isinstance(item, LogLine):
             last = self._blocks[-1] if self._blocks else None
             if not isinstance(last, LineBuffer):
@@ -129,9 +117,7 @@ class LineQueue(Generic[T]):
         self._woken.set()
 
     async def take(self) -> list[LogLine | T]:
-        """
-        Wait until there is something, and take some of it.
-        """
+        """Wait until there is something, and take some of it."""
         while not self._blocks:
             self._woken.clear()
             await self._woken.wait()

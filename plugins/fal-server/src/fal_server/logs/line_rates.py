@@ -1,6 +1,4 @@
-"""
-Line rates: how many lines of a runner are taken in a while.
-"""
+"""Line rates: how many lines of a runner are taken in a while."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ class LineRate:
         self._left = float(self.rate * _BURST)
 
     def admit(self, event: Event) -> Sequence[Event]:
-        """
-        Return the events that take the place of *event*.
-        """
+        """Return the events that take the place of *event*."""
         if not isinstance(event, Log):
             is_end = isinstance(event, (Exited, Outcome))
             return (*self._tell(), event) if is_end and self._dropped else (event,)

@@ -1,6 +1,4 @@
-"""
-Lines of logs: as values, and as rows of the database.
-"""
+"""Lines of logs: as values, and as rows of the database."""
 
 from __future__ import annotations
 
@@ -114,9 +112,7 @@ class LogFilter:
     after: int | None = None
 
     def matches(self, line: LogLine) -> bool:
-        """
-        Return whether *line* is selected.
-        """
+        """Return whether *line* is selected."""
         named = (
             (self.account_id, line.account_id),
             (self.application, line.application),
@@ -167,25 +163,19 @@ class LogFilter:
 
 
 def _below(level: str) -> Sequence[str]:
-    """
-    Return the levels that are lower than *level*.
-    """
+    """Return the levels that are lower than *level*."""
     names = [*LEVELS]
     lowest = LEVELS[level]
     return [name for name in names if LEVELS[name] < lowest]
 
 
 def to_micros(seconds: float) -> int:
-    """
-    Return *seconds* in microseconds, as in the database.
-    """
+    """Return *seconds* in microseconds, as in the database."""
     return round(seconds * 1_000_000)
 
 
 def size_of(line: LogLine) -> int:
-    """
-    Return what a line costs, in bytes.
-    """
+    """Return what a line costs, in bytes."""
     message = line.message
     # As `octet_length` of the database counts.
     bytes_of_it = len(message) if message.isascii() else len(message.encode("utf-8", "replace"))
@@ -193,9 +183,7 @@ def size_of(line: LogLine) -> int:
 
 
 def shorten(text: str, longest: int) -> str:
-    """
-    Return *text* with at most *longest* characters, and how many were left out.
-    """
+    """Return *text* with at most *longest* characters, and how many were left out."""
     if len(text) <= longest:
         return text
     return f"{text[:longest]} … ({len(text) - longest:,} more characters)"

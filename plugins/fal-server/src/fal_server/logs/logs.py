@@ -72,9 +72,7 @@ class Page:
 
 @attrs.define(eq=False)
 class Follower:
-    """
-    One who follows the logs, and the lines that wait for them.
-    """
+    """One who follows the logs, and the lines that wait for them."""
 
     filter: LogFilter
     lines: LineBuffer = attrs.field(
@@ -84,17 +82,13 @@ class Follower:
 
 
 class StoredLogs:
-    """
-    The lines that are stored, whichever server writes them.
-    """
+    """The lines that are stored, whichever server writes them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def flush(self) -> None:
-        """
-        Leave it to the server that takes lines to write them.
-        """
+        """Leave it to the server that takes lines to write them."""
 
     async def search(self, filter: LogFilter, *, size: int = 1000) -> Page:
         """
@@ -120,9 +114,7 @@ class StoredLogs:
         return await self._database.read(read)
 
     async def read(self, filter: LogFilter, *, size: int = 1000) -> Sequence[LogLine]:
-        """
-        Return the first lines that match, in the order in which they came.
-        """
+        """Return the first lines that match, in the order in which they came."""
 
         def read(connection: sa.Connection) -> Sequence[LogLine]:
             chosen = sa.select(logs).where(filter.condition()).order_by(logs.c.number)
@@ -172,9 +164,7 @@ class Logs(StoredLogs):
         database.write_here(count_lines)
 
     def add(self, line: LogLine) -> None:
-        """
-        Store a line. Searches find it a moment later.
-        """
+        """Store a line. Searches find it a moment later."""
         if self._closing:
             # The next server reads the lines of the runners that go on from their journals.
             return
@@ -188,9 +178,7 @@ class Logs(StoredLogs):
             self._loop.call_soon_threadsafe(self._schedule)
 
     async def flush(self) -> None:
-        """
-        Wait until all lines that were added are written, or a write has failed.
-        """
+        """Wait until all lines that were added are written, or a write has failed."""
         while self._waiting or self._writing is not None:
             self._start_writing(0.0)
             writing = self._writing
@@ -248,17 +236,13 @@ class Logs(StoredLogs):
         return (micros or 0) / 1_000_000
 
     def end_following(self) -> None:
-        """
-        End all followers.
-        """
+        """End all followers."""
         self._closed = True
         for follower in self._followers:
             follower.woken.set()
 
     async def delete(self, *, before: float) -> int:
-        """
-        Delete the lines from *before* a time, and return how many they were.
-        """
+        """Delete the lines from *before* a time, and return how many they were."""
         micros, last, count = to_micros(before), 0, 0
         # Other writes take their turns.
         while found := await self._database.read(
@@ -290,9 +274,7 @@ class Logs(StoredLogs):
             self._start_writing(_AGAIN if failed else _INTERVAL)
 
     async def _write(self, pause: float) -> None:
-        """
-        Write the lines that wait, and give them to followers.
-        """
+        """Write the lines that wait, and give them to followers."""
         await asyncio.sleep(pause)
         while self._waiting:
             with self._lock:
@@ -340,9 +322,7 @@ _ROW: sa.ColumnElement[int] = sa.literal_column("logs._rowid_")
 def newest_lines(
     connection: sa.Connection, filter: LogFilter, size: int
 ) -> Sequence[sa.Row[Any]]:
-    """
-    Return the newest lines that match, *size* of them at most, the newest first.
-    """
+    """Return the newest lines that match, *size* of them at most, the newest first."""
     by_time = sa.select(logs).where(filter.condition()).order_by(*_ORDER).limit(size)
     if not _may_be_rare(connection, filter):
         return connection.execute(by_time).all()

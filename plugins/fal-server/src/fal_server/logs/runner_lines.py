@@ -1,6 +1,4 @@
-"""
-The lines that runners print: stored, and passed to whoever waits for them.
-"""
+"""The lines that runners print: stored, and passed to whoever waits for them."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ _MOST_LINES, _MOST_CHARACTERS, _MOST = 1000, 1 << 18, 64
 
 @attrs.define
 class _Held:
-    """
-    The lines of a traceback whose end has not come.
-    """
+    """The lines of a traceback whose end has not come."""
 
     first: LogLine
     messages: list[str]
@@ -38,16 +34,12 @@ class _Held:
 
 @attrs.define(eq=False)
 class Tracebacks:
-    """
-    Puts the lines of each traceback together.
-    """
+    """Puts the lines of each traceback together."""
 
     _held: dict[tuple[str | None, str], _Held] = attrs.field(factory=dict)
 
     def take(self, line: LogLine) -> Sequence[LogLine]:
-        """
-        Return the lines that are complete with *line*.
-        """
+        """Return the lines that are complete with *line*."""
         key = line.request_id, line.level
         held = self._held.get(key)
         if held is None:
@@ -66,9 +58,7 @@ class Tracebacks:
         return ()
 
     def flush(self) -> Iterator[LogLine]:
-        """
-        Yield what waits for lines that do not come.
-        """
+        """Yield what waits for lines that do not come."""
         held, self._held = self._held, {}
         for each in held.values():
             yield _join(each)
@@ -96,9 +86,7 @@ def _is_beginning(message: str) -> bool:
 
 
 def _traceback_in(message: str) -> str:
-    """
-    Return the traceback in a record in JSON. Empty where there is none.
-    """
+    """Return the traceback in a record in JSON. Empty where there is none."""
     if TRACEBACK not in message:
         return ""
     try:
@@ -151,9 +139,7 @@ class RunnerLines:
 
     @contextlib.contextmanager
     def all_of(self, call: str) -> Iterator[asyncio.Event]:
-        """
-        Yield an event that is set once all lines of a call have arrived.
-        """
+        """Yield an event that is set once all lines of a call have arrived."""
         done = self._calls[call] = asyncio.Event()
         self.call_id = call
         try:
@@ -163,9 +149,7 @@ class RunnerLines:
             self._calls.pop(call, None)
 
     def end(self) -> None:
-        """
-        Release those who wait for lines that will not come.
-        """
+        """Release those who wait for lines that will not come."""
         for line in self._tracebacks.flush():
             self._logs.add(line)
         for done in self._calls.values():
@@ -200,9 +184,7 @@ class RunnerLines:
                 self._echoes[name](line)
 
     def line_of(self, event: Log, request: str = "") -> LogLine:
-        """
-        Return an event as a line of the runner, and of *request* where there is one.
-        """
+        """Return an event as a line of the runner, and of *request* where there is one."""
         return LogLine(
             account_id=self.spec.owner,
             application=self.spec.application or self.spec.name,

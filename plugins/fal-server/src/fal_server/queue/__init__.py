@@ -1,3 +1,1 @@
-"""
-Requests that are accepted now and answered later, and their webhooks.
-"""
+"""Requests that are accepted now and answered later, and their webhooks."""

@@ -1,6 +1,4 @@
-"""
-Attempts: giving a queued request to runners until there is a response for its sender.
-"""
+"""Attempts: giving a queued request to runners until there is a response for its sender."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ _PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
 class InternalError(Refusal):
-    """
-    An error in the server itself.
-    """
+    """An error in the server itself."""
 
     kind = "internal_error"
 
@@ -191,9 +187,7 @@ class Attempts:
 
 
 def _tell_wait(pending: PendingRequest, runner: Runner) -> None:
-    """
-    Write into the log of a request for which devices its runner has waited meanwhile.
-    """
+    """Write into the log of a request for which devices its runner has waited meanwhile."""
     turn = runner.lifecycle.turn
     if turn is not None and turn.reason and pending.since < turn.granted_at:
         line = Log(turn.waited, "INFO", "BRIDGE", time.time(), request_id=pending.id)
@@ -207,9 +201,7 @@ def _interrupted() -> RunnerResponse:
 
 
 async def notify_cancelled(runner: Runner, request_id: str) -> None:
-    """
-    Tell a runner that a request was cancelled. It may finish it all the same.
-    """
+    """Tell a runner that a request was cancelled. It may finish it all the same."""
     headers = {"x-fal-request-id": request_id}
     try:
         async with runner.ask("POST", "/cancel", headers=headers, seconds=5.0) as upstream:

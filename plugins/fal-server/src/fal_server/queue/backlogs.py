@@ -35,9 +35,7 @@ class QueueOrder:
     _lines: dict[Name, list[PendingRequest]] = attrs.field(factory=dict)
 
     def add(self, request: PendingRequest) -> int:
-        """
-        Note that a request waits, and return how many are ahead of it.
-        """
+        """Note that a request waits, and return how many are ahead of it."""
         line = self._lines.setdefault(request.place.application, [])
         index, waits = _find(line, request)
         if not waits:
@@ -60,9 +58,7 @@ class QueueOrder:
         return index
 
     def position(self, request: PendingRequest) -> int:
-        """
-        Return how many requests to the same application are ahead of *request*.
-        """
+        """Return how many requests to the same application are ahead of *request*."""
         index, _ = _find(self._lines.get(request.place.application, []), request)
         return index
 
@@ -74,15 +70,11 @@ class QueueOrder:
         return self._lines.get(name, [])[start:end]
 
     def of(self, name: Name) -> list[PendingRequest]:
-        """
-        Return the requests to an application, in their order.
-        """
+        """Return the requests to an application, in their order."""
         return [*self._lines.get(name, [])]
 
     def counts(self) -> Iterator[tuple[Name, int]]:
-        """
-        Yield each application that requests wait for, and how many.
-        """
+        """Yield each application that requests wait for, and how many."""
         for name, line in self._lines.items():
             yield name, len(line)
 
@@ -93,9 +85,7 @@ def _place_of(request: PendingRequest) -> tuple[int, int, str]:
 
 
 def _find(line: list[PendingRequest], request: PendingRequest) -> tuple[int, bool]:
-    """
-    Return the index of a request in a line, and whether it is there.
-    """
+    """Return the index of a request in a line, and whether it is there."""
     place = _place_of(request)
     if not line or _place_of(line[-1]) < place:
         # Most come last.
@@ -123,9 +113,7 @@ class Deadlines:
     _many: int = 2 * _FEW
 
     def add(self, due: float, request_id: str) -> None:
-        """
-        Add a deadline, in seconds of the monotonic clock.
-        """
+        """Add a deadline, in seconds of the monotonic clock."""
         if len(self._heap) >= self._many:
             self._heap = [each for each in self._heap if self.matters(each[1])]
             heapify(self._heap)
@@ -134,9 +122,7 @@ class Deadlines:
         self._changed.set()
 
     async def passed(self, most: int) -> list[str]:
-        """
-        Wait for a deadline, and return up to *most* requests whose deadline has passed.
-        """
+        """Wait for a deadline, and return up to *most* requests whose deadline has passed."""
         while True:
             now, ids = time.monotonic(), list[str]()
             while self._heap and self._heap[0][0] <= now and len(ids) < most:
@@ -184,17 +170,13 @@ class Backlog:
         self._deadlines = Deadlines(self._pending.__contains__)
 
     async def start(self) -> None:
-        """
-        Have requests compete for runners, and end those that have waited for too long.
-        """
+        """Have requests compete for runners, and end those that have waited for too long."""
         self._tasks.spawn(self._watch_deadlines())
         if self._reader is not None:
             await asyncio.wait([self._reader])
 
     async def close(self) -> None:
-        """
-        Stop the processing of all requests.
-        """
+        """Stop the processing of all requests."""
         self._is_closed = True
         await self._tasks.close()
         tasks = [pending.task for pending in self._pending.values() if pending.task is not None]
@@ -203,9 +185,7 @@ class Backlog:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def add(self, pending: PendingRequest, start_timeout: float | None) -> None:
-        """
-        Have a request wait, for so many seconds at most.
-        """
+        """Have a request wait, for so many seconds at most."""
         self._pending[pending.id] = pending
         ahead = self._order.add(pending)
         if ahead < FRONT or pending.was_running:
@@ -217,15 +197,11 @@ class Backlog:
             self._deadlines.add(pending.since + start_timeout, pending.id)
 
     def take_back(self, pending: PendingRequest) -> None:
-        """
-        Have a request wait again that a runner has had.
-        """
+        """Have a request wait again that a runner has had."""
         self._order.add(pending)
 
     def leave_line(self, pending: PendingRequest) -> None:
-        """
-        Note that a request waits no more, and let the next ones compete for a runner.
-        """
+        """Note that a request waits no more, and let the next ones compete for a runner."""
         ahead = self._order.discard(pending)
         if ahead is None or ahead >= FRONT:
             return
@@ -235,42 +211,30 @@ class Backlog:
                 self._activate(each)
 
     def remove(self, pending: PendingRequest) -> None:
-        """
-        Forget a request, which has a response or was cancelled.
-        """
+        """Forget a request, which has a response or was cancelled."""
         if self._pending.pop(pending.id, None) is not None:
             self.leave_line(pending)
             self.left(pending)
 
     def find(self, id: str) -> PendingRequest | None:
-        """
-        Return a request by its id. None where there is none.
-        """
+        """Return a request by its id. None where there is none."""
         return self._pending.get(id)
 
     def position(self, id: str) -> int:
-        """
-        Return how many requests to the same application are ahead of one that waits.
-        """
+        """Return how many requests to the same application are ahead of one that waits."""
         pending = self._pending.get(id)
         return 0 if pending is None else self._order.position(pending)
 
     def of(self, name: Name) -> list[PendingRequest]:
-        """
-        Return the requests to an application that wait, in their order.
-        """
+        """Return the requests to an application that wait, in their order."""
         return self._order.of(name)
 
     def counts(self) -> Iterator[tuple[Name, int]]:
-        """
-        Yield each application that requests wait for, and how many.
-        """
+        """Yield each application that requests wait for, and how many."""
         return self._order.counts()
 
     def _activate(self, pending: PendingRequest) -> None:
-        """
-        Have a request compete for a runner.
-        """
+        """Have a request compete for a runner."""
         if pending.is_active or self._is_closed:
             return
         pending.is_active = True
@@ -288,9 +252,7 @@ class Backlog:
         pending.task.add_done_callback(lambda _: self.remove(pending))
 
     async def _read(self) -> None:
-        """
-        Read requests from the database, many at once and in their order.
-        """
+        """Read requests from the database, many at once and in their order."""
         while self._unread:
             some = [*islice(self._unread, FRONT)]
             ids = [each.id for each in some if each.request is None]
@@ -304,9 +266,7 @@ class Backlog:
                     self._start(pending)
 
     async def _watch_deadlines(self) -> None:
-        """
-        Have requests end that have waited for too long, some of them at a time.
-        """
+        """Have requests end that have waited for too long, some of them at a time."""
         while True:
             ids = await self._deadlines.passed(FRONT)
             ending = [self._pending[id] for id in ids if id in self._pending]

@@ -63,15 +63,11 @@ class Deliveries(Generic[_Due]):
     _is_closed: bool = False
 
     def count(self, sender: Sender) -> int:
-        """
-        Return how many webhooks of *sender* are still to be delivered.
-        """
+        """Return how many webhooks of *sender* are still to be delivered."""
         return self._counts[sender]
 
     def add(self, request_id: str, sender: Sender, pause: float = 0.0) -> None:
-        """
-        Have a webhook of *sender* sent after *pause* seconds, unless it is here already.
-        """
+        """Have a webhook of *sender* sent after *pause* seconds, unless it is here already."""
         if request_id in self._senders:
             return
         self._senders[request_id] = sender
@@ -79,9 +75,7 @@ class Deliveries(Generic[_Due]):
         self._wait(request_id, pause)
 
     async def close(self) -> None:
-        """
-        Stop all deliveries.
-        """
+        """Stop all deliveries."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -104,9 +98,7 @@ class Deliveries(Generic[_Due]):
             self._timer = asyncio.get_running_loop().call_later(pause, self._wake)
 
     def _wake(self) -> None:
-        """
-        Have those sent whose time has come.
-        """
+        """Have those sent whose time has come."""
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
             _, request_id = heappop(self._later)
@@ -115,9 +107,7 @@ class Deliveries(Generic[_Due]):
         self._start_next()
 
     def _start_next(self) -> None:
-        """
-        Start deliveries, of one account after the other.
-        """
+        """Start deliveries, of one account after the other."""
         waiting = [each for each in self._ready if self._busy[each] < MOST_OF_ONE]
         while waiting and self._under_way < MOST and not self._is_closed:
             for sender in waiting[: MOST - self._under_way]:
@@ -135,9 +125,7 @@ class Deliveries(Generic[_Due]):
             ]
 
     async def _deliver(self, request_id: str, sender: Sender) -> None:
-        """
-        Send a webhook once, and have it wait for the next time if there is one.
-        """
+        """Send a webhook once, and have it wait for the next time if there is one."""
         pause: float | None = _REPAIR
         try:
             due = await self.find(request_id)

@@ -1,6 +1,4 @@
-"""
-Incoming requests: those whose body arrives, and which are not accepted yet.
-"""
+"""Incoming requests: those whose body arrives, and which are not accepted yet."""
 
 from __future__ import annotations
 
@@ -62,20 +60,14 @@ class IncomingRequest:
         return self.body
 
     def submit(self) -> None:
-        """
-        Note that whoever submits it keeps or discards it.
-        """
+        """Note that whoever submits it keeps or discards it."""
         self._is_submitted = True
 
     def keep(self) -> None:
-        """
-        Keep its body and its place: it was accepted.
-        """
+        """Keep its body and its place: it was accepted."""
         self._incoming.keep()
 
     def discard(self) -> None:
-        """
-        Remove its body, and leave the queue.
-        """
+        """Remove its body, and leave the queue."""
         self._incoming.discard()
         self._room.leave(self.place)

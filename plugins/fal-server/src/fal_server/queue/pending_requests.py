@@ -1,6 +1,4 @@
-"""
-Pending requests: queued requests without a response, as this process tracks them.
-"""
+"""Pending requests: queued requests without a response, as this process tracks them."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ class PendingRequest:
 
     @classmethod
     def of(cls, request: QueuedRequest, place: Place) -> PendingRequest:
-        """
-        Return a request that was accepted now.
-        """
+        """Return a request that was accepted now."""
         return cls(request.id, request.number, request.priority, place, request=request)
 
     @classmethod
@@ -84,24 +80,18 @@ class PendingRequest:
 
     @property
     def loaded(self) -> QueuedRequest:
-        """
-        The request itself, which competes for a runner.
-        """
+        """The request itself, which competes for a runner."""
         assert self.request is not None
         return self.request
 
     @property
     def headers(self) -> CIMultiDict[str]:
-        """
-        The headers of the request.
-        """
+        """The headers of the request."""
         return CIMultiDict(self.loaded.headers)
 
     @property
     def wants_one_attempt(self) -> bool:
-        """
-        Whether its sender has asked for a single attempt.
-        """
+        """Whether its sender has asked for a single attempt."""
         return is_set(self.headers.get(NO_RETRY, ""))
 
     def may_retry(self, application: Application, failed: Condition | bool) -> bool:

@@ -31,16 +31,12 @@ def sender_of(account: str, owner: str) -> Sender:
 
 
 class QueueFull(TooMany):
-    """
-    There is no room for a request.
-    """
+    """There is no room for a request."""
 
 
 @attrs.define(eq=False)
 class _Used:
-    """
-    What requests take: how many they are, and their bytes.
-    """
+    """What requests take: how many they are, and their bytes."""
 
     count: int = 0
     size: int = 0
@@ -62,9 +58,7 @@ class Place:
 
 @attrs.define(eq=False)
 class QueueRoom:
-    """
-    The room for requests, within the limits of a server.
-    """
+    """The room for requests, within the limits of a server."""
 
     limits: Limits = attrs.field(factory=Limits)
     _applications: dict[Name, _Used] = attrs.field(factory=dict)
@@ -98,22 +92,16 @@ class QueueRoom:
         self._add(place, 0, size)
 
     def restore(self, place: Place) -> None:
-        """
-        Count a request that an earlier server has accepted.
-        """
+        """Count a request that an earlier server has accepted."""
         size, place.size = place.size, 0
         self._add(place, 1, size)
 
     def leave(self, place: Place) -> None:
-        """
-        Make room.
-        """
+        """Make room."""
         self._add(place, -1, -place.size)
 
     def count(self, application: Name) -> int:
-        """
-        Return how many requests to an application are unanswered.
-        """
+        """Return how many requests to an application are unanswered."""
         return self._applications.get(application, _Used()).count
 
     def recount(self, stored: Iterable[tuple[Place, int]], arriving: Iterable[Place]) -> None:

@@ -1,6 +1,4 @@
-"""
-Receptions: how a server takes requests in whose bodies arrive.
-"""
+"""Receptions: how a server takes requests in whose bodies arrive."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ class Reception:
         self.room = QueueRoom(self.limits)
 
     def next_number(self) -> int:
-        """
-        Return the number for a new request. Those of several servers follow the time.
-        """
+        """Return the number for a new request. Those of several servers follow the time."""
         database = self.requests.database
         microseconds = int(database.now() * 1e6) if database.is_shared else 0
         self.number = max(self.number + 1, microseconds)

@@ -106,9 +106,7 @@ class RequestQueue:
         )
 
     async def start(self) -> None:
-        """
-        Resume the requests and the webhooks that an earlier server left.
-        """
+        """Resume the requests and the webhooks that an earlier server left."""
         self.reception.number = await self.requests.last_number()
         names: dict[Name, Name] = {}
         now = self.requests.database.now()
@@ -128,9 +126,7 @@ class RequestQueue:
         await self.webhooks.start()
 
     async def close(self) -> None:
-        """
-        Stop working on requests and webhooks. The next server resumes them.
-        """
+        """Stop working on requests and webhooks. The next server resumes them."""
         await self._tasks.close()
         await self._backlog.close()
         await self.webhooks.close()
@@ -170,9 +166,7 @@ class RequestQueue:
         return accepted
 
     def take_arrivals(self) -> None:
-        """
-        Begin to have requests answered that other replicas have accepted.
-        """
+        """Begin to have requests answered that other replicas have accepted."""
         if self._taking is None or self._taking.done():
             self._taking = self._tasks.spawn(self._take_arrivals())
 
@@ -185,9 +179,7 @@ class RequestQueue:
                 self._take_in(request)
 
     def _take_in(self, request: QueuedRequest) -> None:
-        """
-        Have a request answered that another replica has accepted, unless it is known.
-        """
+        """Have a request answered that another replica has accepted, unless it is known."""
         if request.is_over or self._backlog.find(request.id) is not None:
             return
         head = len(request.path) + sum(
@@ -233,9 +225,7 @@ class RequestQueue:
         return True
 
     def _drop(self, pending: PendingRequest) -> None:
-        """
-        Forget a request that was cancelled in the database.
-        """
+        """Forget a request that was cancelled in the database."""
         pending.cancelled = True
         size = pending.place.size
         if size > SMALL:
@@ -248,9 +238,7 @@ class RequestQueue:
             self._backlog.remove(pending)
 
     def waiting(self) -> Mapping[str, int]:
-        """
-        Return how many requests wait for a runner, by ``owner/alias`` of the application.
-        """
+        """Return how many requests wait for a runner, by ``owner/alias`` of the application."""
         return {"/".join(name): count for name, count in self._backlog.counts()}
 
     async def size(self, caller: Caller, owner: str, alias: str) -> QueueSize:
@@ -301,9 +289,7 @@ class RequestQueue:
     # -- answering ---------------------------------------------------------------------
 
     def _add(self, pending: PendingRequest, start_timeout: float | None) -> None:
-        """
-        Have a request wait, for the time that it asks for or the application allows.
-        """
+        """Have a request wait, for the time that it asks for or the application allows."""
         if start_timeout is None:
             with contextlib.suppress(NotFound):
                 application = self.router.catalog.find(*pending.place.application)
@@ -332,9 +318,7 @@ class RequestQueue:
             response.discard()
 
     async def _finish(self, pending: PendingRequest, response: RunnerResponse) -> bool:
-        """
-        Store a response, and return whether the request still wanted one.
-        """
+        """Store a response, and return whether the request still wanted one."""
         request, now = pending.loaded, self.requests.database.now()
         values: dict[str, Any] = {
             "state": "completed",
@@ -383,8 +367,6 @@ def may_read(application: Application, caller: Caller | None, request: QueuedReq
 
 
 def may_read_logs(application: Application, caller: Caller | None) -> bool:
-    """
-    Return whether *caller*, who may see a request, may also read its log lines.
-    """
+    """Return whether *caller*, who may see a request, may also read its log lines."""
     owns = caller is not None and caller.user_id == application.owner
     return owns or not application.private_logs

@@ -1,6 +1,4 @@
-"""
-Responses: what runners return for queued requests.
-"""
+"""Responses: what runners return for queued requests."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ from fal_server.store.queued_requests import QueuedRequest
 
 
 class ResponseTooLarge(Refusal):
-    """
-    A runner responded with more than the server keeps.
-    """
+    """A runner responded with more than the server keeps."""
 
     http = 502
     kind = "response_too_large"
@@ -55,24 +51,18 @@ class RunnerResponse:
     _incoming: IncomingBody | None = None
 
     def keep(self) -> None:
-        """
-        Keep the file of the body, which is referred to now.
-        """
+        """Keep the file of the body, which is referred to now."""
         if self._incoming is not None:
             self._incoming.keep()
 
     def discard(self) -> None:
-        """
-        Remove the file of the body, if it has one.
-        """
+        """Remove the file of the body, if it has one."""
         if self._incoming is not None:
             self._incoming.discard()
 
     @classmethod
     def from_refusal(cls, refusal: Refusal, failed: Condition | bool = False) -> RunnerResponse:
-        """
-        Return the response to a request that no runner has responded to.
-        """
+        """Return the response to a request that no runner has responded to."""
         described, headers = describe_refusal(refusal)
         return cls(
             status=refusal.http,
@@ -162,9 +152,7 @@ async def ask(
 
 
 def _detail(body: bytes) -> str:
-    """
-    Return the error message in the body of a response.
-    """
+    """Return the error message in the body of a response."""
     try:
         content: Any = json.loads(body)
         detail = content.get("detail", content) if isinstance(content, dict) else content

@@ -1,6 +1,4 @@
-"""
-Webhook addresses: the addresses to which the server sends webhooks.
-"""
+"""Webhook addresses: the addresses to which the server sends webhooks."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ _LOOKUPS = 128
 
 
 class AddressForbidden(OSError):
-    """
-    A host name resolves to no address that webhooks may reach.
-    """
+    """A host name resolves to no address that webhooks may reach."""
 
 
 class GuardedResolver(AbstractResolver):
@@ -104,9 +100,7 @@ def check_url(url: str, allowed: Sequence[Network], what: str = "webhook") -> UR
 
 
 def may_reach(address: str, allowed: Sequence[Network]) -> bool:
-    """
-    Return whether *address* is public, or in one of the *allowed* networks.
-    """
+    """Return whether *address* is public, or in one of the *allowed* networks."""
     try:
         found = read_address(address)
     except ValueError:

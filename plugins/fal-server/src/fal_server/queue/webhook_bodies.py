@@ -28,9 +28,7 @@ _TOO_LARGE = "The response is too large for a webhook: get it by its request id.
 
 @attrs.frozen(kw_only=True)
 class WebhookBody:
-    """
-    The body of a webhook: a JSON object.
-    """
+    """The body of a webhook: a JSON object."""
 
     _before: bytes
     _answer: Body
@@ -38,32 +36,24 @@ class WebhookBody:
 
     @property
     def size(self) -> int:
-        """
-        Its size in bytes.
-        """
+        """Its size in bytes."""
         return len(self._before) + self._answer.size + len(self._after)
 
     async def digest(self) -> str:
-        """
-        Return its SHA-256, in hexadecimal.
-        """
+        """Return its SHA-256, in hexadecimal."""
         if self._answer.files is None:
             return _digest(self.pieces_here())
         return await asyncio.to_thread(_digest, self.pieces_here())
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """
-        Yield its bytes.
-        """
+        """Yield its bytes."""
         yield self._before
         async for piece in self._answer.pieces():
             yield piece
         yield self._after
 
     def pieces_here(self) -> Iterator[bytes]:
-        """
-        Do the same as :meth:`pieces`, in this thread.
-        """
+        """Do the same as :meth:`pieces`, in this thread."""
         yield self._before
         yield from self._answer.pieces_here()
         yield self._after
@@ -94,9 +84,7 @@ async def make_body(
 
 
 def _find_error(answer: Body) -> str | None:
-    """
-    Return why a response cannot be a part of a webhook. None where it can.
-    """
+    """Return why a response cannot be a part of a webhook. None where it can."""
     if answer.size > LARGEST:
         return _TOO_LARGE
     pieces = [*answer.pieces_here()]
@@ -121,9 +109,7 @@ def _find_error(answer: Body) -> str | None:
 
 
 def _drop(_: Any) -> None:
-    """
-    Return nothing of a value.
-    """
+    """Return nothing of a value."""
 
 
 def _refuse(constant: str) -> None:

@@ -55,16 +55,12 @@ class WebhookSignatures:
         return self._key(timestamp // PERIOD).sign(message.encode()).hex()
 
     def published(self, now: float) -> dict[str, Any]:
-        """
-        Return the keys of the time *now*, as a JSON Web Key Set: that which signs comes first.
-        """
+        """Return the keys of the time *now*, as a JSON Web Key Set: that which signs comes first."""
         number = int(now) // PERIOD
         return {"keys": [self._describe(each) for each in (number, number + 1, number - 1)]}
 
     async def answer(self, _: web.Request) -> web.Response:
-        """
-        Return the keys to a receiver.
-        """
+        """Return the keys to a receiver."""
         headers = {"Cache-Control": f"public, max-age={_KEPT}"}
         return web.json_response(self.published(time.time()), headers=headers)
 
@@ -80,9 +76,7 @@ class WebhookSignatures:
         }
 
     def _key(self, number: int) -> Ed25519PrivateKey:
-        """
-        Return the key of a month, by its number.
-        """
+        """Return the key of a month, by its number."""
         message = f"signatures of webhooks {number}".encode()
         return Ed25519PrivateKey.from_private_bytes(
             hmac.digest(self.secret, message, hashlib.sha256)

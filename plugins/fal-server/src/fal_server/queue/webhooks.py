@@ -40,9 +40,7 @@ PATIENCE = 2 * 3600.0
 
 @attrs.frozen
 class _Due:
-    """
-    A request whose webhook is to be delivered, and the response to it.
-    """
+    """A request whose webhook is to be delivered, and the response to it."""
 
     request: QueuedRequest
     answer: Body
@@ -91,9 +89,7 @@ class Webhooks:
         self._deliveries = Deliveries(self._find, _host_of, self._send)
 
     async def start(self) -> None:
-        """
-        Resume the deliveries that an earlier server left.
-        """
+        """Resume the deliveries that an earlier server left."""
         now = self.requests.database.now()
         for row in await self.requests.webhooks_due():
             # A clock that was set must not delay it for longer than any pause.
@@ -101,9 +97,7 @@ class Webhooks:
             self._deliveries.add(row.id, sender_of(row.sender, row.account_id), pause)
 
     async def close(self) -> None:
-        """
-        Stop all deliveries. The next server resumes them.
-        """
+        """Stop all deliveries. The next server resumes them."""
         await self._deliveries.close()
         if self._session is not None:
             await self._session.close()
@@ -119,9 +113,7 @@ class Webhooks:
         return url
 
     def pause_after(self, tries: int) -> float | None:
-        """
-        Return the seconds to wait after so many *tries*, or None to give up.
-        """
+        """Return the seconds to wait after so many *tries*, or None to give up."""
         waited = 0.0
         for number in range(tries):
             pause = min(self.pause * 2.0**number, self.longest)
@@ -145,9 +137,7 @@ class Webhooks:
             )
 
     def deliver(self, request_id: str, sender: Sender) -> None:
-        """
-        Start delivering the response to a request, unless that has started already.
-        """
+        """Start delivering the response to a request, unless that has started already."""
         self._deliveries.add(request_id, sender)
 
     async def _find(self, request_id: str) -> _Due | None:
@@ -190,9 +180,7 @@ class Webhooks:
         return pause
 
     async def _post(self, request: QueuedRequest, answer: Body) -> str | None:
-        """
-        Send a webhook, and return why it was not delivered. None if it was.
-        """
+        """Send a webhook, and return why it was not delivered. None if it was."""
         body = await make_body(request, answer, self._checking)
         timestamp = int(time.time())
         signature = self.signatures.sign(
@@ -230,9 +218,7 @@ class Webhooks:
 
 
 def _host_of(due: _Due) -> str:
-    """
-    Return the host and the port of a webhook.
-    """
+    """Return the host and the port of a webhook."""
     try:
         return URL(due.request.webhook).authority
     except ValueError:

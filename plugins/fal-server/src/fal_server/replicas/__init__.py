@@ -1,3 +1,1 @@
-"""
-Replicas: what one of several servers does, whether it decides or another does.
-"""
+"""Replicas: what one of several servers does, whether it decides or another does."""

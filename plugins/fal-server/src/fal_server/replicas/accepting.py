@@ -55,9 +55,7 @@ class AcceptingQueue:
     _looking: asyncio.Future[None] | None = None
 
     async def look(self) -> None:
-        """
-        Find out how much room there is, unless that was done a moment ago.
-        """
+        """Find out how much room there is, unless that was done a moment ago."""
         if time.monotonic() < self._next_look:
             return
         if self._looking is None or self._looking.done():
@@ -66,9 +64,7 @@ class AcceptingQueue:
             await asyncio.shield(self._looking)
 
     async def close(self) -> None:
-        """
-        Stop looking.
-        """
+        """Stop looking."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
@@ -121,9 +117,7 @@ class AcceptingQueue:
         return min(ahead, await self.database.read(functools.partial(_count_ahead, request)))
 
     async def cancel(self, request: QueuedRequest) -> bool:
-        """
-        Leave the cancelling to the replica that decides, to which such requests are passed on.
-        """
+        """Leave the cancelling to the replica that decides, to which such requests are passed on."""
         raise RuntimeError("A replica that does not decide cancels nothing.")
 
     async def _count(self) -> None:
@@ -135,9 +129,7 @@ class AcceptingQueue:
 
 
 def _count_places(connection: sa.Connection) -> list[tuple[Place, int]]:
-    """
-    Return what the requests without a response take, and how many they are.
-    """
+    """Return what the requests without a response take, and how many they are."""
     columns = (
         requests.c.owner_name,
         requests.c.alias,

@@ -87,9 +87,7 @@ from fal_server.workflows.routes import WorkflowRoutes
 
 @attrs.define(eq=False)
 class Duties:
-    """
-    The requests that are being answered.
-    """
+    """The requests that are being answered."""
 
     _tasks: set[asyncio.Task[Any]] = attrs.field(factory=set)
     _is_over: bool = False
@@ -118,9 +116,7 @@ class Duties:
         return guarded
 
     def end(self) -> None:
-        """
-        Break off what has not ended.
-        """
+        """Break off what has not ended."""
         self._is_over = True
         for task in self._tasks:
             task.cancel()
@@ -214,9 +210,7 @@ class Decider:
         self.queue.observe = self.traffic.observe
 
     async def serve(self) -> Mapping[str, Service]:
-        """
-        Start what answers at the ports, by their names.
-        """
+        """Start what answers at the ports, by their names."""
         ground, doors = self.ground, self.doors
         ends, cors = self._ends, ground.settings.cors
         ends.push_async_callback(self.logs.close)
@@ -251,9 +245,7 @@ class Decider:
         return services
 
     async def start(self) -> None:
-        """
-        Read the state, and continue what an earlier server has left.
-        """
+        """Read the state, and continue what an earlier server has left."""
         fleet_metrics = FleetMetrics(self.catalog, self.queue, self.functions)
         registry = self.ground.metrics.registry
         registry.register(fleet_metrics)
@@ -267,9 +259,7 @@ class Decider:
         await self.queue.start()
 
     def keep_house(self) -> None:
-        """
-        Begin to renew and to delete what has expired.
-        """
+        """Begin to renew and to delete what has expired."""
         ground = self.ground
         rounds = Housekeeping(
             certificate=self.doors.certificate,
@@ -289,23 +279,17 @@ class Decider:
         self._ends.push_async_callback(_end_task, asyncio.create_task(counting))
 
     async def break_off(self) -> None:
-        """
-        End at once, as another replica decides. Requests that are not answered are told so.
-        """
+        """End at once, as another replica decides. Requests that are not answered are told so."""
         self.drain.seconds = MOMENT
         self._duties.end()
         await self.close()
 
     async def close(self) -> None:
-        """
-        Give requests time to finish, and end. Runners of applications go on.
-        """
+        """Give requests time to finish, and end. Runners of applications go on."""
         await self._ends.aclose()
 
     def _make_controller(self) -> Controller:
-        """
-        Make the gRPC service from the objects that implement its methods.
-        """
+        """Make the gRPC service from the objects that implement its methods."""
         ground = self.ground
         runs = RunMethods(self.calls, ground.urls)
         runners = RunnerMethods(self.catalog, self.functions)
@@ -326,9 +310,7 @@ class Decider:
         return ApplicationMethods(self.launcher, self.deployments, self.ground.urls)
 
     def _make_api(self) -> web.Application:
-        """
-        Make the HTTP side of the API.
-        """
+        """Make the HTTP side of the API."""
         ground = self.ground
         blobs, identity, urls = ground.blobs, ground.identity, ground.urls
         shares = self.shares
@@ -356,9 +338,7 @@ class Decider:
         )
 
     def _make_dashboard(self) -> Dashboard:
-        """
-        Make what answers the dashboard.
-        """
+        """Make what answers the dashboard."""
         ground, traffic = self.ground, self.traffic
         snapshots = Snapshots(self.catalog, self.functions, self.queue, traffic)
         revocations = ground.identity.revocations
@@ -377,9 +357,7 @@ class Decider:
         )
 
     def _start_grpc(self) -> GrpcServer:
-        """
-        Start what answers gRPC connections.
-        """
+        """Start what answers gRPC connections."""
         server = GrpcServer(self._make_controller().answer, self.ground.settings.limits)
 
         async def stop() -> None:
@@ -395,9 +373,7 @@ class Decider:
 
 
 def make_queue(ground: Ground, router: Router) -> RequestQueue:
-    """
-    Make the queue of requests, which is not started yet.
-    """
+    """Make the queue of requests, which is not started yet."""
     limits, requests = ground.settings.limits, QueuedRequests(ground.database)
     files = BodyFiles(ground.store.below("requests"))
     responses = KeptResponses(ground.database, files, largest=limits.largest_responses)
@@ -422,9 +398,7 @@ def make_queue(ground: Ground, router: Router) -> RequestQueue:
 
 
 async def healthy(_: BaseRequest) -> web.Response:
-    """
-    Answer that the server runs, and what it can do.
-    """
+    """Answer that the server runs, and what it can do."""
     return web.json_response({"status": "ok"}, headers={"Fal-Core-Abilities": ABILITIES})
 
 

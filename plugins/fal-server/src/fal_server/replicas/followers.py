@@ -53,9 +53,7 @@ _LOST = b"The replica of the server that had the websocket was lost: connect aga
 
 @attrs.define(eq=False)
 class WebSocketRelay:
-    """
-    Passes websockets on to the replica that decides.
-    """
+    """Passes websockets on to the replica that decides."""
 
     lines: Lines
     room: WaitingRoom
@@ -154,9 +152,7 @@ Name = tuple[str, str]
 
 @attrs.define(eq=False)
 class StoredApplications:
-    """
-    Finds applications in the state.
-    """
+    """Finds applications in the state."""
 
     revisions: Revisions
     _known: dict[Name, tuple[float, Application]] = attrs.field(factory=dict)
@@ -164,9 +160,7 @@ class StoredApplications:
     _declared: dict[str, tuple[RequestRetries, bool]] = attrs.field(factory=dict)
 
     async def load(self, owner_name: str, alias: str) -> bool:
-        """
-        Read an application, unless that was done a moment ago, and return whether there is it.
-        """
+        """Read an application, unless that was done a moment ago, and return whether there is it."""
         name, now = (owner_name, alias), time.monotonic()
         known = self._known.get(name)
         if known is not None and now - known[0] < _REMEMBERED:
@@ -256,9 +250,7 @@ class Follower:
         self._gateway = QueueGateway(router, self._queue, logs, ground.urls)
 
     async def serve(self) -> Mapping[str, Service]:
-        """
-        Start what answers at the ports, by their names.
-        """
+        """Start what answers at the ports, by their names."""
         doors, ends = self.doors, self._ends
         ends.push_async_callback(self._queue.close)
         grpc = self._start_grpc()
@@ -277,9 +269,7 @@ class Follower:
         return services
 
     async def close(self) -> None:
-        """
-        End what is passed on.
-        """
+        """End what is passed on."""
         await self._ends.aclose()
 
     async def _answer_api(self, request: BaseRequest) -> web.StreamResponse:
@@ -300,9 +290,7 @@ class Follower:
         return await self._relay.forward(request, "ws", caller)
 
     async def _answer_queue(self, request: BaseRequest) -> web.StreamResponse:
-        """
-        Accept a request, or answer what is read of one.
-        """
+        """Accept a request, or answer what is read of one."""
         if is_relayed(request):
             return refuse_relayed()
         is_ours = not self._shows_runner_key(request) and not _cancels(request)
@@ -357,16 +345,12 @@ class Follower:
 
 
 def _name_of(request: BaseRequest) -> tuple[str, str]:
-    """
-    Return the owner and the alias in the URL of a request, empty where there are none.
-    """
+    """Return the owner and the alias in the URL of a request, empty where there are none."""
     owner, alias, _ = split_path(request.rel_url.raw_path)
     return owner, alias
 
 
 def _cancels(request: BaseRequest) -> bool:
-    """
-    Return whether a request changes a queued one.
-    """
+    """Return whether a request changes a queued one."""
     parts = request.rel_url.raw_path.rstrip("/").split("/")
     return len(parts) > 3 and parts[3] == "requests" and request.method not in ("GET", "HEAD")

@@ -1,6 +1,4 @@
-"""
-Grounds: what a server has, whether it decides or not.
-"""
+"""Grounds: what a server has, whether it decides or not."""
 
 from __future__ import annotations
 
@@ -55,9 +53,7 @@ class Ground:
 
     @property
     def urls(self) -> Urls:
-        """
-        The addresses of its listeners.
-        """
+        """The addresses of its listeners."""
         settings = self.settings
         name = next(iter(settings.names), "")
         host, public = settings.host, settings.public

@@ -63,17 +63,13 @@ class _RelayedCall:
 
     @property
     def is_repeatable(self) -> bool:
-        """
-        Whether it may be made again.
-        """
+        """Whether it may be made again."""
         method = self.call.method.rpartition("/")[2]
         is_read = method.startswith(_READS) and not self.has_answered and self.taken < 2
         return is_read or not self.taken
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """
-        Yield its messages, the first one again if that was passed on before.
-        """
+        """Yield its messages, the first one again if that was passed on before."""
         if self.first is None:
             self.first = await anext(self.call, None)
         if self.first is not None:
@@ -184,9 +180,7 @@ class GrpcRelay:
 
 
 def pick_metadata(metadata: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """
-    Return what of the metadata of a call is passed on.
-    """
+    """Return what of the metadata of a call is passed on."""
     return [
         (key, value)
         for key, value in metadata

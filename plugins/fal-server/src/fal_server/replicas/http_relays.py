@@ -33,9 +33,7 @@ PAUSE = 0.1
 
 
 class DeciderLost(Unavailable):
-    """
-    The replica that decides was lost with a request that may have run.
-    """
+    """The replica that decides was lost with a request that may have run."""
 
     http = 502
     kind = "runner_disconnected"
@@ -48,9 +46,7 @@ class DeciderLost(Unavailable):
 
 
 class NotBegun(Unavailable):
-    """
-    The replica that decides was lost with a request that has not run.
-    """
+    """The replica that decides was lost with a request that has not run."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -61,9 +57,7 @@ class NotBegun(Unavailable):
 
 @attrs.define(eq=False)
 class HttpRelay:
-    """
-    Passes requests on to the replica that decides.
-    """
+    """Passes requests on to the replica that decides."""
 
     lines: Lines
     room: WaitingRoom

@@ -1,6 +1,4 @@
-"""
-Leftovers: runners of this machine that the replica which decides cannot reach.
-"""
+"""Leftovers: runners of this machine that the replica which decides cannot reach."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ _LOOK, _LONGEST = 2.0, 5.0
 
 @attrs.define(eq=False)
 class Leftovers:
-    """
-    Ends the runners of this machine while a replica on another one decides, and records that.
-    """
+    """Ends the runners of this machine while a replica on another one decides, and records that."""
 
     records: RunnerRecords
     machine: str
@@ -41,9 +37,7 @@ class Leftovers:
     _hosts: dict[str, Host[Any, Any]] = attrs.field(factory=dict)
 
     async def watch(self, is_elsewhere: Callable[[], bool]) -> None:
-        """
-        End them while *is_elsewhere* says that another machine decides, until it is cancelled.
-        """
+        """End them while *is_elsewhere* says that another machine decides, until it is cancelled."""
         try:
             while True:
                 await asyncio.sleep(_LOOK)

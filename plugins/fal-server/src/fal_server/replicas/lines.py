@@ -35,9 +35,7 @@ class Line:
 
     @classmethod
     def open(cls, seat: Seat) -> Line:
-        """
-        Return what leads to the replica of a seat.
-        """
+        """Return what leads to the replica of a seat."""
         authority = seat.replica.authority
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         # Its authority signs for that replica alone, wherever it is reached.
@@ -54,9 +52,7 @@ class Line:
         return cls(seat, HttpClient(context), channel)
 
     async def close(self) -> None:
-        """
-        End all connections.
-        """
+        """End all connections."""
         await self.http.aclose()
         await self.channel.close()
 
@@ -76,9 +72,7 @@ class Lines:
     _tasks: Tasks = attrs.field(factory=Tasks)
 
     async def wait(self, until: float) -> Line:
-        """
-        Return the line to whoever decides, as :meth:`Seats.wait` does.
-        """
+        """Return the line to whoever decides, as :meth:`Seats.wait` does."""
         seat = await self.seats.wait(until)
         if self._line is None or self._line.seat is not seat:
             self._line = Line.open(seat)
@@ -86,9 +80,7 @@ class Lines:
         return self._line
 
     async def close(self) -> None:
-        """
-        End all connections.
-        """
+        """End all connections."""
         if self.seats.now is not None:
             self.seats.now.gone.set()
         await self._tasks.close()
@@ -101,7 +93,5 @@ class Lines:
 
 
 def share_secret(signing_key: bytes) -> str:
-    """
-    Derive what replicas share from the key that signs tokens.
-    """
+    """Derive what replicas share from the key that signs tokens."""
     return hmac.new(signing_key, b"relays between replicas", hashlib.sha256).hexdigest()

@@ -1,6 +1,4 @@
-"""
-Roles: a replica decides, or follows another one that does, and changes from one to the other.
-"""
+"""Roles: a replica decides, or follows another one that does, and changes from one to the other."""
 
 from __future__ import annotations
 
@@ -77,9 +75,7 @@ class Roles:
         self._began = asyncio.get_running_loop().create_future()
 
     async def serve(self) -> Mapping[str, Service]:
-        """
-        Start what answers at the ports while another replica decides, by their names.
-        """
+        """Start what answers at the ports while another replica decides, by their names."""
         self._services = await self._follower.serve()
         return self._services
 
@@ -152,9 +148,7 @@ class Roles:
             self._decider.queue.take_arrivals()
 
     async def _renew(self) -> None:
-        """
-        Renew the certificate in time, whether this replica decides or not.
-        """
+        """Renew the certificate in time, whether this replica decides or not."""
         while True:
             await asyncio.sleep(_ROUND)
             try:
@@ -164,18 +158,14 @@ class Roles:
                 logger.exception("The certificate could not be renewed")
 
     def _is_elsewhere(self, machine: str) -> bool:
-        """
-        Return whether a replica on another machine decides.
-        """
+        """Return whether a replica on another machine decides."""
         seat = self._seats.now
         return self._decider is None and seat is not None and seat.replica.machine != machine
 
     # -- changes ---------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        """
-        Do what the claim says.
-        """
+        """Do what the claim says."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -189,9 +179,7 @@ class Roles:
                 self._began.set_result(None)
 
     async def _decide(self, token: int) -> None:
-        """
-        Begin to run the applications, unless another replica does so meanwhile.
-        """
+        """Begin to run the applications, unless another replica does so meanwhile."""
         ground, membership = self.ground, self._membership
         assert membership is not None
         ground.database.fence = Fence(APPLICATIONS, membership.me.id, token)

@@ -1,6 +1,4 @@
-"""
-Seats: the replica that decides, as the others reach it, and how its end is waited for.
-"""
+"""Seats: the replica that decides, as the others reach it, and how its end is waited for."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ PATIENCE = 30.0
 
 
 class NobodyDecides(Unavailable):
-    """
-    No replica has decided for a while.
-    """
+    """No replica has decided for a while."""
 
 
 @attrs.frozen(eq=False)
@@ -37,17 +33,13 @@ class Seat:
 
 @attrs.define(eq=False)
 class Seats:
-    """
-    Who decides now.
-    """
+    """Who decides now."""
 
     now: Seat | None = None
     _taken: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     def change(self, decider: Replica | None, token: int) -> None:
-        """
-        Note who decides. None where nobody does.
-        """
+        """Note who decides. None where nobody does."""
         seat = self.now
         if seat is not None:
             if decider is not None and (seat.replica.id, seat.token) == (decider.id, token):

@@ -1,3 +1,1 @@
-"""
-How a request finds a runner: applications, their pools of runners, and leases.
-"""
+"""How a request finds a runner: applications, their pools of runners, and leases."""

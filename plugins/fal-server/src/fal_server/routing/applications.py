@@ -1,6 +1,4 @@
-"""
-Applications: the revisions behind aliases, and how their runners are replaced.
-"""
+"""Applications: the revisions behind aliases, and how their runners are replaced."""
 
 from __future__ import annotations
 
@@ -94,9 +92,7 @@ class Application:
     _taking_over: asyncio.Future[None] | None = None
 
     def lead_to(self, alias: Alias, spec: RunnerSpec) -> None:
-        """
-        Be as *alias* says, whose runners run *spec*.
-        """
+        """Be as *alias* says, whose runners run *spec*."""
         self.revision, self.auth_mode = alias.revision, alias.auth_mode
         self.scaling, self.stage = alias.scaling, alias.stage
         self.spec = spec
@@ -107,9 +103,7 @@ class Application:
         self.pool.came_up = self._came_up
 
     def fail(self, failure: Failure) -> None:
-        """
-        Refuse each request once a runner for it has not come up either, until one has.
-        """
+        """Refuse each request once a runner for it has not come up either, until one has."""
         self.failure, self.pool.patient = failure, False
 
     def _came_up(self) -> None:
@@ -119,23 +113,17 @@ class Application:
 
     @property
     def counted_name(self) -> Name | None:
-        """
-        The name under which its requests are counted. None for an ephemeral one.
-        """
+        """The name under which its requests are counted. None for an ephemeral one."""
         return (self.owner, self.alias) if self.revision else None
 
     @property
     def runners(self) -> list[Runner]:
-        """
-        The runners of all its pools.
-        """
+        """The runners of all its pools."""
         return [runner for pool in self.pools for runner in pool.runners]
 
     @property
     def pools(self) -> tuple[RunnerPool, ...]:
-        """
-        Its pools: the present one, the older ones and the one that is to take over.
-        """
+        """Its pools: the present one, the older ones and the one that is to take over."""
         return (self.pool, *self.older, *self._present[1:])
 
     @property
@@ -145,9 +133,7 @@ class Application:
         return (self.pool, self.takeover.pool)
 
     def set_scaling(self, scaling: Scaling) -> None:
-        """
-        Change the settings of its pool, and of the one that is to take over.
-        """
+        """Change the settings of its pool, and of the one that is to take over."""
         self.scaling = scaling
         takeover = self.takeover
         # Another revision keeps the settings that it has declared.
@@ -170,17 +156,13 @@ class Application:
         self._taking_over.add_done_callback(lambda _: takeover.end(superseded=True))
 
     def complete(self, takeover: Takeover, tasks: Tasks) -> None:
-        """
-        Let the pool of *takeover*, whose first runner has come up, take all requests.
-        """
+        """Let the pool of *takeover*, whose first runner has come up, take all requests."""
         self.takeover = None
         self.switch(takeover.pool, tasks)
         takeover.end()
 
     def supersede(self, tasks: Tasks) -> None:
-        """
-        Drop the deployment whose first runner has not come up yet, if there is one.
-        """
+        """Drop the deployment whose first runner has not come up yet, if there is one."""
         takeover, self.takeover = self.takeover, None
         if takeover is None:
             return
@@ -190,9 +172,7 @@ class Application:
         self._drop(takeover, tasks)
 
     def switch(self, pool: RunnerPool, tasks: Tasks) -> None:
-        """
-        Let *pool* take all requests, including those that wait, and wind down the old pool.
-        """
+        """Let *pool* take all requests, including those that wait, and wind down the old pool."""
         if pool is self.pool:
             pool.adjust()
             return
@@ -205,16 +185,12 @@ class Application:
         tasks.spawn(self._remove_once_empty(old))
 
     def close(self, tasks: Tasks) -> None:
-        """
-        Accept no more requests. The runners finish those that it has.
-        """
+        """Accept no more requests. The runners finish those that it has."""
         self.supersede(tasks)
         self.pool.close()
 
     def kill_older(self) -> None:
-        """
-        End the runners of its older pools at once.
-        """
+        """End the runners of its older pools at once."""
         for pool in list(self.older):
             pool.kill()
 
@@ -249,9 +225,7 @@ class Application:
         pool.on_hold = False
 
     def _drop(self, takeover: Takeover, tasks: Tasks) -> None:
-        """
-        Go on with the pool of the previous revision, if there is one.
-        """
+        """Go on with the pool of the previous revision, if there is one."""
         if takeover.pool is not self.pool:
             takeover.pool.close()
         elif takeover.restore is not None:
@@ -263,15 +237,11 @@ class Application:
 
 
 def describe_since(seconds: float) -> str:
-    """
-    Return since when no runner of an application has come up, as a sentence.
-    """
+    """Return since when no runner of an application has come up, as a sentence."""
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
     return f"No runner of it has come up since {since}."
 
 
 def echo_key(owner: str, alias: str) -> str:
-    """
-    Return the key of the callback that echoes the log lines of an application.
-    """
+    """Return the key of the callback that echoes the log lines of an application."""
     return f"{owner}\0{alias}"

@@ -1,6 +1,4 @@
-"""
-The catalog of applications, by owner and alias.
-"""
+"""The catalog of applications, by owner and alias."""
 
 from __future__ import annotations
 
@@ -84,15 +82,11 @@ class ApplicationCatalog:
         return application
 
     def list_of(self, account_id: str) -> list[Application]:
-        """
-        Return the applications of an account, including ephemeral ones.
-        """
+        """Return the applications of an account, including ephemeral ones."""
         return [each for each in self.applications.values() if each.owner == account_id]
 
     def runner_of_run(self, account_id: str, run_id: str) -> Runner | None:
-        """
-        Return the runner of a run of an account, or None if no such run is in progress.
-        """
+        """Return the runner of a run of an account, or None if no such run is in progress."""
         runner = self.runs.get(run_id)
         return runner if runner is not None and runner.spec.owner == account_id else None
 
@@ -142,22 +136,16 @@ class ApplicationCatalog:
     # -- changes ---------------------------------------------------------------------------
 
     def add_ephemeral(self, application: Application) -> None:
-        """
-        Add an application that lives only as long as a run.
-        """
+        """Add an application that lives only as long as a run."""
         self.applications[application.owner_name, application.alias] = application
 
     def remove_ephemeral(self, application: Application) -> None:
-        """
-        Remove an application whose run has ended.
-        """
+        """Remove an application whose run has ended."""
         self._remove(application)
 
     @uninterrupted
     async def set_scaling(self, application: Application, scaling: Scaling) -> None:
-        """
-        Change and store the settings of an application.
-        """
+        """Change and store the settings of an application."""
         async with self.changing((application.owner_name, application.alias)):
             await self.revisions.set_scaling(application.owner, application.alias, scaling)
             application.set_scaling(scaling)
@@ -193,9 +181,7 @@ class ApplicationCatalog:
         await self.revisions.delete(revision_id)
 
     async def _drop_takeover(self, application: Application, revision_id: str) -> None:
-        """
-        Drop the deployment of a revision to an application, if that is under way.
-        """
+        """Drop the deployment of a revision to an application, if that is under way."""
         async with self.changing((application.owner_name, application.alias)):
             takeover = application.takeover
             if takeover is not None and takeover.revision == revision_id:
@@ -203,15 +189,11 @@ class ApplicationCatalog:
                 await self.revisions.abandon(application.owner, application.alias, revision_id)
 
     def changing(self, key: tuple[str, str]) -> asyncio.Lock:
-        """
-        Return the lock of an alias, held while it is changed in the state and in memory.
-        """
+        """Return the lock of an alias, held while it is changed in the state and in memory."""
         return self._locks.setdefault(key, asyncio.Lock())
 
     def add(self, alias: Alias, pool: RunnerPool) -> Application:
-        """
-        Add an application, whose requests *pool* takes.
-        """
+        """Add an application, whose requests *pool* takes."""
         application = Application(
             owner=alias.account_id,
             owner_name=alias.owner_name,
@@ -247,9 +229,7 @@ class ApplicationCatalog:
     # -- start and end ---------------------------------------------------------------------
 
     async def restore(self) -> None:
-        """
-        Restore the registered applications.
-        """
+        """Restore the registered applications."""
         for alias in await self.revisions.aliases():
             await self._restore(alias)
 
@@ -304,9 +284,7 @@ class ApplicationCatalog:
             application.fail(Failure(*found))
 
     async def close(self) -> None:
-        """
-        Stop managing runners. Detached ones keep running.
-        """
+        """Stop managing runners. Detached ones keep running."""
         await self.tasks.close()
         await self.fleet.close()
         for application in self.applications.values():
@@ -363,9 +341,7 @@ async def _check(runner: Runner, check: HealthCheck) -> None:
 
 
 async def _is_healthy(runner: Runner, check: HealthCheck) -> bool:
-    """
-    Send a health check to a runner, and return whether it succeeded.
-    """
+    """Send a health check to a runner, and return whether it succeeded."""
     path = URL("/" + check.path.lstrip("/")).raw_path_qs
     try:
         async with runner.ask(

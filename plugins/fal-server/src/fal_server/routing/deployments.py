@@ -40,9 +40,7 @@ logger = logging.getLogger(__name__)
 
 @attrs.frozen(eq=False)
 class Deployments:
-    """
-    Deploys revisions to the applications of a catalog.
-    """
+    """Deploys revisions to the applications of a catalog."""
 
     catalog: ApplicationCatalog
 
@@ -209,9 +207,7 @@ class Deployments:
         *,
         rolling: bool,
     ) -> Takeover:
-        """
-        Return how the runners of a revision take over from those of the application *before*.
-        """
+        """Return how the runners of a revision take over from those of the application *before*."""
         pool = self.catalog.fleet.make_pool(revision, spec, scaling)
         takeover = Takeover(pool, revision)
         if before is not None and before.failure is not None:
@@ -226,15 +222,11 @@ class Deployments:
         return takeover
 
     async def _crowding(self, before: Application, spec: RunnerSpec, scaling: Scaling) -> str:
-        """
-        Return why the runners of the application *before* leave no room for another.
-        """
+        """Return why the runners of the application *before* leave no room for another."""
         return await self.catalog.fleet.crowding(before.pool.live, spec, scaling)
 
     def _begin(self, takeover: Takeover, target: Alias, spec: RunnerSpec) -> None:
-        """
-        Let *takeover* begin, after which the alias is as *target* says.
-        """
+        """Let *takeover* begin, after which the alias is as *target* says."""
         application = self.catalog.applications.get((target.owner_name, target.alias))
         if application is None:
             application = self.catalog.add(target, takeover.pool)
@@ -272,9 +264,7 @@ class Deployments:
     async def _finish(
         self, application: Application, takeover: Takeover, target: Alias, spec: RunnerSpec
     ) -> None:
-        """
-        Store that a takeover has succeeded, and complete it, unless it was superseded.
-        """
+        """Store that a takeover has succeeded, and complete it, unless it was superseded."""
         async with self.catalog.changing((target.owner_name, target.alias)):
             if application.takeover is not takeover:
                 return
@@ -288,18 +278,14 @@ class Deployments:
     async def _abandon(
         self, application: Application, takeover: Takeover, target: Alias, why: str
     ) -> None:
-        """
-        Store that a takeover has failed, unless it was superseded.
-        """
+        """Store that a takeover has failed, unless it was superseded."""
         async with self.catalog.changing((target.owner_name, target.alias)):
             if application.takeover is takeover:
                 found = (target.account_id, target.alias, target.revision)
                 await self.catalog.revisions.abandon(*found, failed=why)
 
     def _make_pool_of(self, application: Application) -> RunnerPool:
-        """
-        Make another pool for the revision that an application has.
-        """
+        """Make another pool for the revision that an application has."""
         assert application.spec is not None
         return self.catalog.fleet.make_pool(
             application.revision, application.spec, application.scaling

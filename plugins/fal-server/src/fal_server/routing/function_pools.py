@@ -1,6 +1,4 @@
-"""
-Function pools: the runners of functions that are sent with the call.
-"""
+"""Function pools: the runners of functions that are sent with the call."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ _MOST_POOLS = 1000
 
 
 class FunctionPools:
-    """
-    The pools of runners for functions, one for each function with its settings.
-    """
+    """The pools of runners for functions, one for each function with its settings."""
 
     def __init__(self, launcher: RunnerLauncher, payloads: Payloads) -> None:
         self._launcher = launcher
@@ -41,15 +37,11 @@ class FunctionPools:
 
     @property
     def pools(self) -> Collection[RunnerPool]:
-        """
-        All pools.
-        """
+        """All pools."""
         return self._pools.values()
 
     def find(self, spec: RunnerSpec, scaling: Scaling) -> RunnerPool:
-        """
-        Return the pool for a function. Calls that differ only in their arguments share one.
-        """
+        """Return the pool for a function. Calls that differ only in their arguments share one."""
         setup = hashlib.sha256(spec.setup_definition).hexdigest()
         machine = (spec.machine_types, spec.num_gpus)
         function = (spec.name, spec.environment, spec.asked, machine, setup)
@@ -90,9 +82,7 @@ class FunctionPools:
         return await pool.acquire()
 
     def close(self) -> None:
-        """
-        End all runners of functions at once.
-        """
+        """End all runners of functions at once."""
         for pool in self._pools.values():
             pool.kill()
 
@@ -115,9 +105,7 @@ class FunctionPools:
 
 
 async def _mark_ready_once_listening(runner: Runner) -> None:
-    """
-    Let a runner take calls once its agent listens.
-    """
+    """Let a runner take calls once its agent listens."""
     try:
         await runner.wait_for_control()
     except RunnerLost:

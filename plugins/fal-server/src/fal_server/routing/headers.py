@@ -1,6 +1,4 @@
-"""
-Headers: what the gateways change in the headers of requests and responses.
-"""
+"""Headers: what the gateways change in the headers of requests and responses."""
 
 from __future__ import annotations
 
@@ -67,9 +65,7 @@ _KEPT_FROM_SENDERS = _HOP_BY_HOP | {
 
 
 def new_request_id() -> str:
-    """
-    Return the id of a new request.
-    """
+    """Return the id of a new request."""
     return str(uuid.uuid4())
 
 
@@ -105,9 +101,7 @@ OF_SENDERS = frozenset(
 def to_runner(
     headers: Iterable[tuple[str, str]], request_id: str, path: str
 ) -> CIMultiDict[str]:
-    """
-    Return the headers of a request to a runner.
-    """
+    """Return the headers of a request to a runner."""
     forwarded: CIMultiDict[str] = CIMultiDict()
     connection_headers: list[str] = []
     for name, value in headers:
@@ -127,9 +121,7 @@ def to_runner(
 
 
 def from_runner(headers: Headers, request_id: str) -> CIMultiDict[str]:
-    """
-    Return the headers of a response to the sender.
-    """
+    """Return the headers of a response to the sender."""
     forwarded: CIMultiDict[str] = CIMultiDict()
     connection_headers: list[str] = []
     for name, value in headers.items():
@@ -144,9 +136,7 @@ def from_runner(headers: Headers, request_id: str) -> CIMultiDict[str]:
 
 
 def without_hops(headers: Headers) -> CIMultiDict[str]:
-    """
-    Return headers without those that belong to one connection.
-    """
+    """Return headers without those that belong to one connection."""
     forwarded: CIMultiDict[str] = CIMultiDict()
     for name, value in headers.items():
         if name.lower() not in _HOP_BY_HOP:
@@ -156,8 +146,6 @@ def without_hops(headers: Headers) -> CIMultiDict[str]:
 
 
 def _drop(headers: CIMultiDict[str], names: Iterable[str]) -> None:
-    """
-    Drop the headers that ``Connection`` names, which are hop-by-hop as well.
-    """
+    """Drop the headers that ``Connection`` names, which are hop-by-hop as well."""
     for name in names:
         headers.popall(name.strip(), None)

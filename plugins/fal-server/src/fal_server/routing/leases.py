@@ -1,6 +1,4 @@
-"""
-Leases: a slot of a runner for one request.
-"""
+"""Leases: a slot of a runner for one request."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ _GOES_ON: AbstractContextManager[None] = nullcontext()
 
 @attrs.define(eq=False)
 class Lease:
-    """
-    A slot of a runner, taken on entering the context and given back on leaving it.
-    """
+    """A slot of a runner, taken on entering the context and given back on leaving it."""
 
     _application: Application
     _headers: Mapping[str, str]

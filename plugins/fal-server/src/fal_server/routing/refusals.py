@@ -33,9 +33,7 @@ DISCONNECTS = (aiohttp.ClientError, ConnectionError)
 
 
 class NoRunner(Unavailable):
-    """
-    There is no runner for a request, and none could be started.
-    """
+    """There is no runner for a request, and none could be started."""
 
     kind = "runner_scheduling_failure"
 
@@ -48,21 +46,15 @@ class StartFailed(NoRunner):
 
 
 class RunnerBlocked(NoRunner):
-    """
-    There is no runner for a request, because the server cannot write its state.
-    """
+    """There is no runner for a request, because the server cannot write its state."""
 
 
 class ApplicationUnreadable(NoRunner):
-    """
-    There is no runner for a request, because the server cannot read its application.
-    """
+    """There is no runner for a request, because the server cannot read its application."""
 
 
 class StartTimeout(Unavailable):
-    """
-    A request waited too long for a runner.
-    """
+    """A request waited too long for a runner."""
 
     http = 504
     kind = "startup_timeout"
@@ -81,32 +73,24 @@ class StartTimeout(Unavailable):
 
 
 class RequestTimeout(Refusal):
-    """
-    A runner took too long to respond.
-    """
+    """A runner took too long to respond."""
 
     http = 504
     kind = "request_timeout"
 
 
 class RunnerDisconnected(Unavailable):
-    """
-    A runner broke off a request without a response.
-    """
+    """A runner broke off a request without a response."""
 
     kind = "runner_disconnected"
 
 
 class RunnerGone(RunnerDisconnected):
-    """
-    A runner had ended before it got a request, so that another one may get it.
-    """
+    """A runner had ended before it got a request, so that another one may get it."""
 
 
 class WebSocketRefused(Refusal):
-    """
-    An application responded to a websocket with a status, and did not accept it.
-    """
+    """An application responded to a websocket with a status, and did not accept it."""
 
     def __init__(self, status: int) -> None:
         super().__init__("The application refused the websocket.")
@@ -114,9 +98,7 @@ class WebSocketRefused(Refusal):
 
 
 def describe_refusal(refusal: Refusal) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """
-    Return the body and the headers of the response for *refusal*.
-    """
+    """Return the body and the headers of the response for *refusal*."""
     body, headers = {"detail": str(refusal)}, {}
     if refusal.kind:
         body["error_type"] = headers[ERROR_TYPE] = refusal.kind

@@ -1,6 +1,4 @@
-"""
-Revision pools: the runners of applications, which outlive the server.
-"""
+"""Revision pools: the runners of applications, which outlive the server."""
 
 from __future__ import annotations
 
@@ -33,9 +31,7 @@ logger = logging.getLogger(__name__)
 
 @attrs.define(eq=False)
 class RevisionPools:
-    """
-    Makes the pools of revisions, and attaches to the runners that an earlier server left.
-    """
+    """Makes the pools of revisions, and attaches to the runners that an earlier server left."""
 
     launcher: RunnerLauncher
     revisions: Revisions
@@ -64,9 +60,7 @@ class RevisionPools:
         )
 
     def make_pool(self, revision_id: str, spec: RunnerSpec, scaling: Scaling) -> RunnerPool:
-        """
-        Make a pool whose runners serve a revision.
-        """
+        """Make a pool whose runners serve a revision."""
 
         def launch(changed: Callable[[Runner], None]) -> Runner:
             runner = self.launcher.launch(
@@ -133,9 +127,7 @@ class RevisionPools:
             self._serve(runner, record.revision)
 
     async def close(self) -> None:
-        """
-        Stop managing runners. They keep running.
-        """
+        """Stop managing runners. They keep running."""
         await self._tasks.close()
 
     async def _record(self, runner: Runner) -> None:
@@ -167,9 +159,7 @@ class RevisionPools:
         serve(runner, load)
 
     def _recording_end(self, changed: Callable[[Runner], None]) -> Callable[[Runner], None]:
-        """
-        Return a callback that records the end of a runner, and then calls *changed*.
-        """
+        """Return a callback that records the end of a runner, and then calls *changed*."""
 
         def record_end(runner: Runner) -> None:
             if not runner.is_alive:
@@ -197,16 +187,12 @@ class RevisionPools:
 
 
 def make_closed_pool() -> RunnerPool:
-    """
-    Make a pool that accepts no requests and starts no runners.
-    """
+    """Make a pool that accepts no requests and starts no runners."""
     return RunnerPool(Scaling(), _refuse_launch, closed=True)
 
 
 def _with_settings(spec: RunnerSpec, scaling: Scaling) -> RunnerSpec:
-    """
-    Return *spec* with the settings that its application has at present.
-    """
+    """Return *spec* with the settings that its application has at present."""
     limited = attrs.evolve(spec, startup_timeout=scaling.startup_timeout)
     return limited.on(*scaling.machine_types)
 

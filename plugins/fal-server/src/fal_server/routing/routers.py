@@ -1,6 +1,4 @@
-"""
-The router: from the URL of a request to its application and a runner.
-"""
+"""The router: from the URL of a request to its application and a runner."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ class Target:
 
     @property
     def path_and_query(self) -> str:
-        """
-        The request target for the application.
-        """
+        """The request target for the application."""
         return f"{self.path}?{self.query}" if self.query else self.path
 
 
@@ -68,16 +64,12 @@ def split_path(raw_path: str) -> tuple[str, str, str]:
 
 
 def workflow_alias(name: str) -> str:
-    """
-    Return the alias of the application that is the workflow *name*.
-    """
+    """Return the alias of the application that is the workflow *name*."""
     return f"{WORKFLOW_PREFIX}{name}"
 
 
 class Applications(Protocol):
-    """
-    Finds applications.
-    """
+    """Finds applications."""
 
     def find(self, owner_name: str, alias: str) -> Application:
         """
@@ -90,9 +82,7 @@ class Applications(Protocol):
 
 @attrs.define(eq=False)
 class Router:
-    """
-    Finds applications, authorizes callers, and leases runners.
-    """
+    """Finds applications, authorizes callers, and leases runners."""
 
     catalog: Applications
     identity: CallerIdentity

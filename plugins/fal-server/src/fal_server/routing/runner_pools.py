@@ -1,6 +1,4 @@
-"""
-Runner pools: the runners of a revision or function, and the requests that wait for them.
-"""
+"""Runner pools: the runners of a revision or function, and the requests that wait for them."""
 
 from __future__ import annotations
 
@@ -52,17 +50,13 @@ class WaitingRequest:
         return (self.priority, self.number) < (other.priority, other.number)
 
     def leave(self) -> None:
-        """
-        Leave the line that it stands in, if any.
-        """
+        """Leave the line that it stands in, if any."""
         if self.line is not None:
             self.line.remove(self)
 
 
 class WaitingLine:
-    """
-    Requests in their order. Joining and leaving visit few of those that wait.
-    """
+    """Requests in their order. Joining and leaving visit few of those that wait."""
 
     def __init__(self) -> None:
         self._sorted: list[WaitingRequest] = []
@@ -73,25 +67,19 @@ class WaitingLine:
         return len(self._sorted)
 
     def add(self, request: WaitingRequest) -> None:
-        """
-        Have a request wait, which stands in no other line.
-        """
+        """Have a request wait, which stands in no other line."""
         request.line = self
         insort(self._sorted, request)
         self._by_age[request] = None
 
     def remove(self, request: WaitingRequest) -> None:
-        """
-        Have a request of this line wait no more.
-        """
+        """Have a request of this line wait no more."""
         request.line = None
         del self._sorted[bisect_left(self._sorted, request)]
         del self._by_age[request]
 
     def first(self) -> WaitingRequest | None:
-        """
-        Return the request that is next. None if none waits.
-        """
+        """Return the request that is next. None if none waits."""
         while self._sorted:
             request = self._sorted[0]
             if not request.future.done():
@@ -108,27 +96,21 @@ class WaitingLine:
         return next((request.since for request in self._by_age), None)
 
     def take(self, is_meant: Callable[[WaitingRequest], bool]) -> list[WaitingRequest]:
-        """
-        Have those requests wait no more that are meant, and return them, in their order.
-        """
+        """Have those requests wait no more that are meant, and return them, in their order."""
         taken = [each for each in self._sorted if is_meant(each)]
         for request in taken:
             self.remove(request)
         return taken
 
     def take_all(self) -> list[WaitingRequest]:
-        """
-        Have no request wait any more, and return those that did, in their order.
-        """
+        """Have no request wait any more, and return those that did, in their order."""
         taken, self._sorted, self._by_age = self._sorted, [], {}
         for request in taken:
             request.line = None
         return taken
 
     def move_to(self, other: WaitingLine) -> None:
-        """
-        Move all requests to *other*.
-        """
+        """Move all requests to *other*."""
         for request in self.take_all():
             other.add(request)
         other._by_age = dict.fromkeys(sorted(other._by_age, key=lambda each: each.since))
@@ -260,47 +242,35 @@ class RunnerPool:
 
     @property
     def waiting(self) -> int:
-        """
-        The number of requests that wait.
-        """
+        """The number of requests that wait."""
         return len(self._line)
 
     @property
     def live(self) -> list[Runner]:
-        """
-        The runners that count towards the target.
-        """
+        """The runners that count towards the target."""
         return [each for each in self.runners if each.state not in _LEAVING]
 
     @property
     def waits_for(self) -> str:
-        """
-        What its next runner waits for, as a sentence. Empty where none waits.
-        """
+        """What its next runner waits for, as a sentence. Empty where none waits."""
         return next(filter(None, (each.lifecycle.waits_for for each in self.runners)), "")
 
     # -- runners -----------------------------------------------------------------------
 
     def set_scaling(self, scaling: Scaling) -> None:
-        """
-        Change the settings, and start or end runners accordingly.
-        """
+        """Change the settings, and start or end runners accordingly."""
         before, self.scaling = self.scaling, scaling
         if before.machine_types != scaling.machine_types:
             self._end_waiting(len(self.runners))
         self.adjust()
 
     def adopt(self, runner: Runner) -> None:
-        """
-        Add a runner that was launched elsewhere.
-        """
+        """Add a runner that was launched elsewhere."""
         runner.released = self._handle_release
         self.runners.append(runner)
 
     def start_one(self) -> Runner:
-        """
-        Start a runner regardless of the settings.
-        """
+        """Start a runner regardless of the settings."""
         self.empty.clear()
         runner = self.launch(self.changed)
         runner.released = self._handle_release
@@ -308,23 +278,17 @@ class RunnerPool:
         return runner
 
     def move_waiting(self, other: RunnerPool) -> None:
-        """
-        Move the requests that wait to *other*.
-        """
+        """Move the requests that wait to *other*."""
         self._line.move_to(other._line)
         other.adjust()
 
     def close(self) -> None:
-        """
-        Accept no more requests. The runners finish those that it has, and then end.
-        """
+        """Accept no more requests. The runners finish those that it has, and then end."""
         self.closed = True
         self.adjust()
 
     def kill(self) -> None:
-        """
-        Accept no more requests, and end all runners now.
-        """
+        """Accept no more requests, and end all runners now."""
         self.closed = True
         for runner in list(self.runners):
             runner.kill()
@@ -332,17 +296,13 @@ class RunnerPool:
         self.adjust()
 
     def detach(self) -> None:
-        """
-        Accept no more requests, and leave the runners running.
-        """
+        """Accept no more requests, and leave the runners running."""
         self.closed = self._adjusting = True
         self._wake_at(None)
         self._fail_waiting("The server is shutting down.")
 
     def adjust(self) -> None:
-        """
-        Assign requests to runners, and start or end runners according to the settings.
-        """
+        """Assign requests to runners, and start or end runners according to the settings."""
         self._must_repeat = True
         if self._adjusting:
             return
@@ -361,9 +321,7 @@ class RunnerPool:
             self._adjusting = False
 
     def changed(self, runner: Runner) -> None:
-        """
-        Handle a change of a runner's state.
-        """
+        """Handle a change of a runner's state."""
         if runner.is_running:
             self._failures = 0
             self.came_up()
@@ -399,9 +357,7 @@ class RunnerPool:
                 request.future.set_exception(error)
 
     def _find(self, hint: str) -> Runner | None:
-        """
-        Return a runner with a free slot: the preferred one, or else the least busy one.
-        """
+        """Return a runner with a free slot: the preferred one, or else the least busy one."""
         best = None
         for runner in self.runners:
             if not runner.is_running or runner.in_flight >= self.scaling.max_multiplexing:
@@ -416,9 +372,7 @@ class RunnerPool:
         runner.in_flight += 1
 
     def _handle_release(self) -> None:
-        """
-        Handle a slot that was given back.
-        """
+        """Handle a slot that was given back."""
         if self.closed or self._line or len(self.runners) > 1 or self._is_idle:
             self.adjust()
         # Otherwise nothing waits, and the only runner is still busy: nothing to adjust.
@@ -460,17 +414,13 @@ class RunnerPool:
         self._wake_at(min(wake_times) if wake_times else None)
 
     def _end_waiting(self, most: int) -> None:
-        """
-        End up to so many runners that wait for devices or a host, and nobody for them.
-        """
+        """End up to so many runners that wait for devices or a host, and nobody for them."""
         waiting = [each for each in self._on_demand if each.lifecycle.is_waiting]
         for runner in sorted(waiting, key=lambda each: each.started_at)[::-1][: max(0, most)]:
             runner.kill()
 
     def _refuse_impossible(self) -> None:
-        """
-        Refuse the requests whose senders wait for a runner that this machine cannot have.
-        """
+        """Refuse the requests whose senders wait for a runner that this machine cannot have."""
         turns = [each.lifecycle.turn for each in self.runners]
         if not turns or not all(turn and turn.is_waiting for turn in turns):
             return

@@ -1,6 +1,4 @@
-"""
-Takeovers: the progress of a new pool that takes over the requests of an application.
-"""
+"""Takeovers: the progress of a new pool that takes over the requests of an application."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ _WAIT_FOR_PREVIOUS = "The new one starts when they have finished their requests 
 
 
 async def _keep_nothing(*_: str) -> None:
-    """
-    Do nothing, for a pool whose end changes nothing that is stored.
-    """
+    """Do nothing, for a pool whose end changes nothing that is stored."""
 
 
 @attrs.define(eq=False)
@@ -133,9 +129,7 @@ class Takeover:
             await wait_for_event(runner.ready, _LOOK)
 
     async def follow(self) -> AsyncIterator[LogLine]:
-        """
-        Yield the log lines of the runner until it succeeds, fails or is superseded.
-        """
+        """Yield the log lines of the runner until it succeeds, fails or is superseded."""
         if self.settled.is_set():
             return
         lines: LineQueue[None] = LineQueue(_WAITING, "they came faster than they were read.")

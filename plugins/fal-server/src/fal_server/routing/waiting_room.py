@@ -19,9 +19,7 @@ Name = tuple[str, str]
 
 
 class WaitingRoomFull(TooMany):
-    """
-    There is no room for another request that waits.
-    """
+    """There is no room for another request that waits."""
 
 
 @attrs.define(eq=False)
@@ -58,9 +56,7 @@ class HeldBytes:
             self._size += size
 
     def shrink(self, size: int) -> None:
-        """
-        Hold *size* bytes less.
-        """
+        """Hold *size* bytes less."""
         if not self._is_over:
             self._size -= size
             self._room.give_back(self.account, size)
@@ -131,9 +127,7 @@ class WaitingRoom:
         self._sizes[account] = held
 
     def give_back(self, account: str, size: int) -> None:
-        """
-        Count *size* bytes less.
-        """
+        """Count *size* bytes less."""
         left = self._sizes.get(account, 0) - size
         if left:
             self._sizes[account] = left

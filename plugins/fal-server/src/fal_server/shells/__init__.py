@@ -1,3 +1,1 @@
-"""
-Shells: commands that people run in runners, with a terminal and without.
-"""
+"""Shells: commands that people run in runners, with a terminal and without."""

@@ -1,6 +1,4 @@
-"""
-The gRPC method that runs commands in runners.
-"""
+"""The gRPC method that runs commands in runners."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ class ShellMethods:
     async def ShellRunner(
         self, requests: AsyncIterator[Any], caller: Caller
     ) -> AsyncGenerator[ShellRunnerOutput, None]:
-        """
-        Run a command in a runner, with a terminal unless the client wants none.
-        """
+        """Run a command in a runner, with a terminal unless the client wants none."""
         try:
             first = await asyncio.wait_for(anext(requests), _LONGEST_BEGINNING)
         except (StopAsyncIteration, asyncio.TimeoutError):
@@ -71,9 +67,7 @@ class ShellMethods:
 
 
 async def _given(first: Any, requests: AsyncIterator[Any]) -> AsyncIterator[bytes]:
-    """
-    Yield what a client sends to a command.
-    """
+    """Yield what a client sends to a command."""
     for each in _read(first):
         yield each
     async for request in requests:
@@ -95,18 +89,14 @@ _PIECE = 1 << 16
 
 @attrs.frozen
 class Message:
-    """
-    A message of a command: *kind* is one of those of :mod:`fal_server_agent.shells`.
-    """
+    """A message of a command: *kind* is one of those of :mod:`fal_server_agent.shells`."""
 
     kind: bytes
     content: bytes
 
     @property
     def code(self) -> int:
-        """
-        The exit code in it.
-        """
+        """The exit code in it."""
         return int(shells.CODE.unpack(self.content)[0])
 
 
@@ -162,24 +152,18 @@ class ShellSession:
 
 
 def give(content: bytes) -> list[bytes]:
-    """
-    Return the messages with what a command is to read.
-    """
+    """Return the messages with what a command is to read."""
     starts = range(0, len(content), _PIECE)
     return [shells.DATA + content[start : start + _PIECE] for start in starts]
 
 
 def end() -> bytes:
-    """
-    Return the message that a command has no more to read.
-    """
+    """Return the message that a command has no more to read."""
     return shells.END
 
 
 def resize(lines: int, columns: int) -> bytes:
-    """
-    Return the message with the size of a terminal.
-    """
+    """Return the message with the size of a terminal."""
     sizes = [min(max(each, 1), 0xFFFF) for each in (lines, columns)]
     return shells.SIZE + shells.TERMINAL.pack(*sizes)
 

@@ -1,3 +1,1 @@
-"""
-What a request asks to run, read from the protocol into values.
-"""
+"""What a request asks to run, read from the protocol into values."""

@@ -1,6 +1,4 @@
-"""
-File paths: where the files of an application, and its data, may be.
-"""
+"""File paths: where the files of an application, and its data, may be."""
 
 from __future__ import annotations
 
@@ -74,9 +72,7 @@ def check_mount(path: str) -> str:
 
 
 def _fits(path: PurePosixPath) -> bool:
-    """
-    Return whether a file system takes *path*.
-    """
+    """Return whether a file system takes *path*."""
     try:
         sizes = [len(each.encode()) for each in (str(path), *path.parts)]
     except UnicodeEncodeError:

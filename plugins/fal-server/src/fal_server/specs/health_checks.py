@@ -1,6 +1,4 @@
-"""
-Health checks: how an application is asked whether it still works.
-"""
+"""Health checks: how an application is asked whether it still works."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ class HealthCheck:
 
     @classmethod
     def read(cls, message: Any) -> HealthCheck | None:
-        """
-        Return the health check of a run or a registration. None where there is none.
-        """
+        """Return the health check of a run or a registration. None where there is none."""
         config = message.health_check_config
         if not message.HasField("health_check_config") or not config.path:
             return None
@@ -62,7 +58,5 @@ class HealthCheck:
 
     @property
     def header(self) -> dict[str, Any]:
-        """
-        The check as an agent takes it, which runs it once the application listens.
-        """
+        """The check as an agent takes it, which runs it once the application listens."""
         return {"path": self.path, "method": self.method, "timeout_seconds": self.timeout}

@@ -1,6 +1,4 @@
-"""
-Kinds of environments that requests ask for: whether this server runs them.
-"""
+"""Kinds of environments that requests ask for: whether this server runs them."""
 
 from __future__ import annotations
 

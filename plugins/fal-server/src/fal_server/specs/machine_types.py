@@ -1,6 +1,4 @@
-"""
-Machine types that requests name, and whether this server knows them.
-"""
+"""Machine types that requests name, and whether this server knows them."""
 
 from __future__ import annotations
 

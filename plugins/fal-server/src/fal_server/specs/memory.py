@@ -1,6 +1,4 @@
-"""
-Memory: the memory limits of machine types.
-"""
+"""Memory: the memory limits of machine types."""
 
 from __future__ import annotations
 
@@ -40,9 +38,7 @@ def read_sizes(written: Iterable[str]) -> Mapping[str, int]:
 
 
 def read_size(text: str) -> int | None:
-    """
-    Parse a number of bytes, as in ``512M``. None if it is not written so.
-    """
+    """Parse a number of bytes, as in ``512M``. None if it is not written so."""
     found = _SIZE.fullmatch(text.strip())
     return None if found is None else int(found[1]) * _UNITS[found[2].upper()]
 

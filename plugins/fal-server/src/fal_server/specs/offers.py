@@ -1,6 +1,4 @@
-"""
-Offers: what a server runs of what requests ask for.
-"""
+"""Offers: what a server runs of what requests ask for."""
 
 from __future__ import annotations
 

@@ -61,9 +61,7 @@ class RequestRetries:
     budgets: Mapping[Condition, int] = attrs.field(factory=dict)
 
     def may_retry(self, condition: Condition, failed: int) -> bool:
-        """
-        Return whether to retry after *failed* attempts that failed for *condition*.
-        """
+        """Return whether to retry after *failed* attempts that failed for *condition*."""
         budget = self.budgets.get(condition)
         if budget is None:
             return condition not in self.skipped
@@ -137,15 +135,11 @@ def judge(status: int, headers: Mapping[str, str]) -> Condition | bool:
 
 
 def ends_runner(status: int, headers: Mapping[str, str]) -> bool:
-    """
-    Return whether to end a runner after a response that asks for it, or has status 503.
-    """
+    """Return whether to end a runner after a response that asks for it, or has status 503."""
     asked = headers.get(STOP_RUNNER, "").lower()
     return asked in _YES or (status == 503 and asked not in _NO)
 
 
 def is_set(value: str) -> bool:
-    """
-    Return whether the value of a header means yes.
-    """
+    """Return whether the value of a header means yes."""
     return value.lower() in _YES

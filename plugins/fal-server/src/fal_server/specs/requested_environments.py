@@ -1,6 +1,4 @@
-"""
-The environments that clients ask for, as environments of the core.
-"""
+"""The environments that clients ask for, as environments of the core."""
 
 from __future__ import annotations
 
@@ -108,9 +106,7 @@ def read_environment(
 
 
 def _refuse_files(written: Mapping[str, Any]) -> None:
-    """
-    Refuse names of files where an option takes them beside other values.
-    """
+    """Refuse names of files where an option takes them beside other values."""
     packages = written.get("packages")
     for name, values, endings in (
         ("python_version", [written.get("python_version")], (".python-version",)),

@@ -1,6 +1,4 @@
-"""
-Specs: what a runner runs, read from a request.
-"""
+"""Specs: what a runner runs, read from a request."""
 
 from __future__ import annotations
 
@@ -143,9 +141,7 @@ class RunnerSpec:
 
     @property
     def message(self) -> Message:
-        """
-        What its agent is sent.
-        """
+        """What its agent is sent."""
         header = {
             "method": self.method,
             "entrypoint": self.entrypoint,
@@ -159,22 +155,16 @@ class RunnerSpec:
 
     @property
     def full_name(self) -> str:
-        """
-        The application or the function with its owner, as in ``owner/app``.
-        """
+        """The application or the function with its owner, as in ``owner/app``."""
         return "/".join(filter(None, (self.owner_name, self.application or self.name)))
 
     @property
     def machine_types(self) -> tuple[str, ...]:
-        """
-        The machine types that it may run on, the preferred one first. None of them for any.
-        """
+        """The machine types that it may run on, the preferred one first. None of them for any."""
         return tuple(filter(None, (self.machine_type, *self.fallbacks)))
 
     def on(self, *machine_types: str) -> RunnerSpec:
-        """
-        Return the spec for other machine types, the preferred one first; the same for none.
-        """
+        """Return the spec for other machine types, the preferred one first; the same for none."""
         if not machine_types:
             return self
         first, *others = machine_types
@@ -182,15 +172,11 @@ class RunnerSpec:
 
     @property
     def is_workflow(self) -> bool:
-        """
-        Whether it runs a workflow.
-        """
+        """Whether it runs a workflow."""
         return self.method == WORKFLOW
 
     def bare(self) -> RunnerSpec:
-        """
-        Return the spec without the serialized functions, which may be large.
-        """
+        """Return the spec without the serialized functions, which may be large."""
         return attrs.evolve(self, definition=b"", setup_definition=b"")
 
 

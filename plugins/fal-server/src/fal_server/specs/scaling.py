@@ -1,6 +1,4 @@
-"""
-Scaling: how many runners an application should have.
-"""
+"""Scaling: how many runners an application should have."""
 
 from __future__ import annotations
 
@@ -123,42 +121,30 @@ class Scaling:
 
     @property
     def is_buffered(self) -> bool:
-        """
-        Whether there should be more runners than busy ones.
-        """
+        """Whether there should be more runners than busy ones."""
         return self.concurrency_buffer > 0 or self.concurrency_buffer_perc > 0
 
     def busy(self, demand: int) -> int:
-        """
-        Return how many runners *demand* simultaneous requests occupy.
-        """
+        """Return how many runners *demand* simultaneous requests occupy."""
         return math.ceil(demand / self.max_multiplexing)
 
     def buffer(self, busy: int) -> int:
-        """
-        Return how many runners there should be in addition to *busy* ones.
-        """
+        """Return how many runners there should be in addition to *busy* ones."""
         share = math.ceil(busy * self.concurrency_buffer_perc / 100)
         return max(self.concurrency_buffer, share)
 
     def target(self, demand: int) -> int:
-        """
-        Return how many runners there should be for *demand* simultaneous requests.
-        """
+        """Return how many runners there should be for *demand* simultaneous requests."""
         busy = self.busy(demand)
         wanted = max(self.min_concurrency, busy + self.buffer(busy))
         return wanted - self.surplus(wanted)
 
     def surplus(self, runners: int) -> int:
-        """
-        Return how many of so many *runners* are more than there may be.
-        """
+        """Return how many of so many *runners* are more than there may be."""
         return 0 if self.max_concurrency is None else max(0, runners - self.max_concurrency)
 
     def to_json(self) -> dict[str, Any]:
-        """
-        Return the settings as a JSON object.
-        """
+        """Return the settings as a JSON object."""
         return attrs.asdict(self)
 
     @classmethod

@@ -1,3 +1,1 @@
-"""
-What the server keeps between starts: the data directory, and one database.
-"""
+"""What the server keeps between starts: the data directory, and one database."""

@@ -54,9 +54,7 @@ class Body:
 
     @classmethod
     def of(cls, content: bytes) -> Body:
-        """
-        Return the body with this content.
-        """
+        """Return the body with this content."""
         return cls(size=len(content), content=content)
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -94,34 +92,26 @@ class Body:
         return whole()
 
     def pieces_here(self) -> Iterator[bytes]:
-        """
-        Do the same as :meth:`pieces`, in this thread.
-        """
+        """Do the same as :meth:`pieces`, in this thread."""
         if self.files is None:
             yield from (self.content,) if self.content else ()
         else:
             yield from self.files.pieces(self.name, self.size, most=_PIECE)
 
     def start(self) -> bytes:
-        """
-        Return its first bytes: all of a small body.
-        """
+        """Return its first bytes: all of a small body."""
         return next(self.pieces_here(), b"")
 
 
 class BodyFiles:
-    """
-    The files of large bodies.
-    """
+    """The files of large bodies."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
         self._arriving: set[str] = set()
 
     def find(self, name: str, size: int, content: bytes) -> Body:
-        """
-        Return a body that was stored with this *content*. None of a large one is in there.
-        """
+        """Return a body that was stored with this *content*. None of a large one is in there."""
         if size and not content:
             return Body(size=size, files=self._store, name=name)
         return Body.of(content)
@@ -155,9 +145,7 @@ class BodyFiles:
         )
 
     def remove(self, name: str) -> None:
-        """
-        Remove the file of a body, in the background. There may be none.
-        """
+        """Remove the file of a body, in the background. There may be none."""
         _remove(self._store, name)
 
     async def remove_leftovers(
@@ -259,22 +247,16 @@ class IncomingBody:
         return Body(size=self.size, files=self._store, name=self._name)
 
     def take(self) -> None:
-        """
-        Take the responsibility to keep or to discard it.
-        """
+        """Take the responsibility to keep or to discard it."""
         self._is_taken = True
 
     def keep(self) -> None:
-        """
-        Keep its file, which is referred to now.
-        """
+        """Keep its file, which is referred to now."""
         self._is_taken = True
         self._ended()
 
     def discard(self) -> None:
-        """
-        Remove its file.
-        """
+        """Remove its file."""
         self._is_taken = True
         self._parts.clear()
         self._ended()

@@ -1,6 +1,4 @@
-"""
-The data directory: its files, and the lock that keeps other servers out.
-"""
+"""The data directory: its files, and the lock that keeps other servers out."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ _LONGEST_SOCKETS = 103 - len("/0123456789abcdef/control")
 
 @attrs.frozen
 class DataDirectory:
-    """
-    The data directory of a server. Only its owner can read it.
-    """
+    """The data directory of a server. Only its owner can read it."""
 
     path: Path
 
@@ -58,23 +54,17 @@ class DataDirectory:
 
     @property
     def key_file(self) -> Path:
-        """
-        The file with the key of the first user.
-        """
+        """The file with the key of the first user."""
         return self.path / "owner.key"
 
     @property
     def metrics_key_file(self) -> Path:
-        """
-        The file with what readers of the metrics have to show.
-        """
+        """The file with what readers of the metrics have to show."""
         return self.path / "metrics.key"
 
     @property
     def addresses_file(self) -> Path:
-        """
-        The file in which a running server notes its ports.
-        """
+        """The file in which a running server notes its ports."""
         return self.path / "addresses.json"
 
     @property
@@ -131,9 +121,7 @@ class DataDirectory:
 
     @property
     def tls(self) -> Path:
-        """
-        The directory of the certificates.
-        """
+        """The directory of the certificates."""
         return self.path / "tls"
 
     @contextlib.contextmanager
@@ -165,9 +153,7 @@ class DataDirectory:
             unlock(lock)
 
     def _claim(self) -> None:
-        """
-        Check that the directory may be a server's, and close it to other users.
-        """
+        """Check that the directory may be a server's, and close it to other users."""
         found = self.path.stat()
         if found.st_uid != os.geteuid():
             raise ServerError(
@@ -199,9 +185,7 @@ class DataDirectory:
 
     @property
     def was_used(self) -> bool:
-        """
-        Whether a server has run here.
-        """
+        """Whether a server has run here."""
         return self.key_file.exists() or self.addresses_file.exists()
 
     def claim_state(self) -> None:
@@ -271,18 +255,14 @@ class DataDirectory:
         return None
 
     def read_key(self) -> str:
-        """
-        Return the key of the first user. Empty where there is none, or not the whole of it.
-        """
+        """Return the key of the first user. Empty where there is none, or not the whole of it."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
             text = self.key_file.read_text().strip()
             return text if _KEY.fullmatch(text) else ""
         return ""
 
     def describe_lost_key(self) -> str:
-        """
-        Return the sentence about a key of the first user that is not there.
-        """
+        """Return the sentence about a key of the first user that is not there."""
         return (
             f"{self.key_file} has no whole key, so that FAL_KEY is not set. Make one with "
             "'fal-core server keys create NICKNAME', and write it there or set FAL_KEY to it."
@@ -290,9 +270,7 @@ class DataDirectory:
 
 
 def _is_private(folder: Path) -> bool:
-    """
-    Return whether *folder* is a directory that this user alone can enter.
-    """
+    """Return whether *folder* is a directory that this user alone can enter."""
     try:
         found = folder.lstat()
     except OSError:
@@ -303,9 +281,7 @@ def _is_private(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """
-    Raise :class:`ServerError` where *path* cannot be written.
-    """
+    """Raise :class:`ServerError` where *path* cannot be written."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,4 @@
-"""
-URLs of databases: which kind of database each names.
-"""
+"""URLs of databases: which kind of database each names."""
 
 from __future__ import annotations
 
@@ -48,7 +46,5 @@ def make_engines(url: str, *, readers: int) -> Engines:
 
 
 def is_file(url: str) -> bool:
-    """
-    Return whether a URL is that of SQLite, whose file belongs to one machine.
-    """
+    """Return whether a URL is that of SQLite, whose file belongs to one machine."""
     return url.startswith("sqlite")

@@ -54,9 +54,7 @@ _GROUP = 512
 
 
 class _Refused(Exception):
-    """
-    The fence has raised the argument.
-    """
+    """The fence has raised the argument."""
 
 
 class Database:
@@ -99,15 +97,11 @@ class Database:
 
     @property
     def is_shared(self) -> bool:
-        """
-        Whether several servers may use it.
-        """
+        """Whether several servers may use it."""
         return self._engines.dialect == "postgresql"
 
     def now(self) -> float:
-        """
-        Return the time by its clock, for what other servers compare with theirs.
-        """
+        """Return the time by its clock, for what other servers compare with theirs."""
         return time.time() + self.clock
 
     async def write(self, work: Callable[[sa.Connection], T], *, fenced: bool = True) -> T:
@@ -156,9 +150,7 @@ class Database:
         return await loop.run_in_executor(self._readers, self.read_here, work)
 
     def read_here(self, work: Callable[[sa.Connection], T]) -> T:
-        """
-        Do the same as :meth:`read`, in this thread.
-        """
+        """Do the same as :meth:`read`, in this thread."""
         return self._patiently(lambda: self._engines.read(work))
 
     def snapshot(self, work: Callable[[sa.Connection], T]) -> T:
@@ -183,9 +175,7 @@ class Database:
             raise StateUnavailable(f"The database cannot be read: {error.orig}") from error
 
     def write_here(self, work: Callable[[sa.Connection], T], *, fenced: bool = True) -> T:
-        """
-        Do the same as :meth:`write`, in this thread.
-        """
+        """Do the same as :meth:`write`, in this thread."""
 
         write = self._engines.writer(self._alone(work, fenced))
         try:
@@ -199,9 +189,7 @@ class Database:
             ) from error
 
     def close(self) -> None:
-        """
-        Finish the writes that wait, and close the database.
-        """
+        """Finish the writes that wait, and close the database."""
         if self._closed:
             return
         self._closed = True
@@ -275,17 +263,13 @@ class Database:
         self._doubtful.end(Unavailable("The server is ending."))
 
     def _find_out(self) -> None:
-        """
-        Settle the writes of which it was not known whether they are committed, if it is now.
-        """
+        """Settle the writes of which it was not known whether they are committed, if it is now."""
         with contextlib.suppress(SQLAlchemyError):
             self._engines.find_out()
         self._doubtful.settle()
 
     def _write_group(self, group: list[Pending]) -> None:
-        """
-        Do the writes of *group* in one transaction, or each in its own if one of them fails.
-        """
+        """Do the writes of *group* in one transaction, or each in its own if one of them fails."""
         if len(group) > 1:
             write = self._engines.writer(self._together(group))
             try:
@@ -377,22 +361,16 @@ class Database:
 
 
 def _allow(connection: sa.Connection) -> None:
-    """
-    Let every transaction pass.
-    """
+    """Let every transaction pass."""
 
 
 def _ignore(count: int, seconds: float) -> None:
-    """
-    Do nothing after a transaction.
-    """
+    """Do nothing after a transaction."""
 
 
 @contextlib.contextmanager
 def open_database(url: str, *, patience: float = PATIENCE) -> Iterator[Database]:
-    """
-    Open the database at *url* within a context.
-    """
+    """Open the database at *url* within a context."""
     database = Database(url, readers=1, patience=patience)
     try:
         yield database
@@ -402,9 +380,7 @@ def open_database(url: str, *, patience: float = PATIENCE) -> Iterator[Database]
 
 @attrs.define(eq=False)
 class Pending:
-    """
-    A write that waits, and the future of its caller.
-    """
+    """A write that waits, and the future of its caller."""
 
     work: Callable[[sa.Connection], Any]
     loop: asyncio.AbstractEventLoop
@@ -412,9 +388,7 @@ class Pending:
     fenced: bool = True
 
     def settle(self, result: Any, error: BaseException | None) -> None:
-        """
-        Set the future, in its event loop.
-        """
+        """Set the future, in its event loop."""
         if self.future.done():
             return
         if error is None:
@@ -424,9 +398,7 @@ class Pending:
 
 
 def settle(ended: Sequence[tuple[Pending, Any, BaseException | None]]) -> None:
-    """
-    Settle writes, with one call into each event loop.
-    """
+    """Settle writes, with one call into each event loop."""
     loops: dict[asyncio.AbstractEventLoop, list[tuple[Pending, Any, BaseException | None]]] = {}
     for each in ended:
         loops.setdefault(each[0].loop, []).append(each)
@@ -461,9 +433,7 @@ class DoubtfulWrites:
         self._groups.append((doubt, group))
 
     def settle(self) -> None:
-        """
-        Settle those of which it is known by now.
-        """
+        """Settle those of which it is known by now."""
         left = []
         for doubt, group in self._groups:
             if doubt.is_committed is None:
@@ -477,9 +447,7 @@ class DoubtfulWrites:
         self._groups = left
 
     def end(self, error: BaseException) -> None:
-        """
-        Settle all with an error: nobody finds out any more.
-        """
+        """Settle all with an error: nobody finds out any more."""
         for _, group in self._groups:
             settle([(each, None, error) for each in group])
         self._groups.clear()

@@ -1,6 +1,4 @@
-"""
-The disk reserve: room on the disk that is kept for clients with a key.
-"""
+"""The disk reserve: room on the disk that is kept for clients with a key."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ _AGAIN, _QUIET = 1.0, 60.0
 
 
 class DiskReserved(Refusal):
-    """
-    What is left on the disk is kept for clients with a key.
-    """
+    """What is left on the disk is kept for clients with a key."""
 
     status = "RESOURCE_EXHAUSTED"
     http = 507

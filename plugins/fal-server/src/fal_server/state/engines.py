@@ -1,6 +1,4 @@
-"""
-Engines: connections to a database of one kind, and the meaning of its errors.
-"""
+"""Engines: connections to a database of one kind, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ T = TypeVar("T")
 
 
 class Trouble(enum.Enum):
-    """
-    What an error of a database means, if not that a statement is wrong.
-    """
+    """What an error of a database means, if not that a statement is wrong."""
 
     #: It is locked, or gone, and may be there again in a moment.
     WAIT = enum.auto()
@@ -31,9 +27,7 @@ class Trouble(enum.Enum):
 
 
 class NotThere(Exception):
-    """
-    The database cannot be used for a while. The argument is a sentence that says why.
-    """
+    """The database cannot be used for a while. The argument is a sentence that says why."""
 
 
 class Unusable(Exception):
@@ -84,9 +78,7 @@ class Write(Generic[T]):
     doubt: Doubt[T] | None = None
 
     def __call__(self) -> T:
-        """
-        Attempt it.
-        """
+        """Attempt it."""
         return self._attempt(self)
 
 
@@ -108,20 +100,14 @@ class Engines(ABC):
 
     @abstractmethod
     def trouble_of(self, error: DatabaseError) -> Trouble | None:
-        """
-        Return what an error means. None where a statement is wrong.
-        """
+        """Return what an error means. None where a statement is wrong."""
 
     @abstractmethod
     def explain(self, error: DatabaseError) -> Unusable:
-        """
-        Return why a server cannot start that gets this error.
-        """
+        """Return why a server cannot start that gets this error."""
 
     def may_pass(self, error: DatabaseError) -> bool:
-        """
-        Return whether a server that starts waits for the end of what an error means.
-        """
+        """Return whether a server that starts waits for the end of what an error means."""
         return self.trouble_of(error) is Trouble.WAIT
 
     @abstractmethod
@@ -135,9 +121,7 @@ class Engines(ABC):
 
     @abstractmethod
     def writer(self, work: Callable[[sa.Connection], T]) -> Write[T]:
-        """
-        Return what runs *work* in a transaction that writes.
-        """
+        """Return what runs *work* in a transaction that writes."""
 
     @abstractmethod
     def find_out(self) -> None:
@@ -151,32 +135,22 @@ class Engines(ABC):
 
     @abstractmethod
     def tidy(self, connection: sa.Connection) -> None:
-        """
-        Remove what servers and commands have left that ended long ago.
-        """
+        """Remove what servers and commands have left that ended long ago."""
 
     @abstractmethod
     def keep_open(self, connection: sa.Connection) -> None:
-        """
-        Let this transaction stand still for as long as it likes.
-        """
+        """Let this transaction stand still for as long as it likes."""
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
-        """
-        Run *work* in a transaction that reads, and sees the state of one moment.
-        """
+        """Run *work* in a transaction that reads, and sees the state of one moment."""
         with self.reading.connect() as connection, connection.begin():
             return work(connection)
 
     @abstractmethod
     def watch(self) -> None:
-        """
-        Notice from now on if the database is replaced by another.
-        """
+        """Notice from now on if the database is replaced by another."""
 
     def dispose(self) -> None:
-        """
-        Close all connections.
-        """
+        """Close all connections."""
         self.writing.dispose()
         self.reading.dispose()

@@ -64,15 +64,11 @@ class FileStore(abc.ABC):
     @property
     @abc.abstractmethod
     def disk(self) -> Path:
-        """
-        The folder of this machine in which files are written.
-        """
+        """The folder of this machine in which files are written."""
 
     @abc.abstractmethod
     def below(self, folder: str) -> FileStore:
-        """
-        Return the store of the files in *folder*.
-        """
+        """Return the store of the files in *folder*."""
 
     @abc.abstractmethod
     def place_of(self, name: str) -> Path:
@@ -83,9 +79,7 @@ class FileStore(abc.ABC):
 
     @abc.abstractmethod
     def path_of(self, name: str) -> Path | None:
-        """
-        Return the path of a file. None where it has none on this machine.
-        """
+        """Return the path of a file. None where it has none on this machine."""
 
     @abc.abstractmethod
     def put(self, written: str | Path, name: str, *, is_durable: bool = True) -> None:
@@ -99,9 +93,7 @@ class FileStore(abc.ABC):
 
     @abc.abstractmethod
     def has(self, name: str) -> bool:
-        """
-        Return whether there is such a file.
-        """
+        """Return whether there is such a file."""
 
     @abc.abstractmethod
     def pieces(
@@ -123,28 +115,20 @@ class FileStore(abc.ABC):
 
     @abc.abstractmethod
     def remove(self, name: str) -> None:
-        """
-        Remove a file, if there is one.
-        """
+        """Remove a file, if there is one."""
 
     @abc.abstractmethod
     def remove_older(self, name: str, time: float) -> None:
-        """
-        Remove a file that was put there before *time*. One that is put there meanwhile stays.
-        """
+        """Remove a file that was put there before *time*. One that is put there meanwhile stays."""
 
     @abc.abstractmethod
     def remove_folder(self, folder: str) -> None:
-        """
-        Remove all files in *folder*, if there are any.
-        """
+        """Remove all files in *folder*, if there are any."""
 
 
 @attrs.frozen
 class FolderStore(FileStore):
-    """
-    The files in a folder.
-    """
+    """The files in a folder."""
 
     folder: Path
     is_shared: bool = False
@@ -156,21 +140,15 @@ class FolderStore(FileStore):
 
     @property
     def disk(self) -> Path:
-        """
-        The folder itself.
-        """
+        """The folder itself."""
         return self.folder
 
     def below(self, folder: str) -> FolderStore:
-        """
-        Return the store of the files in *folder*.
-        """
+        """Return the store of the files in *folder*."""
         return FolderStore(self.folder / folder, self.is_shared)
 
     def place_of(self, name: str) -> Path:
-        """
-        Return the path of the file itself.
-        """
+        """Return the path of the file itself."""
         path = self.folder / name
         if "/" in name:
             with translated():
@@ -178,15 +156,11 @@ class FolderStore(FileStore):
         return path
 
     def path_of(self, name: str) -> Path:
-        """
-        Return the path of a file, which need not be there.
-        """
+        """Return the path of a file, which need not be there."""
         return self.folder / name
 
     def put(self, written: str | Path, name: str, *, is_durable: bool = True) -> None:
-        """
-        Sync a file and rename it.
-        """
+        """Sync a file and rename it."""
         final = self.folder / name
         is_renamed = Path(written) != final
         with translated():
@@ -201,17 +175,13 @@ class FolderStore(FileStore):
                 _sync(final.parent)
 
     def has(self, name: str) -> bool:
-        """
-        Return whether there is such a file.
-        """
+        """Return whether there is such a file."""
         return (self.folder / name).is_file()
 
     def pieces(
         self, name: str, size: int, *, start: int = 0, most: int = PIECE
     ) -> Iterator[bytes]:
-        """
-        Yield the bytes of a file.
-        """
+        """Yield the bytes of a file."""
         path, left = self.folder / name, size - start
         with path.open("rb", buffering=0) as file:
             file.seek(start)
@@ -221,9 +191,7 @@ class FolderStore(FileStore):
         check_complete(left, str(path))
 
     def find(self, folder: str, prefix: str = "") -> Iterator[Entry]:
-        """
-        Yield files, but none that is removed meanwhile.
-        """
+        """Yield files, but none that is removed meanwhile."""
         with contextlib.suppress(FileNotFoundError), os.scandir(self.folder / folder) as found:
             for each in found:
                 if not each.name.startswith(prefix):
@@ -237,9 +205,7 @@ class FolderStore(FileStore):
                     yield Entry(name, state.st_size, state.st_mtime)
 
     def remove(self, name: str) -> None:
-        """
-        Remove a file, if there is one.
-        """
+        """Remove a file, if there is one."""
         (self.folder / name).unlink(missing_ok=True)
 
     def remove_older(self, name: str, time: float) -> None:
@@ -259,9 +225,7 @@ class FolderStore(FileStore):
             aside.unlink()
 
     def remove_folder(self, folder: str) -> None:
-        """
-        Remove a folder.
-        """
+        """Remove a folder."""
         shutil.rmtree(self.folder / folder, ignore_errors=True)
 
 
@@ -278,9 +242,7 @@ def check_complete(left: int, name: str) -> None:
 
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """
-    Raise :class:`StorageFull` for a full disk.
-    """
+    """Raise :class:`StorageFull` for a full disk."""
     try:
         yield
     except OSError as error:

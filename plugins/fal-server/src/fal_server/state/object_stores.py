@@ -96,34 +96,24 @@ class ObjectStore(FileStore):
     at_once: int = attrs.field(default=16, init=False)
 
     def below(self, folder: str) -> ObjectStore:
-        """
-        Return the store of the objects in *folder*.
-        """
+        """Return the store of the objects in *folder*."""
         return attrs.evolve(self, path=f"{self.path}/{folder}", disk=self._disk_of(folder))
 
     def place_of(self, name: str) -> Path:
-        """
-        Return a path in the folder of this machine.
-        """
+        """Return a path in the folder of this machine."""
         return self.disk / quote(name, safe="")
 
     def path_of(self, name: str) -> None:
-        """
-        Return None: no object is a file of this machine.
-        """
+        """Return None: no object is a file of this machine."""
 
     def put(self, written: str | Path, name: str, *, is_durable: bool = True) -> None:
-        """
-        Send a file, and remove it here.
-        """
+        """Send a file, and remove it here."""
         target = self._name(name)
         self._patiently(lambda: self.system.put_file(str(written), target, **self.kind.sending))
         remove_quietly(written)
 
     def has(self, name: str) -> bool:
-        """
-        Return whether there is such an object.
-        """
+        """Return whether there is such an object."""
         try:
             self._patiently(lambda: self.system.info(self._name(name)))
         except FileNotFoundError:
@@ -133,9 +123,7 @@ class ObjectStore(FileStore):
     def pieces(
         self, name: str, size: int, *, start: int = 0, most: int = PIECE
     ) -> Iterator[bytes]:
-        """
-        Yield the bytes of an object, of which some more are in memory.
-        """
+        """Yield the bytes of an object, of which some more are in memory."""
         target = self._name(name)
         while start < size:
             end = min(start + _PART, size)
@@ -148,9 +136,7 @@ class ObjectStore(FileStore):
             start = end
 
     def find(self, folder: str, prefix: str = "") -> Iterator[Entry]:
-        """
-        Yield objects.
-        """
+        """Yield objects."""
         place = self._name(folder) if folder else self.path
         options = {"prefix": prefix} if prefix and self.kind.finds_prefixes else {}
 
@@ -169,25 +155,19 @@ class ObjectStore(FileStore):
                 yield Entry(name, int(facts["size"]), _time_of(facts))
 
     def remove(self, name: str) -> None:
-        """
-        Remove an object, if there is one.
-        """
+        """Remove an object, if there is one."""
         with contextlib.suppress(FileNotFoundError):
             self._patiently(lambda: self.system.rm_file(self._name(name)))
 
     def remove_older(self, name: str, time: float) -> None:
-        """
-        Remove an old object. It is looked at just before.
-        """
+        """Remove an old object. It is looked at just before."""
         with contextlib.suppress(FileNotFoundError):
             facts = self._patiently(lambda: self.system.info(self._name(name)))
             if _time_of(facts) < time:
                 self.remove(name)
 
     def remove_folder(self, folder: str) -> None:
-        """
-        Remove all objects in *folder*.
-        """
+        """Remove all objects in *folder*."""
         for each in list(self.find(folder)):
             self.remove(each.name)
 
@@ -214,9 +194,7 @@ class ObjectStore(FileStore):
         return disk
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
-        """
-        Return what *attempt* returns, which is repeated while the store cannot be reached.
-        """
+        """Return what *attempt* returns, which is repeated while the store cannot be reached."""
         deadline, pause, is_told = time.monotonic() + self.patience, _PAUSE, False
         while True:
             try:
@@ -284,24 +262,18 @@ def open_objects(url: str, disk: Path) -> ObjectStore:
 
 
 def _describe(error: Exception) -> str:
-    """
-    Return what an error of a store says, in one line. Clients put no credentials there.
-    """
+    """Return what an error of a store says, in one line. Clients put no credentials there."""
     text = " ".join(str(error).split())[:500] or type(error).__name__
     return text if text.endswith(".") else f"{text}."
 
 
 def _is_short(error: Exception) -> bool:
-    """
-    Return whether more of an object was asked for than there is of it.
-    """
+    """Return whether more of an object was asked for than there is of it."""
     return isinstance(error, OSError) and error.errno == errno.EINVAL
 
 
 def _time_of(facts: Mapping[str, Any]) -> float:
-    """
-    Return when an object was stored. It seems new where that is not told.
-    """
+    """Return when an object was stored. It seems new where that is not told."""
     for name in _TIMES:
         found = facts.get(name)
         if isinstance(found, str):

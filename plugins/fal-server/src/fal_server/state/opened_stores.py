@@ -1,6 +1,4 @@
-"""
-Opened stores: the store of files that a URL names.
-"""
+"""Opened stores: the store of files that a URL names."""
 
 from __future__ import annotations
 

@@ -93,9 +93,7 @@ _READABLE_NULL = "\N{SYMBOL FOR NULL}"
 
 
 class PostgreSQLServer(Engines):
-    """
-    The connections to a database on a server of PostgreSQL.
-    """
+    """The connections to a database on a server of PostgreSQL."""
 
     dialect = "postgresql"
 
@@ -183,15 +181,11 @@ class PostgreSQLServer(Engines):
         connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0").close()
 
     def watch(self) -> None:
-        """
-        Do nothing: the server sees to its files.
-        """
+        """Do nothing: the server sees to its files."""
 
 
 class _Texts(StrDumper):
-    """
-    Sends texts as PostgreSQL takes them: without zero bytes and halves of surrogate pairs.
-    """
+    """Sends texts as PostgreSQL takes them: without zero bytes and halves of surrogate pairs."""
 
     def dump(self, obj: str) -> Any:
         if "\0" in obj:
@@ -224,9 +218,7 @@ def _find_remedy(error: DatabaseError) -> str | None:
 
 
 def _to_line(error: DatabaseError) -> str:
-    """
-    Return the message of an error in one line, without what led to it.
-    """
+    """Return the message of an error in one line, without what led to it."""
     text = " ".join(str(error.orig).split())
     for prefix in ("FATAL: ", "ERROR: "):
         text = text.rpartition(prefix)[2]

@@ -1,6 +1,4 @@
-"""
-Prepared statements: compiled once, and run many times.
-"""
+"""Prepared statements: compiled once, and run many times."""
 
 from __future__ import annotations
 
@@ -24,22 +22,16 @@ class Prepared:
         self._compiled: dict[str, tuple[str, Sequence[str] | None, Mapping[str, Any]]] = {}
 
     def run(self, connection: sa.Connection, values: Mapping[str, Any]) -> int:
-        """
-        Execute it, and return how many rows it changed.
-        """
+        """Execute it, and return how many rows it changed."""
         return self._execute(connection, values).rowcount
 
     def run_all(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """
-        Execute it once for each of *rows*, without a wait for the database in between.
-        """
+        """Execute it once for each of *rows*, without a wait for the database in between."""
         text, parameters = self._prepare(connection, rows)
         connection.exec_driver_sql(text, parameters)
 
     def first(self, connection: sa.Connection, values: Mapping[str, Any]) -> Any:
-        """
-        Execute it, and return the first value of the first row that it reads, if any.
-        """
+        """Execute it, and return the first value of the first row that it reads, if any."""
         return self._execute(connection, values).scalar()
 
     def _execute(
@@ -51,9 +43,7 @@ class Prepared:
     def _prepare(
         self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]
     ) -> tuple[str, list[Any]]:
-        """
-        Return the statement, and its parameters for each of *rows*, as the driver takes them.
-        """
+        """Return the statement, and its parameters for each of *rows*, as the driver takes them."""
         dialect = connection.dialect
         if dialect.name not in self._compiled:
             compiled = self._statement.compile(dialect=dialect)

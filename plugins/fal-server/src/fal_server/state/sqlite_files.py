@@ -1,6 +1,4 @@
-"""
-Files of SQLite: where the state is kept unless another database is named.
-"""
+"""Files of SQLite: where the state is kept unless another database is named."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ _ROOM = 64 * 1024
 
 
 class SQLiteFile(Engines):
-    """
-    The connections to a file of SQLite. Each transaction that writes excludes all others.
-    """
+    """The connections to a file of SQLite. Each transaction that writes excludes all others."""
 
     dialect = "sqlite"
 
@@ -53,9 +49,7 @@ class SQLiteFile(Engines):
         return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _LOCKED
 
     def lock(self, connection: sa.Connection) -> None:
-        """
-        Do nothing: the transaction has locked the whole file.
-        """
+        """Do nothing: the transaction has locked the whole file."""
 
     def writer(self, work: Callable[[sa.Connection], T]) -> Write[T]:
         def attempt(_: Write[T]) -> T:
@@ -66,23 +60,17 @@ class SQLiteFile(Engines):
         return Write(attempt)
 
     def find_out(self) -> None:
-        """
-        Do nothing: a file says at once whether something is written.
-        """
+        """Do nothing: a file says at once whether something is written."""
 
     def tidy(self, connection: sa.Connection) -> None:
-        """
-        Do nothing: nothing is left.
-        """
+        """Do nothing: nothing is left."""
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         self._check()
         return super().read(work)
 
     def keep_open(self, connection: sa.Connection) -> None:
-        """
-        Do nothing: it may.
-        """
+        """Do nothing: it may."""
 
     def watch(self) -> None:
         if self.path is not None:
@@ -95,17 +83,13 @@ class SQLiteFile(Engines):
 
 
 def path_of(url: sa.URL) -> str | None:
-    """
-    Return the path of the file. None for a database in memory.
-    """
+    """Return the path of the file. None for a database in memory."""
     database = url.database
     return None if not database or database == ":memory:" else os.path.abspath(database)
 
 
 def identify(path: str | None) -> tuple[int, int] | None:
-    """
-    Return the device and the inode of a file. None where there is no file.
-    """
+    """Return the device and the inode of a file. None where there is no file."""
     try:
         found = os.stat(path or "")
     except OSError:

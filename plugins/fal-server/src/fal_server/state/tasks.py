@@ -1,6 +1,4 @@
-"""
-Tasks: work in the background, and work that must not be left half done.
-"""
+"""Tasks: work in the background, and work that must not be left half done."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ T = TypeVar("T")
 
 
 class Tasks:
-    """
-    Background tasks. The error of one that fails is logged.
-    """
+    """Background tasks. The error of one that fails is logged."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
@@ -45,9 +41,7 @@ class Tasks:
         return task
 
     async def close(self) -> None:
-        """
-        Cancel all tasks, and wait until they have ended.
-        """
+        """Cancel all tasks, and wait until they have ended."""
         self._closed = True
         for task in self._running:
             task.cancel()
@@ -59,9 +53,7 @@ class Tasks:
 
 
 def _log_failure(task: asyncio.Future[Any]) -> None:
-    """
-    Log the error of a task that nobody awaits.
-    """
+    """Log the error of a task that nobody awaits."""
     error = None if task.cancelled() else task.exception()
     # What it would have written is for another replica to find out.
     if error is not None and not isinstance(error, Fenced):
@@ -97,9 +89,7 @@ def uninterrupted(
 
 
 async def run_in_thread(work: Callable[[], T]) -> T:
-    """
-    Run *work* in a thread. Where its caller is cancelled, that ends after *work* has.
-    """
+    """Run *work* in a thread. Where its caller is cancelled, that ends after *work* has."""
     running = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(running)
@@ -133,9 +123,7 @@ async def wait_for_event(event: asyncio.Event, seconds: float | None) -> bool:
 
 
 async def insist(work: Callable[[], Awaitable[T]], *, pause: float = 1.0) -> T:
-    """
-    Repeat *work*, with a *pause* in seconds, until the database can be written.
-    """
+    """Repeat *work*, with a *pause* in seconds, until the database can be written."""
     while True:
         try:
             return await work()

@@ -1,6 +1,4 @@
-"""
-Text that can be stored and sent, and compared whatever its case.
-"""
+"""Text that can be stored and sent, and compared whatever its case."""
 
 from __future__ import annotations
 
@@ -65,9 +63,7 @@ def _compile_may_contain_for_postgresql(
 
 
 class LowerCase(sa.sql.functions.FunctionElement[str]):
-    """
-    A text of the database in lower case, as Python has it.
-    """
+    """A text of the database in lower case, as Python has it."""
 
     type = sa.String()
     inherit_cache = True

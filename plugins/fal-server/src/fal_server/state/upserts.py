@@ -15,18 +15,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 
 def add_new(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
-    """
-    Add a row unless there is one that has to be unique like it, and return whether it was.
-    """
+    """Add a row unless there is one that has to be unique like it, and return whether it was."""
     statement = _insert(connection, table).values(**values).on_conflict_do_nothing()
     counted = statement.execution_options(preserve_rowcount=True)
     return bool(connection.execute(counted).rowcount)
 
 
 def put(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
-    """
-    Add a row, or change the one of the same key to be this one.
-    """
+    """Add a row, or change the one of the same key to be this one."""
     keys = {column.name for column in table.primary_key}
     rest = {name: value for name, value in values.items() if name not in keys}
     statement = _insert(connection, table).values(**values)
@@ -38,9 +34,7 @@ def put(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -
 def add_to(
     connection: sa.Connection, column: sa.Column[int], values: Mapping[str, Any]
 ) -> None:
-    """
-    Add a row, or add its value of *column* to that of the row of the same key.
-    """
+    """Add a row, or add its value of *column* to that of the row of the same key."""
     table = column.table
     assert isinstance(table, sa.Table)
     statement = _insert(connection, table).values(**values)

@@ -1,3 +1,1 @@
-"""
-What the server keeps: accounts, secrets, files, revisions, runners, queued requests.
-"""
+"""What the server keeps: accounts, secrets, files, revisions, runners, queued requests."""

@@ -1,6 +1,4 @@
-"""
-Accounts: users, and teams of them.
-"""
+"""Accounts: users, and teams of them."""
 
 from __future__ import annotations
 
@@ -90,34 +88,26 @@ def make_account(
 def find_account(
     connection: sa.Connection, *, id: str | None = None, nickname: str | None = None
 ) -> Account | None:
-    """
-    Return the account with this *id* or *nickname*. None where there is none.
-    """
+    """Return the account with this *id* or *nickname*. None where there is none."""
     chosen = accounts.c.id == id if id is not None else accounts.c.nickname == nickname
     row = connection.execute(sa.select(accounts).where(chosen)).one_or_none()
     return None if row is None else _from_row(row)
 
 
 def nickname_of(connection: sa.Connection, id: str) -> str:
-    """
-    Return the nickname of an account by its id. Empty where there is none.
-    """
+    """Return the nickname of an account by its id. Empty where there is none."""
     found = find_account(connection, id=id)
     return "" if found is None else found.nickname
 
 
 def list_accounts(connection: sa.Connection) -> Sequence[Account]:
-    """
-    Return all accounts, the oldest first.
-    """
+    """Return all accounts, the oldest first."""
     rows = connection.execute(sa.select(accounts).order_by(accounts.c.created_at))
     return [_from_row(row) for row in rows]
 
 
 def find_owner(connection: sa.Connection) -> Account:
-    """
-    Return the account that the server was started with, which is the oldest.
-    """
+    """Return the account that the server was started with, which is the oldest."""
     return list_accounts(connection)[0]
 
 
@@ -140,17 +130,13 @@ def add_member(connection: sa.Connection, team: str, user: str) -> None:
 
 
 def is_member(connection: sa.Connection, team_id: str, user_id: str) -> bool:
-    """
-    Return whether the user is a member of the team.
-    """
+    """Return whether the user is a member of the team."""
     chosen = (members.c.team_id == team_id) & (members.c.user_id == user_id)
     return connection.execute(sa.select(members).where(chosen)).first() is not None
 
 
 def teams_of(connection: sa.Connection, user_id: str) -> Sequence[Account]:
-    """
-    Return the teams that the user is a member of.
-    """
+    """Return the teams that the user is a member of."""
     joined = accounts.join(members, members.c.team_id == accounts.c.id)
     chosen = sa.select(accounts).select_from(joined).where(members.c.user_id == user_id)
     rows = connection.execute(chosen.order_by(accounts.c.nickname))
@@ -158,9 +144,7 @@ def teams_of(connection: sa.Connection, user_id: str) -> Sequence[Account]:
 
 
 def members_of(connection: sa.Connection, team_id: str) -> Sequence[Account]:
-    """
-    Return the users that are members of the team.
-    """
+    """Return the users that are members of the team."""
     joined = accounts.join(members, members.c.user_id == accounts.c.id)
     chosen = sa.select(accounts).select_from(joined).where(members.c.team_id == team_id)
     rows = connection.execute(chosen.order_by(accounts.c.nickname))

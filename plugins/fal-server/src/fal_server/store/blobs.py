@@ -48,9 +48,7 @@ _BEGUN = "begun"
 
 @attrs.frozen
 class Blob:
-    """
-    A stored content.
-    """
+    """A stored content."""
 
     digest: str
     size: int
@@ -88,15 +86,11 @@ class Blobs:
         return f"contents/{digest[:2]}/{digest}"
 
     def path_of(self, digest: str) -> Path | None:
-        """
-        Return the path of a content. None where the store is not a folder.
-        """
+        """Return the path of a content. None where the store is not a folder."""
         return self.files.path_of(self.name_of(digest))
 
     def pieces(self, digest: str, size: int, *, start: int = 0) -> Iterator[bytes]:
-        """
-        Yield a content of *size* bytes, from *start* on, in a thread that may wait.
-        """
+        """Yield a content of *size* bytes, from *start* on, in a thread that may wait."""
         return self.files.pieces(self.name_of(digest), size, start=start)
 
     async def keep(
@@ -123,9 +117,7 @@ class Blobs:
             return await asyncio.to_thread(self._put, path, blob, digest)
 
     async def begin(self, account_id: str) -> str:
-        """
-        Begin an upload in parts, and return its id.
-        """
+        """Begin an upload in parts, and return its id."""
         id = _prefix_of(account_id) + secrets.token_hex(16)
 
         def mark() -> None:
@@ -259,9 +251,7 @@ class Blobs:
             self._cancelling.discard(id)
 
     def count_begun(self, account_id: str) -> int:
-        """
-        Return how many uploads an account has begun, and neither completed nor cancelled.
-        """
+        """Return how many uploads an account has begun, and neither completed nor cancelled."""
         return sum(each.name.endswith(f"/{_BEGUN}") for each in self._find(account_id))
 
     def measure_parts(self, account_id: str) -> Sequence[int]:
@@ -280,9 +270,7 @@ class Blobs:
         return self.files.find("uploads", _prefix_of(account_id))
 
     def drop_abandoned(self) -> None:
-        """
-        Delete the uploads that were not completed within a day after they were last added to.
-        """
+        """Delete the uploads that were not completed within a day after they were last added to."""
         touched: dict[str, float] = {}
         for each in self.files.find("uploads"):
             id = each.name.split("/")[1]
@@ -297,18 +285,14 @@ class Blobs:
                         self.files.remove(f"uploads/{id}")
 
     def find_old(self) -> Sequence[str]:
-        """
-        Return the digests of the contents that were stored more than a day ago.
-        """
+        """Return the digests of the contents that were stored more than a day ago."""
         before = time.time() - _ABANDONED
         old = (each.name for each in self.files.find("contents") if each.modified < before)
         digests = (name.rpartition("/")[2] for name in old)
         return [digest for digest in digests if _DIGEST.fullmatch(digest)]
 
     def drop(self, digest: str, *, unless_within: float = _ABANDONED) -> None:
-        """
-        Delete a content that nobody has, unless it was stored anew within some seconds.
-        """
+        """Delete a content that nobody has, unless it was stored anew within some seconds."""
         self.files.remove_older(self.name_of(digest), time.time() - unless_within)
 
     async def _check(self, account_id: str, id: str) -> None:
@@ -321,17 +305,13 @@ class Blobs:
             raise NotNow("The upload is being completed already.")
 
     async def _do(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """
-        Return what *work* returns, which takes no time where files are on this machine.
-        """
+        """Return what *work* returns, which takes no time where files are on this machine."""
         if self.files.is_shared:
             return await asyncio.to_thread(work, *arguments, **named)
         return work(*arguments, **named)
 
     def _adopt(self, parts: TakenParts, suffix: str = "", expected: str | None = None) -> Blob:
-        """
-        Make a file of *parts*, and store it under its digest.
-        """
+        """Make a file of *parts*, and store it under its digest."""
         digest = hashlib.sha256()
         with new_file(self.files.place_of("uploads/whole")) as whole:
             self.parts.make_file(parts, whole)
@@ -342,9 +322,7 @@ class Blobs:
             return self._put(whole, Blob(digest.hexdigest(), parts.size), expected)
 
     def _put(self, path: str, blob: Blob, expected: str | None) -> Blob:
-        """
-        Put the file *path* in its place, as the content *blob*. Return that.
-        """
+        """Put the file *path* in its place, as the content *blob*. Return that."""
         if expected not in {None, blob.digest}:
             raise Invalid("The content does not have the expected hash.")
         self.files.put(path, self.name_of(blob.digest))
@@ -352,7 +330,5 @@ class Blobs:
 
 
 def _prefix_of(account_id: str) -> str:
-    """
-    Return how the ids of the uploads of an account begin.
-    """
+    """Return how the ids of the uploads of an account begin."""
     return hashlib.sha256(account_id.encode()).hexdigest()[:16]

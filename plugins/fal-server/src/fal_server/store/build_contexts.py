@@ -1,6 +1,4 @@
-"""
-Build contexts: the files of clients that their Dockerfiles copy.
-"""
+"""Build contexts: the files of clients that their Dockerfiles copy."""
 
 from __future__ import annotations
 
@@ -63,9 +61,7 @@ class BuildContexts:
     )
 
     def folder_of(self, account_id: str, files: Files) -> Path:
-        """
-        Return the directory of *files*, which may not be there yet.
-        """
+        """Return the directory of *files*, which may not be there yet."""
         name = hashlib.sha256(json.dumps(sorted(files)).encode()).hexdigest()
         return self.folder / quote(account_id, safe="") / name
 
@@ -239,9 +235,7 @@ class BuildContexts:
 
 
 def _put_in_place(made: Path, target: Path) -> None:
-    """
-    Rename the directory *made* to *target*.
-    """
+    """Rename the directory *made* to *target*."""
     with translated():
         for folder, _, _ in os.walk(made):
             # Permissions of directories are part of an image, whatever those of new ones are.

@@ -1,6 +1,4 @@
-"""
-Housekeeping: what a control plane renews and deletes every hour.
-"""
+"""Housekeeping: what a control plane renews and deletes every hour."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ _SET = 300.0
 
 @attrs.frozen(kw_only=True, eq=False)
 class Housekeeping:
-    """
-    Renews the certificate, and deletes what has expired.
-    """
+    """Renews the certificate, and deletes what has expired."""
 
     certificate: Certificate
     blobs: Blobs
@@ -50,9 +46,7 @@ class Housekeeping:
     responses_kept: float = RESPONSES_KEPT
 
     async def run(self) -> None:
-        """
-        Do rounds until the task is cancelled.
-        """
+        """Do rounds until the task is cancelled."""
         offset = time.time() - time.monotonic()
         while True:
             try:
@@ -69,9 +63,7 @@ class Housekeeping:
             await asyncio.sleep(_ROUND)
 
     async def _drop(self) -> None:
-        """
-        Delete what has expired. What cannot be deleted keeps nothing else.
-        """
+        """Delete what has expired. What cannot be deleted keeps nothing else."""
         steps: dict[str, Callable[[], Awaitable[Any]]] = {
             "Abandoned uploads": lambda: asyncio.to_thread(self.blobs.drop_abandoned),
             "Expired files": self.stored_files.drop_expired,

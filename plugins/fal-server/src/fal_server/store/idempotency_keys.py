@@ -109,14 +109,10 @@ def claim(
 
 
 def delete_old(connection: sa.Connection) -> None:
-    """
-    Delete the keys that were kept for long enough.
-    """
+    """Delete the keys that were kept for long enough."""
     connection.execute(keys.delete().where(keys.c.created_at < time.time() - KEPT))
 
 
 def delete_of(connection: sa.Connection, request_ids: Sequence[str]) -> None:
-    """
-    Delete the keys of requests that are deleted: none may lead to a request that is gone.
-    """
+    """Delete the keys of requests that are deleted: none may lead to a request that is gone."""
     connection.execute(keys.delete().where(keys.c.request_id.in_(request_ids)))

@@ -1,6 +1,4 @@
-"""
-Kept responses: how much of them is stored for each account, and in which files.
-"""
+"""Kept responses: how much of them is stored for each account, and in which files."""
 
 from __future__ import annotations
 
@@ -66,15 +64,11 @@ class KeptResponses:
         self._tasks = Tasks()
 
     def start(self) -> None:
-        """
-        Count what an earlier server has stored, in the background.
-        """
+        """Count what an earlier server has stored, in the background."""
         self._tasks.spawn(self._count())
 
     async def close(self) -> None:
-        """
-        Stop deleting.
-        """
+        """Stop deleting."""
         await self._tasks.close()
 
     def add(self, sender: str, owner: str, size: int) -> None:
@@ -98,9 +92,7 @@ class KeptResponses:
         return request, self._files.find(name, request.answer_size, content)
 
     async def remove_leftovers(self) -> None:
-        """
-        Remove the files that belong to no stored request.
-        """
+        """Remove the files that belong to no stored request."""
         await self._files.remove_leftovers(self._choose_leftovers)
 
     async def _count(self) -> None:
@@ -118,9 +110,7 @@ class KeptResponses:
             self._tasks.spawn(self._shrink(whose))
 
     async def _shrink(self, whose: Sender) -> None:
-        """
-        Delete the oldest responses to an account until there is room.
-        """
+        """Delete the oldest responses to an account until there is room."""
         try:
             while True:
                 # What has expired since is still counted.
@@ -136,9 +126,7 @@ class KeptResponses:
             self._shrinking.discard(whose)
 
     async def _rest(self, whose: Sender) -> None:
-        """
-        Wait a while, or until an account has many more bytes.
-        """
+        """Wait a while, or until an account has many more bytes."""
         grown = asyncio.Event()
         self._resting[whose] = self._sizes[whose] + self._largest // _PART, grown
         try:
@@ -147,9 +135,7 @@ class KeptResponses:
             del self._resting[whose]
 
     async def _delete(self, whose: Sender) -> None:
-        """
-        Delete the oldest responses to an account that do not await their webhooks.
-        """
+        """Delete the oldest responses to an account that do not await their webhooks."""
         count, left = 0, int(self._largest * _LEFT)
         while (excess := self._sizes[whose] - left) > 0:
             deleted = await insist(functools.partial(self._delete_oldest, whose, excess))
@@ -167,9 +153,7 @@ class KeptResponses:
             )
 
     async def _measure(self, whose: Sender | None = None) -> list[tuple[Sender, int]]:
-        """
-        Return the bytes of the stored responses, by whose they are.
-        """
+        """Return the bytes of the stored responses, by whose they are."""
         owner = sa.case((requests.c.sender == "", requests.c.account_id), else_="")
         size = sa.func.sum(_SIZE)
         query = sa.select(requests.c.sender, owner, size).where(*_ended(whose))
@@ -205,9 +189,7 @@ class KeptResponses:
         return await self._database.write(work)
 
     def _choose_leftovers(self, names: Iterable[str]) -> Iterator[str]:
-        """
-        Yield those *names* of files that belong to no stored request, in any thread.
-        """
+        """Yield those *names* of files that belong to no stored request, in any thread."""
         ids = {name: name.partition(".")[0] for name in names}
         query = sa.select(requests.c.id, requests.c.state).where(
             requests.c.id.in_({*ids.values()})
@@ -222,9 +204,7 @@ class KeptResponses:
 
 
 def _ended(whose: Sender | None) -> Sequence[sa.ColumnElement[bool]]:
-    """
-    Return the conditions for requests that have ended.
-    """
+    """Return the conditions for requests that have ended."""
     conditions: list[sa.ColumnElement[bool]] = [requests.c.ended_at.is_not(None)]
     if whose is not None:
         sender, owner = whose

@@ -78,16 +78,12 @@ class Key:
     used_at: float | None = None
 
     def opens_with(self, secret: str) -> bool:
-        """
-        Return whether *secret* is that of this key, in constant time.
-        """
+        """Return whether *secret* is that of this key, in constant time."""
         return hmac.compare_digest(self.hash, hash_secret(secret))
 
     @property
     def is_session(self) -> bool:
-        """
-        Whether this is the key of a session that a link has begun.
-        """
+        """Whether this is the key of a session that a link has begun."""
         return self.hash == SESSION_HASH
 
     def is_usable(self, now: float) -> bool:
@@ -102,9 +98,7 @@ class Key:
 
 @attrs.frozen(kw_only=True)
 class NewKey:
-    """
-    A new key with its secret, which cannot be shown again.
-    """
+    """A new key with its secret, which cannot be shown again."""
 
     id: str
     secret: str = attrs.field(repr=False)
@@ -114,16 +108,12 @@ class NewKey:
 
     @property
     def text(self) -> str:
-        """
-        The key as clients are given it.
-        """
+        """The key as clients are given it."""
         return f"{self.id}:{self.secret}"
 
 
 def hash_secret(secret: str) -> str:
-    """
-    Return the hash of *secret* that is stored.
-    """
+    """Return the hash of *secret* that is stored."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -159,9 +149,7 @@ def make_key(
 
 
 def find_key(connection: sa.Connection, id: str) -> Key | None:
-    """
-    Return the key with this *id*, even if it was revoked. None where there is none.
-    """
+    """Return the key with this *id*, even if it was revoked. None where there is none."""
     row = connection.execute(sa.select(keys).where(keys.c.id == id)).one_or_none()
     return None if row is None else _from_row(row)
 
@@ -169,9 +157,7 @@ def find_key(connection: sa.Connection, id: str) -> Key | None:
 def find_with_accounts(
     connection: sa.Connection, ids: Collection[str]
 ) -> Mapping[str, tuple[Key, Account]]:
-    """
-    Return those keys with these *ids* that there are, even revoked ones, with their accounts.
-    """
+    """Return those keys with these *ids* that there are, even revoked ones, with their accounts."""
     found = {}
     left = sorted(ids)
     while left:
@@ -185,18 +171,14 @@ def find_with_accounts(
 
 
 def list_keys(connection: sa.Connection, account_id: str) -> Sequence[Key]:
-    """
-    Return the keys of an account that were not revoked.
-    """
+    """Return the keys of an account that were not revoked."""
     chosen = (keys.c.account_id == account_id) & keys.c.revoked_at.is_(None)
     rows = connection.execute(sa.select(keys).where(chosen).order_by(keys.c.created_at))
     return [_from_row(row) for row in rows]
 
 
 def delete_ended(connection: sa.Connection) -> None:
-    """
-    Delete the keys of links that can be opened no longer, and those of sessions that are over.
-    """
+    """Delete the keys of links that can be opened no longer, and those of sessions that are over."""
     now = time.time()
     links = (keys.c.alias == LINK) & (keys.c.created_at < now - LINK_SECONDS)
     sessions = (keys.c.hash == SESSION_HASH) & (keys.c.created_at < now - SESSION_SECONDS)
@@ -204,9 +186,7 @@ def delete_ended(connection: sa.Connection) -> None:
 
 
 def note_used(connection: sa.Connection, used: Mapping[str, float]) -> None:
-    """
-    Note when keys were used, by their ids.
-    """
+    """Note when keys were used, by their ids."""
     for id, time_of_use in used.items():
         connection.execute(keys.update().where(keys.c.id == id).values(used_at=time_of_use))
 

@@ -1,6 +1,4 @@
-"""
-Queued requests, and their rows in the database.
-"""
+"""Queued requests, and their rows in the database."""
 
 from __future__ import annotations
 
@@ -22,16 +20,12 @@ from fal_server.store.recent_bodies import RecentBodies
 
 
 def _size(name: str) -> sa.Column[Any]:
-    """
-    Return the column of the size of the content *name*.
-    """
+    """Return the column of the size of the content *name*."""
     return sa.Column(f"{name}_size", sa.BigInteger, nullable=False, server_default="0")
 
 
 def _index_of_some(name: str, column: str) -> sa.Index:
-    """
-    Return an index of the rows in which *column* has a value.
-    """
+    """Return an index of the rows in which *column* has a value."""
     some = sa.literal_column(column).is_not(None)
     return sa.Index(name, column, sqlite_where=some, postgresql_where=some)
 
@@ -150,22 +144,16 @@ class QueuedRequest:
 
     @property
     def is_over(self) -> bool:
-        """
-        Whether it was answered or cancelled.
-        """
+        """Whether it was answered or cancelled."""
         return self.state in ("completed", "cancelled")
 
 
 class KeyReused(Invalid):
-    """
-    An idempotency key was sent with another request before.
-    """
+    """An idempotency key was sent with another request before."""
 
 
 class QueuedRequests:
-    """
-    Stores queued requests.
-    """
+    """Stores queued requests."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -173,9 +161,7 @@ class QueuedRequests:
 
     @property
     def database(self) -> Database:
-        """
-        The database in which they are.
-        """
+        """The database in which they are."""
         return self._database
 
     async def add(
@@ -223,17 +209,13 @@ class QueuedRequests:
         return first_id
 
     async def find_all(self, ids: Sequence[str]) -> dict[str, QueuedRequest]:
-        """
-        Return requests by their ids.
-        """
+        """Return requests by their ids."""
         query = sa.select(*_COLUMNS).where(requests.c.id.in_(ids))
         rows = await self._database.read(lambda connection: list(connection.execute(query)))
         return {row.id: _from_row(row) for row in rows}
 
     async def find(self, id: str) -> QueuedRequest | None:
-        """
-        Return a request. None where there is none.
-        """
+        """Return a request. None where there is none."""
         parameters = {"request_id": id}
         row = await self._database.read(
             lambda connection: connection.execute(_FOUND, parameters).first()
@@ -271,9 +253,7 @@ class QueuedRequests:
         return await self._database.write(work)
 
     async def cancel(self, ids: Sequence[str], only: tuple[State, ...]) -> list[str]:
-        """
-        Cancel those requests that are in one of the states *only*, and return their ids.
-        """
+        """Cancel those requests that are in one of the states *only*, and return their ids."""
         changes = {"state": "cancelled", "ended_at": self._database.now()}
         cancelled = _changed(tuple(changes), only, forgets=True)
 
@@ -285,9 +265,7 @@ class QueuedRequests:
         return await self._database.write(work)
 
     async def change(self, id: str, *, only: Sequence[State] = (), **values: Any) -> bool:
-        """
-        Change a request if it is in one of the states *only*, and return whether it was.
-        """
+        """Change a request if it is in one of the states *only*, and return whether it was."""
         if "answer_headers" in values:
             values["answer_headers"] = json.dumps(values["answer_headers"])
         changed = _changed(tuple(values), tuple(only))
@@ -326,16 +304,12 @@ class QueuedRequests:
         )
 
     async def last_number(self) -> int:
-        """
-        Return the number of the newest request.
-        """
+        """Return the number of the newest request."""
         query = sa.select(sa.func.max(requests.c.number))
         return await self._database.read(lambda connection: connection.scalar(query) or 0)
 
     async def delete_old(self, kept: float = KEPT) -> None:
-        """
-        Delete idempotency keys that are old, and requests that ended *kept* seconds ago.
-        """
+        """Delete idempotency keys that are old, and requests that ended *kept* seconds ago."""
         await self._database.write(delete_old)
         chosen = sa.select(requests.c.id).where(
             requests.c.ended_at < time.time() - kept, requests.c.webhook_due.is_(None)
@@ -353,16 +327,12 @@ class QueuedRequests:
 
 
 def name_body(id: str) -> str:
-    """
-    Return the name of the file with the body of a request.
-    """
+    """Return the name of the file with the body of a request."""
     return f"{id}.body"
 
 
 def name_answer(id: str, attempts: int) -> str:
-    """
-    Return the name of the file with the response to an attempt of a request.
-    """
+    """Return the name of the file with the response to an attempt of a request."""
     return f"{id}.{attempts}.answer"
 
 

@@ -1,6 +1,4 @@
-"""
-Revisions: the registered versions of applications, and the aliases that lead to them.
-"""
+"""Revisions: the registered versions of applications, and the aliases that lead to them."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ revisions = sa.Table(
 
 
 def _alias_columns() -> list[sa.Column[Any]]:
-    """
-    Return the columns of an alias, for one table.
-    """
+    """Return the columns of an alias, for one table."""
     return [
         sa.Column("account_id", sa.ForeignKey("accounts.id"), primary_key=True),
         sa.Column("alias", sa.String, primary_key=True),
@@ -102,9 +98,7 @@ class Alias:
 
 
 class Revisions:
-    """
-    Stores revisions and aliases.
-    """
+    """Stores revisions and aliases."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -213,9 +207,7 @@ class Revisions:
         await self._database.write(write)
 
     async def set_scaling(self, account_id: str, alias: str, scaling: Scaling) -> None:
-        """
-        Change the scaling of an alias, and that of the revision that is to take over.
-        """
+        """Change the scaling of an alias, and that of the revision that is to take over."""
 
         def write(connection: sa.Connection) -> None:
             chosen = _is_alias(aliases, account_id, alias)
@@ -249,9 +241,7 @@ class Revisions:
         await self._database.write(write)
 
     async def delete(self, revision_id: str) -> None:
-        """
-        Delete a revision that no alias leads to, or is to lead to.
-        """
+        """Delete a revision that no alias leads to, or is to lead to."""
         chosen = revisions.delete().where(revisions.c.id == revision_id)
         await self._database.write(lambda connection: connection.execute(chosen))
 
@@ -301,9 +291,7 @@ class Revisions:
         return request
 
     async def is_public(self, account_id: str, alias: str, revision_id: str) -> bool:
-        """
-        Return whether anybody may use the application *alias* once it leads to a revision.
-        """
+        """Return whether anybody may use the application *alias* once it leads to a revision."""
 
         def read(connection: sa.Connection) -> bool:
             modes = set()
@@ -315,9 +303,7 @@ class Revisions:
         return await self._database.read(read)
 
     async def aliases(self) -> Sequence[Alias]:
-        """
-        Return the aliases of all accounts.
-        """
+        """Return the aliases of all accounts."""
         return await self._database.read(
             lambda connection: [
                 _to_alias(connection, row) for row in connection.execute(sa.select(aliases))
@@ -325,9 +311,7 @@ class Revisions:
         )
 
     async def find_alias(self, owner_name: str, alias: str) -> Alias | None:
-        """
-        Return an alias by the nickname of its owner. None where there is none.
-        """
+        """Return an alias by the nickname of its owner. None where there is none."""
 
         def read(connection: sa.Connection) -> Alias | None:
             account = find_account(connection, nickname=owner_name)
@@ -341,9 +325,7 @@ class Revisions:
 
 
 def full_alias(name: str, stage: str) -> str:
-    """
-    Return the alias of the application *name* in *stage*.
-    """
+    """Return the alias of the application *name* in *stage*."""
     if not stage or stage == "main" or name.endswith(f"--{stage}"):
         return name
     return f"{name}--{stage}"

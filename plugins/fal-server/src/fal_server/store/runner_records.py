@@ -65,18 +65,14 @@ class RunnerRecord:
 
 @attrs.frozen(kw_only=True)
 class RunnerTimes:
-    """
-    When a runner started and ended. None where it has not yet.
-    """
+    """When a runner started and ended. None where it has not yet."""
 
     started_at: float | None
     ended_at: float | None
 
 
 def read_references(connection: sa.Connection) -> frozenset[str]:
-    """
-    Return the references of all recorded runners on their hosts.
-    """
+    """Return the references of all recorded runners on their hosts."""
     return frozenset(connection.scalars(sa.select(runners.c.reference)))
 
 
@@ -101,9 +97,7 @@ def read_elsewhere(connection: sa.Connection, machine: str) -> Sequence[str]:
 
 
 def end_all(connection: sa.Connection, machine: str, hosts: Collection[str]) -> None:
-    """
-    Record that the runners of a machine on these hosts have ended.
-    """
+    """Record that the runners of a machine on these hosts have ended."""
     is_here = (runners.c.machine == machine) & runners.c.ended_at.is_(None)
     is_there = runners.c.host.is_(None) | runners.c.host.in_(hosts)
     ended = runners.update().where(is_here & is_there)
@@ -111,24 +105,18 @@ def end_all(connection: sa.Connection, machine: str, hosts: Collection[str]) -> 
 
 
 class RunnerRecords:
-    """
-    Stores records of runners.
-    """
+    """Stores records of runners."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @property
     def database(self) -> Database:
-        """
-        The database in which they are.
-        """
+        """The database in which they are."""
         return self._database
 
     async def add(self, record: RunnerRecord) -> None:
-        """
-        Record a runner.
-        """
+        """Record a runner."""
         added = runners.insert().values(attrs.asdict(record))
         await self._database.write(lambda connection: connection.execute(added))
 
@@ -146,9 +134,7 @@ class RunnerRecords:
         await self._database.write(lambda connection: connection.execute(ended), fenced=fenced)
 
     async def unfinished(self) -> Sequence[RunnerRecord]:
-        """
-        Return the records of runners that have not ended.
-        """
+        """Return the records of runners that have not ended."""
         chosen = sa.select(runners).where(runners.c.ended_at.is_(None))
         return await self._database.read(
             lambda connection: [_to_record(row) for row in connection.execute(chosen)]

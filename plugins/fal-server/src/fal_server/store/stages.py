@@ -42,9 +42,7 @@ Removal = Callable[[sa.Connection, str, str], None]
 
 @attrs.frozen(kw_only=True)
 class Stage:
-    """
-    A stage of an account.
-    """
+    """A stage of an account."""
 
     name: str
     description: str | None
@@ -52,9 +50,7 @@ class Stage:
 
     @property
     def is_default(self) -> bool:
-        """
-        Whether it is the stage that every account has.
-        """
+        """Whether it is the stage that every account has."""
         return self.name == DEFAULT
 
 
@@ -75,9 +71,7 @@ class Stages:
         self.removed: list[Callable[[], object]] = []
 
     async def list(self, account_id: str) -> Sequence[Stage]:
-        """
-        Return the stages of an account, the default one first.
-        """
+        """Return the stages of an account, the default one first."""
 
         def read(connection: sa.Connection) -> Sequence[Stage]:
             account = find_account(connection, id=account_id)

@@ -66,9 +66,7 @@ class _Share:
 
 @attrs.define(eq=False)
 class StorageShares:
-    """
-    Keeps each account within its limits.
-    """
+    """Keeps each account within its limits."""
 
     _database: Database
     _blobs: Blobs
@@ -186,9 +184,7 @@ class StorageShares:
         return share.size <= limits.largest_storage and share.files <= limits.most_files
 
     async def _count(self, share: _Share, account_id: str) -> None:
-        """
-        Count what an account has. What arrives meanwhile is added to it.
-        """
+        """Count what an account has. What arrives meanwhile is added to it."""
         files_then, size_then = share.files, share.size
         arriving, arrived = share.arriving, share.arrived
         files, size = await self.measure(account_id)
@@ -197,18 +193,14 @@ class StorageShares:
         share.size += size + arrived + _LEAST * arriving - size_then
 
     async def measure(self, account_id: str) -> tuple[int, int]:
-        """
-        Return how many files an account has, and their bytes, without those that arrive.
-        """
+        """Return how many files an account has, and their bytes, without those that arrive."""
         stored = await self._database.read(lambda connection: _stored(connection, account_id))
         parts = await asyncio.to_thread(self._blobs.measure_parts, account_id)
         return stored[0] + len(parts), stored[1] + sum(max(size, _LEAST) for size in parts)
 
 
 def _stored(connection: sa.Connection, account_id: str) -> tuple[int, int]:
-    """
-    Return how many files an account has, and the bytes of their contents, each once.
-    """
+    """Return how many files an account has, and the bytes of their contents, each once."""
     columns = (
         (stored_files.c.digest, stored_files.c.size, stored_files.c.account_id),
         (app_files.c.hash, app_files.c.size, app_files.c.account_id),

@@ -1,6 +1,4 @@
-"""
-All tables of the database, for whoever opens it without the whole server.
-"""
+"""All tables of the database, for whoever opens it without the whole server."""
 
 from __future__ import annotations
 
@@ -47,7 +45,5 @@ MODULES = (
 
 
 def table_names() -> Collection[str]:
-    """
-    Return the names of all tables.
-    """
+    """Return the names of all tables."""
     return frozenset(MODULES[0].metadata.tables)

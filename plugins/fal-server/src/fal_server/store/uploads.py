@@ -1,6 +1,4 @@
-"""
-Uploads: the files of applications, and files that others may read.
-"""
+"""Uploads: the files of applications, and files that others may read."""
 
 from __future__ import annotations
 
@@ -95,9 +93,7 @@ class AppFiles:
         self._blobs = blobs
 
     async def missing(self, account_id: str, hashes: Iterable[str]) -> Sequence[str]:
-        """
-        Return those of *hashes* that the account has not sent yet, in their order.
-        """
+        """Return those of *hashes* that the account has not sent yet, in their order."""
         wanted = list(dict.fromkeys(hashes))
         found = await self._find(account_id, wanted)
         return [hash for hash in wanted if hash not in found]
@@ -105,9 +101,7 @@ class AppFiles:
     async def _find(
         self, account_id: str, hashes: Collection[str]
     ) -> Mapping[str, tuple[int, int]]:
-        """
-        Return the mode and the size of each of *hashes* that the account has sent.
-        """
+        """Return the mode and the size of each of *hashes* that the account has sent."""
         wanted = list(hashes)
 
         def read(connection: sa.Connection) -> dict[str, tuple[int, int]]:
@@ -190,9 +184,7 @@ class AppFiles:
         await asyncio.to_thread(_do_all, put, wanted, self._blobs.files.at_once)
 
     def _put(self, hash: str, target: Path, mode: int, size: int, *, shares: bool) -> None:
-        """
-        Copy a file, unless it is shared: an application may change its own.
-        """
+        """Copy a file, unless it is shared: an application may change its own."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         source = self._blobs.path_of(hash)
         permissions = stat.S_IMODE(mode) & 0o777 | stat.S_IRUSR
@@ -210,9 +202,7 @@ class AppFiles:
 
 
 def _do_all(work: Callable[[T], None], items: Sequence[T], at_once: int) -> None:
-    """
-    Do *work* for all *items*, for so many of them at once.
-    """
+    """Do *work* for all *items*, for so many of them at once."""
     if at_once == 1:
         for each in items:
             work(each)
@@ -223,9 +213,7 @@ def _do_all(work: Callable[[T], None], items: Sequence[T], at_once: int) -> None
 
 
 def _linked(source: Path, target: Path) -> bool:
-    """
-    Make *target* another name of *source*, and return whether the file system does that.
-    """
+    """Make *target* another name of *source*, and return whether the file system does that."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
@@ -236,9 +224,7 @@ def _linked(source: Path, target: Path) -> bool:
 
 
 class StoredFiles:
-    """
-    The files that anybody who knows their ids can read. Ids cannot be guessed.
-    """
+    """The files that anybody who knows their ids can read. Ids cannot be guessed."""
 
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database = database
@@ -307,9 +293,7 @@ class StoredFiles:
         return StoredFile(**row._mapping)
 
     async def drop_expired(self) -> None:
-        """
-        Delete expired files, and contents that no file has any more.
-        """
+        """Delete expired files, and contents that no file has any more."""
 
         def write(connection: sa.Connection) -> list[str]:
             now = time.time()
@@ -349,16 +333,12 @@ class StoredFiles:
 
 
 def new_id() -> str:
-    """
-    Return a new id that cannot be guessed.
-    """
+    """Return a new id that cannot be guessed."""
     return secrets.token_urlsafe(24)
 
 
 def safe_name(name: str) -> str:
-    """
-    Return *name* as a file name that is safe at the end of a URL.
-    """
+    """Return *name* as a file name that is safe at the end of a URL."""
     last = name.replace("\\", "/").rpartition("/")[2]
     kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-+") else "_" for c in last)
     return kept[-200:].lstrip(".") or "file"

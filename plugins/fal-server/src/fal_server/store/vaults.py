@@ -71,9 +71,7 @@ class Secret:
 
 
 class Vault:
-    """
-    Stores the secrets of all accounts.
-    """
+    """Stores the secrets of all accounts."""
 
     def __init__(self, database: Database, key: bytes) -> None:
         self._database = database
@@ -205,9 +203,7 @@ class Vault:
         )
 
     def has_right_key(self) -> bool:
-        """
-        Return whether the secrets in the database can be decrypted, in this thread.
-        """
+        """Return whether the secrets in the database can be decrypted, in this thread."""
         some = sa.select(secrets).limit(_SOME)
         rows = self._database.read_here(lambda connection: connection.execute(some).all())
         for row in rows:
@@ -217,9 +213,7 @@ class Vault:
         return not rows
 
     def clear_cache(self) -> None:
-        """
-        Drop cached rows, because secrets have changed.
-        """
+        """Drop cached rows, because secrets have changed."""
         self._changes += 1
         self._rows.clear()
 
@@ -234,16 +228,12 @@ class Vault:
 
 
 def remove_all_secrets(connection: sa.Connection) -> int:
-    """
-    Remove the secrets of all accounts, and return how many there were.
-    """
+    """Remove the secrets of all accounts, and return how many there were."""
     return connection.execute(secrets.delete()).rowcount
 
 
 def remove_secrets(connection: sa.Connection, account_id: str, stage: str) -> None:
-    """
-    Remove all secrets of a stage.
-    """
+    """Remove all secrets of a stage."""
     connection.execute(secrets.delete().where(_in(account_id, stage)))
 
 

@@ -1,3 +1,1 @@
-"""
-Telemetry: logs, metrics and traces, sent by OTLP where the variables of OpenTelemetry say so.
-"""
+"""Telemetry: logs, metrics and traces, sent by OTLP where the variables of OpenTelemetry say so."""

@@ -1,6 +1,4 @@
-"""
-Contexts: the trace that a request is in, for the runner that answers it.
-"""
+"""Contexts: the trace that a request is in, for the runner that answers it."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ Finish = Callable[[int, str], None]
 
 
 class MakeSpan(Protocol):
-    """
-    Makes spans of requests, whose runners get them as parents.
-    """
+    """Makes spans of requests, whose runners get them as parents."""
 
     def __call__(
         self,
@@ -46,13 +42,9 @@ def no_span(
     *,
     kind: Literal["SERVER", "CONSUMER"] = "SERVER",
 ) -> Iterator[Finish]:
-    """
-    Make none.
-    """
+    """Make none."""
     yield _ignore
 
 
 def _ignore(status: int, request_id: str) -> None:
-    """
-    Do nothing.
-    """
+    """Do nothing."""

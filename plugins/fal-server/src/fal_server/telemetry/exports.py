@@ -1,6 +1,4 @@
-"""
-Exports: what a server sends to a collector of OpenTelemetry.
-"""
+"""Exports: what a server sends to a collector of OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -127,15 +125,11 @@ class Exports:
 
     @property
     def sends_logs(self) -> bool:
-        """
-        Whether lines are sent.
-        """
+        """Whether lines are sent."""
         return self._logs is not None
 
     def take_lines(self, lines: Sequence[LogLine]) -> None:
-        """
-        Send lines of runners.
-        """
+        """Send lines of runners."""
         emit = self._logs.get_logger("fal_server.runners").emit
         for line in lines:
             facts = {
@@ -181,9 +175,7 @@ class Exports:
 
     @property
     def make_span(self) -> MakeSpan:
-        """
-        What makes spans of requests that do not come at a gateway.
-        """
+        """What makes spans of requests that do not come at a gateway."""
         return no_span if self._traces is None else self.span
 
     @contextlib.contextmanager
@@ -195,9 +187,7 @@ class Exports:
         *,
         kind: Literal["SERVER", "CONSUMER"] = "SERVER",
     ) -> Iterator[Finish]:
-        """
-        Make a span of a request, as :class:`MakeSpan` does.
-        """
+        """Make a span of a request, as :class:`MakeSpan` does."""
         from opentelemetry.propagate import extract, inject
         from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 
@@ -229,9 +219,7 @@ class Exports:
                 trace_headers.reset(token)
 
     async def send_metrics(self, registry: CollectorRegistry) -> None:
-        """
-        Send the metrics of *registry* again and again, until it is cancelled.
-        """
+        """Send the metrics of *registry* again and again, until it is cancelled."""
         while self._metrics is not None:
             # Collectors count in this loop what changes in it.
             data = to_metrics([*registry.collect()], self.resource, self._started)
@@ -239,9 +227,7 @@ class Exports:
             await asyncio.sleep(self.signals.interval)
 
     def close(self) -> None:
-        """
-        Send what waits, and end.
-        """
+        """Send what waits, and end."""
         for each in _LOGGERS:
             if self._handler is not None:
                 each.removeHandler(self._handler)
@@ -255,18 +241,14 @@ class Exports:
 
 
 class _Announcements(logging.Handler):
-    """
-    Sends what the server logs of itself.
-    """
+    """Sends what the server logs of itself."""
 
     def __init__(self, provider: Any) -> None:
         super().__init__()
         self._log = provider.get_logger("fal_server")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """
-        Send a record.
-        """
+        """Send a record."""
         facts = {f"fal.{name}": value for name, value in getattr(record, "facts", {}).items()}
         facts["logger.name"] = record.name
         self._log.emit(_record(record.getMessage(), record.levelname, record.created, facts))

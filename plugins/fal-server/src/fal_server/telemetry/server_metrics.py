@@ -1,6 +1,4 @@
-"""
-The counters of the control plane, for Prometheus.
-"""
+"""The counters of the control plane, for Prometheus."""
 
 from __future__ import annotations
 
@@ -69,9 +67,7 @@ class ServerMetrics:
         )
 
     def observe_write(self, count: int, seconds: float) -> None:
-        """
-        Count a transaction of *count* writes.
-        """
+        """Count a transaction of *count* writes."""
         self.writes.observe(seconds)
 
     def make_application(self, key: str | None = None) -> web.Application:

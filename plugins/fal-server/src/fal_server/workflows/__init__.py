@@ -1,3 +1,1 @@
-"""
-Workflows: graphs of applications, each of which is deployed as an application of its own.
-"""
+"""Workflows: graphs of applications, each of which is deployed as an application of its own."""

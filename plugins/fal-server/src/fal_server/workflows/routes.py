@@ -1,6 +1,4 @@
-"""
-The routes that publish and delete workflows.
-"""
+"""The routes that publish and delete workflows."""
 
 from __future__ import annotations
 
@@ -46,9 +44,7 @@ class WorkflowRoutes:
     catalog: ApplicationCatalog
 
     def routes(self) -> Iterable[ApiRoute]:
-        """
-        Return the routes.
-        """
+        """Return the routes."""
         needs, one = "serverless:apps:deploy", f"/{WORKFLOWS}/{{owner}}/{{name}}"
         return [
             ApiRoute("POST", f"/{WORKFLOWS}/", needs, self._publish),
@@ -114,9 +110,7 @@ class WorkflowRoutes:
 
 
 def _registration(alias: str, contents: Any, *, is_public: bool) -> RegisterApplicationRequest:
-    """
-    Return the request that deploys a workflow.
-    """
+    """Return the request that deploys a workflow."""
     request = RegisterApplicationRequest(
         application_name=alias,
         auth_mode=wire.SHARED if is_public else wire.PRIVATE,
@@ -133,8 +127,6 @@ def _registration(alias: str, contents: Any, *, is_public: bool) -> RegisterAppl
 
 
 def _refuse(sentence: str) -> web.Response:
-    """
-    Return the response to a workflow that cannot be run, as released clients read it.
-    """
+    """Return the response to a workflow that cannot be run, as released clients read it."""
     problem = {"loc": ["body", "contents"], "msg": sentence, "type": "value_error"}
     return web.json_response({"detail": [problem]}, status=422)

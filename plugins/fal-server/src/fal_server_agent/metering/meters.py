@@ -1,6 +1,4 @@
-"""
-Meters: what a runner uses, measured when somebody asks, and not too often.
-"""
+"""Meters: what a runner uses, measured when somebody asks, and not too often."""
 
 from __future__ import annotations
 
@@ -108,9 +106,7 @@ def measure_gpus(visible: str | None) -> list[dict[str, Any]]:
 
 
 def _find(library: Any, visible: str | None) -> Iterator[Any]:
-    """
-    Yield the handles of the GPUs. Nothing counts after a name that is wrong, as CUDA has it.
-    """
+    """Yield the handles of the GPUs. Nothing counts after a name that is wrong, as CUDA has it."""
     import ctypes
 
     if visible is None:
@@ -177,9 +173,7 @@ def measure_memory() -> tuple[int | None, int | None]:
 
 
 def _read_groups() -> Iterator[tuple[int, int | None]]:
-    """
-    Yield what the control groups tell that hold this process and its descendants alone.
-    """
+    """Yield what the control groups tell that hold this process and its descendants alone."""
     for folder, version in _find_groups():
         with suppress(OSError, ValueError, KeyError):
             there = [int(each) for each in _read(f"{folder}/cgroup.procs").split()]
@@ -199,9 +193,7 @@ def _read_groups() -> Iterator[tuple[int, int | None]]:
 
 
 def _find_groups() -> Iterator[tuple[str, int]]:
-    """
-    Yield the folders in which the control group of this process may be, with their version.
-    """
+    """Yield the folders in which the control group of this process may be, with their version."""
     paths: dict[int, str] = {}
     with suppress(OSError, ValueError):
         for line in _read("/proc/self/cgroup").splitlines():
@@ -218,9 +210,7 @@ def _find_groups() -> Iterator[tuple[str, int]]:
 
 
 def _measure_process(pid: int) -> int:
-    """
-    Return the bytes that a process uses, its share of what several do. 0 if it is gone.
-    """
+    """Return the bytes that a process uses, its share of what several do. 0 if it is gone."""
     with suppress(OSError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
         for line in file:
             if line.startswith(b"Pss:"):

@@ -1,3 +1,1 @@
-"""
-Networks: where a runner is reached, and how its programs reach the server.
-"""
+"""Networks: where a runner is reached, and how its programs reach the server."""

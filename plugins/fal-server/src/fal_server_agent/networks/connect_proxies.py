@@ -43,9 +43,7 @@ _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class NotConnected(Exception):
-    """
-    There is no connection. The arguments are the status of the response, and a sentence.
-    """
+    """There is no connection. The arguments are the status of the response, and a sentence."""
 
 
 class NextProxy:
@@ -63,9 +61,7 @@ class NextProxy:
 
     @classmethod
     def read(cls, url: str) -> NextProxy | None:
-        """
-        Read the URL of a proxy. None where it is not one of HTTP.
-        """
+        """Read the URL of a proxy. None where it is not one of HTTP."""
         try:
             parts = urlsplit(url if "//" in url else f"http://{url}")
             port = parts.port or 80
@@ -139,16 +135,12 @@ class ConnectProxy:
         return taken
 
     def url(self, port: int) -> str:
-        """
-        Return the URL of the proxy at *port*, with what clients have to show.
-        """
+        """Return the URL of the proxy at *port*, with what clients have to show."""
         shown = f"{_USER}:{self._token}@" if self._token else ""
         return f"http://{shown}127.0.0.1:{port}"
 
     async def close(self) -> None:
-        """
-        Close all connections.
-        """
+        """Close all connections."""
         if self._listening is not None:
             self._listening.close()
         for task in self._open:
@@ -242,9 +234,7 @@ class ConnectProxy:
             await asyncio.gather(*passing, return_exceptions=True)
 
     async def _read(self, reader: asyncio.StreamReader) -> tuple[str, int]:
-        """
-        Read a request, and return the host and the port that it names.
-        """
+        """Read a request, and return the host and the port that it names."""
         try:
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _LONGEST_BEGINNING)
         except (asyncio.LimitOverrunError, asyncio.TimeoutError):
@@ -316,9 +306,7 @@ class ConnectProxy:
         return there, back
 
     async def _reach_directly(self, host: str, port: int) -> _Streams:
-        """
-        Connect to the first of the addresses of a host that takes a connection.
-        """
+        """Connect to the first of the addresses of a host that takes a connection."""
         kind = socket.SOCK_STREAM
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=kind)
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
@@ -336,9 +324,7 @@ class ConnectProxy:
         raise failed or OSError("it has no address")
 
     def _check(self, host: str, addresses: Collection[str]) -> None:
-        """
-        Check that a host, which has these addresses, is one that this proxy connects to.
-        """
+        """Check that a host, which has these addresses, is one that this proxy connects to."""
         if not self._leads_home and (
             host.rpartition(".")[2] == "localhost" or any(map(_is_home, addresses))
         ):
@@ -352,9 +338,7 @@ class ConnectProxy:
 async def _pass(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, moved: asyncio.Event
 ) -> None:
-    """
-    Pass on what comes, until it ends, and tell at each piece that it *moved*.
-    """
+    """Pass on what comes, until it ends, and tell at each piece that it *moved*."""
     try:
         while content := await reader.read(_PIECE):
             moved.set()
@@ -372,9 +356,7 @@ def _encode(user: str, word: str) -> str:
 
 
 def _shows(lines: Collection[str], credentials: str) -> bool:
-    """
-    Tell whether the lines of a head show *credentials*.
-    """
+    """Tell whether the lines of a head show *credentials*."""
     for line in lines:
         name, _, value = line.partition(":")
         if name.strip().lower() == "proxy-authorization":
@@ -385,9 +367,7 @@ def _shows(lines: Collection[str], credentials: str) -> bool:
 
 
 def _is_home(text: str) -> bool:
-    """
-    Tell whether *text* is an address that leads to the machine of whoever connects to it.
-    """
+    """Tell whether *text* is an address that leads to the machine of whoever connects to it."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

@@ -103,9 +103,7 @@ class Leading:
         variables.update(self._told)
 
     def _find(self, before: Mapping[str, str | None]) -> Mapping[str, str]:
-        """
-        Return the variables to set, where they are *before* what they are without the proxy.
-        """
+        """Return the variables to set, where they are *before* what they are without the proxy."""
         apart = _first(before, _NONE) or ""
         url = _first(before, _HTTPS) or _first(before, _ALL) or ""
         if any(each.strip() == "*" for each in apart.split(",")):
@@ -123,9 +121,7 @@ class Leading:
         return told if beyond is not None else {**told, DIRECT: own}
 
     def close(self) -> None:
-        """
-        Close all connections, and remove what was written.
-        """
+        """Close all connections, and remove what was written."""
         if os.getpid() != self._process:
             # This is the end of a child process, and not that of the runner.
             return
@@ -140,9 +136,7 @@ class Leading:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _was(self, variables: Mapping[str, str], name: str) -> str | None:
-        """
-        Return what a variable is, or was before it was set here.
-        """
+        """Return what a variable is, or was before it was set here."""
         value = variables.get(name)
         is_ours = name in self._told and value == self._told[name]
         return self._before[name] if is_ours else value
@@ -161,9 +155,7 @@ class Leading:
     # -- the proxy -----------------------------------------------------------------
 
     def _start(self, beyond: NextProxy | None, apart: str) -> str:
-        """
-        Start the proxy, or have the one that runs use another one, and return its URL.
-        """
+        """Start the proxy, or have the one that runs use another one, and return its URL."""
 
         def bypasses(place: str) -> bool:
             return _is_among(place, apart)
@@ -240,9 +232,7 @@ class Leading:
         return told
 
     def _write(self, content: bytes) -> str:
-        """
-        Return the path of a file with *content*, which this process alone changes.
-        """
+        """Return the path of a file with *content*, which this process alone changes."""
         if not self._folder:
             self._folder = tempfile.mkdtemp(prefix="fal-runner-")
             self._is_folder_ours = True
@@ -256,9 +246,7 @@ class Leading:
 
 
 def _first(variables: Mapping[str, str | None], name: str) -> str | None:
-    """
-    Return a variable as programs read it: written in small letters first.
-    """
+    """Return a variable as programs read it: written in small letters first."""
     small = variables[name.lower()]
     return variables[name] if small is None else small
 
@@ -286,9 +274,7 @@ def _set(variables: MutableMapping[str, str], name: str, value: str | None) -> N
 
 
 def _read(path: str) -> bytes:
-    """
-    Return the content of a file of authorities. Empty where it is none.
-    """
+    """Return the content of a file of authorities. Empty where it is none."""
     try:
         with open(path, "rb") as file:
             return file.read()

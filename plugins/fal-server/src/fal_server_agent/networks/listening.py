@@ -1,6 +1,4 @@
-"""
-Listening: wait until an application answers where it listens.
-"""
+"""Listening: wait until an application answers where it listens."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ from fal_server_agent.networks.places import Place
 
 
 async def answers(place: Place, check: dict[str, Any] | None) -> None:
-    """
-    Wait until a server listens at *place* and, with a *check*, until it is healthy.
-    """
+    """Wait until a server listens at *place* and, with a *check*, until it is healthy."""
     pause = 0.01
     while not await _answers_now(place, check):
         await asyncio.sleep(pause)

@@ -1,6 +1,4 @@
-"""
-Places: where an application listens, and how it is reached there.
-"""
+"""Places: where an application listens, and how it is reached there."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class PortUnavailable(Exception):
-    """
-    An application cannot listen where it would; the argument says why, and what to do.
-    """
+    """An application cannot listen where it would; the argument says why, and what to do."""
 
 
 class Place(ABC):
@@ -61,9 +57,7 @@ class Place(ABC):
 
 
 class OpenPort(Place):
-    """
-    A port of this machine, which every local user reaches.
-    """
+    """A port of this machine, which every local user reaches."""
 
     def __init__(self, port: int, metrics: int = 0) -> None:
         self.port = port

@@ -1,6 +1,4 @@
-"""
-Relays: connections to a Unix socket are passed on to a port of this process's network.
-"""
+"""Relays: connections to a Unix socket are passed on to a port of this process's network."""
 
 from __future__ import annotations
 
@@ -34,23 +32,17 @@ class Half(asyncio.Protocol):
         self.has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """
-        Note the transport.
-        """
+        """Note the transport."""
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(_HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
-        """
-        Pass *data* on.
-        """
+        """Pass *data* on."""
         assert self.other is not None
         self.other.transport.write(data)
 
     def eof_received(self) -> bool:
-        """
-        Pass the end of one direction on, and close both connections at the second.
-        """
+        """Pass the end of one direction on, and close both connections at the second."""
         self.has_ended = True
         if self.other is None or self.other.has_ended or self.other.transport.is_closing():
             return False
@@ -58,32 +50,24 @@ class Half(asyncio.Protocol):
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """
-        Close the other connection: at once if this one broke.
-        """
+        """Close the other connection: at once if this one broke."""
         if self.other is not None:
             transport = self.other.transport
             transport.close() if error is None else transport.abort()
 
     def pause_writing(self) -> None:
-        """
-        Read no more from the other connection while this one cannot be written.
-        """
+        """Read no more from the other connection while this one cannot be written."""
         if self.other is not None and not self.other.transport.is_closing():
             self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """
-        Read from the other connection again.
-        """
+        """Read from the other connection again."""
         if self.other is not None and not self.other.transport.is_closing():
             self.other.transport.resume_reading()
 
 
 class Front(Half):
-    """
-    The connection at the Unix socket, which is read once the other leads to *port*.
-    """
+    """The connection at the Unix socket, which is read once the other leads to *port*."""
 
     def __init__(self, port: int, tasks: set[asyncio.Task[None]]) -> None:
         super().__init__()
@@ -92,9 +76,7 @@ class Front(Half):
         self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """
-        Connect to the port.
-        """
+        """Connect to the port."""
         super().connection_made(transport)
         self.transport.pause_reading()
         task = asyncio.ensure_future(self._connect())
@@ -102,9 +84,7 @@ class Front(Half):
         task.add_done_callback(self._tasks.discard)
 
     def data_received(self, data: bytes) -> None:
-        """
-        Pass *data* on, or keep it until the other connection is open.
-        """
+        """Pass *data* on, or keep it until the other connection is open."""
         if self.other is not None:
             super().data_received(data)
             return
@@ -113,9 +93,7 @@ class Front(Half):
         self.transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """
-        Pass the end on, now or once the other connection is open.
-        """
+        """Pass the end on, now or once the other connection is open."""
         if self.other is not None:
             return super().eof_received()
         self.has_ended = True
@@ -144,9 +122,7 @@ class Front(Half):
 
 @asynccontextmanager
 async def relaying(address: str, port: int) -> AsyncIterator[None]:
-    """
-    Listen on the Unix socket *address*, and relay its connections to *port*.
-    """
+    """Listen on the Unix socket *address*, and relay its connections to *port*."""
     tasks: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
     server = await loop.create_unix_server(

@@ -19,16 +19,12 @@ CONTROL, RUN, METRICS = "control", "run", "metrics"
 
 
 def url_of(path: str) -> str:
-    """
-    Return the URL of the Unix socket at *path*.
-    """
+    """Return the URL of the Unix socket at *path*."""
     return UNIX + path
 
 
 def find_network() -> str:
-    """
-    Return the name of the network namespace of this process. Empty where there are none.
-    """
+    """Return the name of the network namespace of this process. Empty where there are none."""
     try:
         return os.readlink("/proc/self/ns/net")
     except OSError:

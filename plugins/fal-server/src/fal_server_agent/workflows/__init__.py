@@ -15,9 +15,7 @@ from fal_server_agent.workflows.serving import serve
 
 
 def loads(definition: bytes) -> Callable[..., None]:
-    """
-    Return the function that serves the workflow *definition*.
-    """
+    """Return the function that serves the workflow *definition*."""
     graph = Graph.read(json.loads(definition))
 
     def serve_workflow(*, exposed_port: int, exposed_metrics_port: int = 0) -> None:
@@ -27,7 +25,5 @@ def loads(definition: bytes) -> Callable[..., None]:
 
 
 def dumps(value: object) -> bytes:
-    """
-    Serialize what a server of a workflow has returned, which is nothing.
-    """
+    """Serialize what a server of a workflow has returned, which is nothing."""
     return json.dumps(value, default=str).encode()

@@ -29,15 +29,11 @@ Call = Callable[[str, Any], Any]
 
 
 class BadGraph(ValueError):
-    """
-    A workflow cannot be run. The argument is a sentence.
-    """
+    """A workflow cannot be run. The argument is a sentence."""
 
 
 class NoValue(LookupError):
-    """
-    A reference leads to nothing. The argument is a sentence.
-    """
+    """A reference leads to nothing. The argument is a sentence."""
 
 
 class Graph:
@@ -132,9 +128,7 @@ class Graph:
 
 
 def _references(value: Any, depth: int = 0) -> Iterator[str]:
-    """
-    Yield the names that a value refers to.
-    """
+    """Yield the names that a value refers to."""
     if depth > _DEEPEST:
         raise BadGraph(f"A value is nested more than {_DEEPEST} times.")
     if isinstance(value, str) and value.startswith("$"):
@@ -145,9 +139,7 @@ def _references(value: Any, depth: int = 0) -> Iterator[str]:
 
 
 def _fill(value: Any, values: Mapping[str, Any]) -> Any:
-    """
-    Return a value with what it refers to in place of the references.
-    """
+    """Return a value with what it refers to in place of the references."""
     if isinstance(value, dict):
         return {name: _fill(each, values) for name, each in value.items()}
     if isinstance(value, list):

@@ -1,6 +1,4 @@
-"""
-Serving: a workflow as an application, whose nodes are called at the gateway of the server.
-"""
+"""Serving: a workflow as an application, whose nodes are called at the gateway of the server."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ class NodeFailed(Exception):
 
 
 def serve(graph: Graph, port: int) -> None:
-    """
-    Serve a workflow at a port of this machine.
-    """
+    """Serve a workflow at a port of this machine."""
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}),
         urllib.request.HTTPSHandler(context=ssl.create_default_context()),

@@ -1,6 +1,4 @@
-"""
-GPUs that are measured, as the library of the driver tells of them.
-"""
+"""GPUs that are measured, as the library of the driver tells of them."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ def names_of(visible: str | None) -> list[Any]:
 
 
 def test_gpus_are_told_with_what_is_used_of_them(gpus: Any):
-    """
-    A GPU is told with its memory, what of that is in use, and how busy it is.
-    """
+    """A GPU is told with its memory, what of that is in use, and how busy it is."""
     gpus.have(FIRST, SECOND)
     assert measure_gpus("GPU-1") == [
         {"name": "A card", "memory": 80 * GIB, "used": 20 * GIB, "busy": 35}
@@ -53,9 +49,7 @@ def test_only_gpus_of_the_runner_are_told(gpus: Any):
 
 
 def test_slice_does_not_tell_how_busy_it_is(gpus: Any):
-    """
-    What the driver does not tell is None.
-    """
+    """What the driver does not tell is None."""
     gpus.have(SLICED)
     (told,) = measure_gpus("MIG-1")
     assert (told["name"], told["used"], told["busy"]) == ("A slice", GIB, None)
@@ -66,9 +60,7 @@ def test_slice_does_not_tell_how_busy_it_is(gpus: Any):
     ["nvmlDeviceGetName", "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetUtilizationRates"],
 )
 def test_gpu_that_fails(gpus: Any, function: str):
-    """
-    A GPU that does not answer one question is told with what it answers to the others.
-    """
+    """A GPU that does not answer one question is told with what it answers to the others."""
     gpus.have(FIRST)
     gpus.fail(function, LOST)
     (told,) = measure_gpus("GPU-1")
@@ -77,17 +69,13 @@ def test_gpu_that_fails(gpus: Any, function: str):
 
 @pytest.mark.parametrize("function", ["nvmlInitWithFlags", "nvmlDeviceGetCount_v2"])
 def test_driver_that_fails(gpus: Any, function: str):
-    """
-    A driver that fails tells of no GPU.
-    """
+    """A driver that fails tells of no GPU."""
     gpus.have(FIRST)
     gpus.fail(function, LOST)
     assert measure_gpus(None) == []
 
 
 def test_so_many_gpus_are_told(gpus: Any):
-    """
-    A name that stands there often is no reason to tell of more GPUs.
-    """
+    """A name that stands there often is no reason to tell of more GPUs."""
     gpus.have(FIRST)
     assert len(measure_gpus(",".join(["0"] * 100))) == MOST

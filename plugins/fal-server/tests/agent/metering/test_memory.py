@@ -1,6 +1,4 @@
-"""
-Memory that is measured: of a process and of those that it has started.
-"""
+"""Memory that is measured: of a process and of those that it has started."""
 
 from __future__ import annotations
 
@@ -42,18 +40,14 @@ print(alone, shared)
 
 
 def run(source: str) -> str:
-    """
-    Run a program, and return what it prints.
-    """
+    """Run a program, and return what it prints."""
     command = [sys.executable, "-c", source]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @contextmanager
 def child_with(size: int) -> Iterator[int]:
-    """
-    Run a child process with so many bytes of memory.
-    """
+    """Run a child process with so many bytes of memory."""
     source = f"held = b'x' * {size}; print('here', flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -71,9 +65,7 @@ def measured() -> int:
 
 
 def test_children_count():
-    """
-    What a child process uses is counted as long as it runs.
-    """
+    """What a child process uses is counted as long as it runs."""
     before = measured()
     with child_with(64 * MIB):
         assert measured() - before > 60 * MIB
@@ -81,17 +73,13 @@ def test_children_count():
 
 
 def test_shared_memory_counts_once():
-    """
-    Memory that a process shares with a fork of its own is counted once.
-    """
+    """Memory that a process shares with a fork of its own is counted once."""
     alone, shared = map(int, run(SHARING).split())
     assert shared - alone < 30 * MIB
 
 
 def test_kernel_that_tells_little(monkeypatch: pytest.MonkeyPatch):
-    """
-    Where the kernel does not tell which memory is shared, that counts for each process.
-    """
+    """Where the kernel does not tell which memory is shared, that counts for each process."""
 
     def refuse(path: str, *arguments: str) -> object:
         if path.endswith("smaps_rollup"):
@@ -103,9 +91,7 @@ def test_kernel_that_tells_little(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_process_that_is_gone_has_none():
-    """
-    A process may end while it is measured.
-    """
+    """A process may end while it is measured."""
     with child_with(MIB) as pid:
         pass
     assert meters._measure_process(pid) == 0
@@ -113,9 +99,7 @@ def test_process_that_is_gone_has_none():
 
 @pytest.mark.faults
 def test_group_of_its_own(run_limited: Callable[[str], str]):
-    """
-    In a control group of its own, what that counts is told, with its limit.
-    """
+    """In a control group of its own, what that counts is told, with its limit."""
     size, limit = run_limited(
         "held = b'x' * (64 << 20)\n"
         "from fal_server_agent.metering.meters import measure_memory\n"
@@ -127,9 +111,7 @@ def test_group_of_its_own(run_limited: Callable[[str], str]):
 
 @pytest.fixture
 def run_limited() -> Iterator[Callable[[str], str]]:
-    """
-    Run a program in a control group of its own with 256 MiB.
-    """
+    """Run a program in a control group of its own with 256 MiB."""
 
     def run_in_group(source: str) -> str:
         name = f"metered-{os.getpid()}"

@@ -1,6 +1,4 @@
-"""
-Meters: what an agent answers to whoever looks at its runner, and how often it is measured.
-"""
+"""Meters: what an agent answers to whoever looks at its runner, and how often it is measured."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from fal_server_agent.metering.meters import Meter
 
 
 def test_what_is_used_is_told():
-    """
-    The node and the memory are told, as JSON.
-    """
+    """The node and the memory are told, as JSON."""
     told = json.loads(asyncio.run(Meter().read()))
     assert told["node"] == os.uname().nodename
     assert told["memory"] > 1 << 20
@@ -27,9 +23,7 @@ def test_what_is_used_is_told():
 
 
 def test_many_who_ask_cost_one_measurement(monkeypatch: pytest.MonkeyPatch):
-    """
-    All who ask at once, or soon after, are told the same.
-    """
+    """All who ask at once, or soon after, are told the same."""
     measured: list[int] = []
 
     def measure() -> tuple[int, None]:
@@ -49,9 +43,7 @@ def test_many_who_ask_cost_one_measurement(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_driver_that_never_answers(monkeypatch: pytest.MonkeyPatch):
-    """
-    Nobody waits for ever where a driver does not answer, and it is asked once.
-    """
+    """Nobody waits for ever where a driver does not answer, and it is asked once."""
     asked: list[Any] = []
     release = threading.Event()
 

@@ -1,6 +1,4 @@
-"""
-A proxy that leads some hosts to a server, and all others where they are.
-"""
+"""A proxy that leads some hosts to a server, and all others where they are."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ from fal_server_agent.networks.connect_proxies import ConnectProxy, NextProxy
 
 @asynccontextmanager
 async def echo(name: bytes) -> AsyncIterator[int]:
-    """
-    Serve what answers each line with its name, and return the port.
-    """
+    """Serve what answers each line with its name, and return the port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
@@ -33,9 +29,7 @@ async def echo(name: bytes) -> AsyncIterator[int]:
 
 
 async def ask(port: int, head: bytes, line: bytes = b"hello\n") -> tuple[bytes, bytes]:
-    """
-    Return the status line, and what answers a line behind the proxy.
-    """
+    """Return the status line, and what answers a line behind the proxy."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head)
     status = await reader.readline()
@@ -88,9 +82,7 @@ def test_hosts_lead_where_they_should():
     ],
 )
 def test_requests_that_are_refused(head: bytes, status: bytes):
-    """
-    What is no request for a connection is refused, and so is one that leads nowhere.
-    """
+    """What is no request for a connection is refused, and so is one that leads nowhere."""
 
     async def use() -> None:
         proxy = ConnectProxy({"rest.example": ("127.0.0.1", 1)})
@@ -138,9 +130,7 @@ def test_another_proxy_is_used(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_large_heads_of_the_next_proxy_are_refused():
-    """
-    A next proxy that answers with a large head is one that cannot be used.
-    """
+    """A next proxy that answers with a large head is one that cannot be used."""
 
     async def use() -> None:
         async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -197,9 +187,7 @@ def test_connections_end_with_their_clients():
 
 @pytest.mark.parametrize("url", ["socks5://127.0.0.1:1080", "https://proxy.example", "http://"])
 def test_proxies_of_other_kinds_are_not_used(url: str):
-    """
-    Only proxies of HTTP are used.
-    """
+    """Only proxies of HTTP are used."""
     assert NextProxy.read(url) is None
 
 
@@ -243,9 +231,7 @@ def test_strangers_are_refused(shown: bytes):
 
 
 def test_slow_requests_are_refused(monkeypatch: pytest.MonkeyPatch):
-    """
-    A request has to come within some seconds.
-    """
+    """A request has to come within some seconds."""
     monkeypatch.setattr(connect_proxies, "_LONGEST_BEGINNING", 0.1)
 
     async def use() -> None:
@@ -317,9 +303,7 @@ def test_connections_are_limited(monkeypatch: pytest.MonkeyPatch, files: int, mo
 
 
 def test_silent_connections_end():
-    """
-    A connection on which nothing comes from either end for long is closed.
-    """
+    """A connection on which nothing comes from either end for long is closed."""
 
     async def use() -> None:
         async with echo(b"server") as server:
@@ -337,9 +321,7 @@ def test_silent_connections_end():
 
 
 def test_the_server_that_is_gone_is_told(caplog: pytest.LogCaptureFixture):
-    """
-    Whoever reads the log is told that the server cannot be reached.
-    """
+    """Whoever reads the log is told that the server cannot be reached."""
 
     async def use() -> None:
         proxy = ConnectProxy({"a": ("127.0.0.1", 1)})
@@ -352,9 +334,7 @@ def test_the_server_that_is_gone_is_told(caplog: pytest.LogCaptureFixture):
 
 
 def test_the_next_proxy_is_asked_for_no_loopback():
-    """
-    A proxy that leads to no loopback does not ask the next one for it either.
-    """
+    """A proxy that leads to no loopback does not ask the next one for it either."""
 
     async def use() -> None:
         next_one = NextProxy("127.0.0.1", 1)

@@ -1,6 +1,4 @@
-"""
-Leading: the programs of a runner use a proxy of their own, and keep what they used before.
-"""
+"""Leading: the programs of a runner use a proxy of their own, and keep what they used before."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ class Listener:
 
 @contextmanager
 def listening(answer: bytes) -> Iterator[Listener]:
-    """
-    Start a listener.
-    """
+    """Start a listener."""
     listener = Listener(answer)
     try:
         yield listener
@@ -74,9 +70,7 @@ def listening(answer: bytes) -> Iterator[Listener]:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """
-    The file of authorities that the server gives its runners.
-    """
+    """The file of authorities that the server gives its runners."""
     path = tmp_path / "bundle.pem"
     path.write_bytes(OURS + b"\n" + SYSTEM)
     return path
@@ -84,9 +78,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_leading(bundle: Path, tmp_path: Path) -> Iterator[Callable[..., Leading]]:
-    """
-    Make the leading of a runner, which ends with the test.
-    """
+    """Make the leading of a runner, which ends with the test."""
     with ExitStack() as stack:
 
         def make(server: int = 9, *, folder: str = str(tmp_path), **inherited: str) -> Leading:
@@ -176,9 +168,7 @@ def test_hosts_are_led_where_no_proxy_is_to_be_used(make_leading: Any, name: str
 def test_proxies_of_other_kinds_stay(
     make_leading: Any, url: str, caplog: pytest.LogCaptureFixture
 ):
-    """
-    A runner whose proxy is of another kind keeps its variables, and is told so once.
-    """
+    """A runner whose proxy is of another kind keeps its variables, and is told so once."""
     variables = {"ALL_PROXY": url}
     leading = make_leading()
     for _ in range(2):
@@ -225,9 +215,7 @@ def test_loopback_is_not_reached(make_leading: Any):
 
 
 def test_authorities_of_users_go_on_to_hold(make_leading: Any, bundle: Path, tmp_path: Path):
-    """
-    Programs trust the server beside what they have trusted, and nothing else.
-    """
+    """Programs trust the server beside what they have trusted, and nothing else."""
     mine, folder = tmp_path / "mine.pem", tmp_path / "folder"
     mine.write_bytes(b"mine\n")
     folder.mkdir()
@@ -294,9 +282,7 @@ with socket.create_connection(("127.0.0.1", port)) as asking:
 
 
 def test_end_of_a_child_process_leaves_the_proxy(bundle: Path):
-    """
-    The proxy goes on when a process ends that the runner has forked.
-    """
+    """The proxy goes on when a process ends that the runner has forked."""
     told = {"names": NAMES, "server": ["127.0.0.1", 9], "bundle": str(bundle)}
     # Newer Pythons warn of what is tested here.
     command = [sys.executable, "-W", "ignore", "-c", FORK, repr(told)]
@@ -315,9 +301,7 @@ assert [each.name for each in threading.enumerate() if each.daemon] == ["connect
 
 
 def test_process_ends_with_a_proxy(bundle: Path):
-    """
-    A process that leads its programs ends as any other, and says nothing.
-    """
+    """A process that leads its programs ends as any other, and says nothing."""
     told = {"names": NAMES, "server": ["127.0.0.1", 9], "bundle": str(bundle)}
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", USE, repr(told)],

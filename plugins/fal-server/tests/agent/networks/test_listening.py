@@ -1,6 +1,4 @@
-"""
-Listening: an application is waited for until it answers, and is healthy.
-"""
+"""Listening: an application is waited for until it answers, and is healthy."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ from fal_server_agent.networks.places import Connection, OpenPort
 
 
 class Tried(OpenPort):
-    """
-    A place that notes when it is tried.
-    """
+    """A place that notes when it is tried."""
 
     def __init__(self, port: int) -> None:
         super().__init__(port)
@@ -58,17 +54,13 @@ def wait(check: dict[str, Any] | None, *responses: bytes) -> list[bytes]:
 
 
 def test_server_that_starts_later():
-    """
-    Without a check, an application answers once it takes connections.
-    """
+    """Without a check, an application answers once it takes connections."""
     assert wait(None) in ([b""], [])
 
 
 @pytest.mark.parametrize("path", ["/health", "health"])
 def test_server_that_becomes_healthy(path: str):
-    """
-    An application is asked until it answers with a status of success.
-    """
+    """An application is asked until it answers with a status of success."""
     check = {"path": path, "method": "POST", "timeout_seconds": 5}
     sick, broken, fine = b"HTTP/1.1 503 No\r\n\r\n", b"", b"HTTP/1.1 204 Yes\r\n\r\n"
     requests = wait(check, sick, broken, sick, fine)
@@ -79,9 +71,7 @@ def test_server_that_becomes_healthy(path: str):
 
 
 def test_server_that_does_not_answer_in_time():
-    """
-    An answer that takes longer than the check says is none, and the next one counts.
-    """
+    """An answer that takes longer than the check says is none, and the next one counts."""
     asked: list[bool] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,6 +1,4 @@
-"""
-Own ports: applications that listen on one fixed port.
-"""
+"""Own ports: applications that listen on one fixed port."""
 
 from __future__ import annotations
 
@@ -75,9 +73,7 @@ def test_server_that_is_not_up_yet(holder, settle, port):
 
 @pytest.fixture
 def crowded(make_plane, holding, programs, without_networks, tmp_path: Path) -> Iterator[Any]:
-    """
-    A client of a plane whose applications share the network of the machine.
-    """
+    """A client of a plane whose applications share the network of the machine."""
     plane = make_plane(allow_open_runners=True)
     made = holding.Holder(plane, tmp_path)
     yield made

@@ -1,6 +1,4 @@
-"""
-Relays: what goes in at a Unix socket comes out at a port, and the other way round.
-"""
+"""Relays: what goes in at a Unix socket comes out at a port, and the other way round."""
 
 from __future__ import annotations
 
@@ -24,9 +22,7 @@ def run(
     serve: Serve,
     use: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable],
 ) -> None:
-    """
-    Relay the connection of *use* to that of *serve*.
-    """
+    """Relay the connection of *use* to that of *serve*."""
 
     async def main() -> None:
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
@@ -40,9 +36,7 @@ def run(
 
 
 def test_large_bodies_pass_in_both_directions(tmp_path: Path):
-    """
-    Bytes arrive complete and in order, also where both sides send more than fits a buffer.
-    """
+    """Bytes arrive complete and in order, also where both sides send more than fits a buffer."""
     got: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,9 +56,7 @@ def test_large_bodies_pass_in_both_directions(tmp_path: Path):
 
 
 def test_end_of_a_sender_is_passed_on(tmp_path: Path):
-    """
-    A side that has sent everything still gets what the other sends.
-    """
+    """A side that has sent everything still gets what the other sends."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         told = await reader.read()
@@ -80,9 +72,7 @@ def test_end_of_a_sender_is_passed_on(tmp_path: Path):
 
 
 def test_application_that_closes(tmp_path: Path):
-    """
-    A connection that the application closes ends.
-    """
+    """A connection that the application closes ends."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
@@ -94,9 +84,7 @@ def test_application_that_closes(tmp_path: Path):
 
 
 def test_client_that_leaves(tmp_path: Path):
-    """
-    The application sees that a client has left, whatever it is sending at that moment.
-    """
+    """The application sees that a client has left, whatever it is sending at that moment."""
     left = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -118,9 +106,7 @@ def test_client_that_leaves(tmp_path: Path):
 
 
 def test_port_where_nobody_listens(tmp_path: Path):
-    """
-    Where the application does not listen any more, a connection ends without an answer.
-    """
+    """Where the application does not listen any more, a connection ends without an answer."""
 
     async def main() -> None:
         async with relaying(str(tmp_path / "run"), free_port()):

@@ -1,6 +1,4 @@
-"""
-Sockets: how those of runners are named.
-"""
+"""Sockets: how those of runners are named."""
 
 from __future__ import annotations
 
@@ -8,7 +6,5 @@ from fal_server_agent.networks.sockets import url_of
 
 
 def test_url_of_a_socket():
-    """
-    The URL of a socket has its path, unchanged.
-    """
+    """The URL of a socket has its path, unchanged."""
     assert url_of("/data/sockets/one/run") == "unix:/data/sockets/one/run"

@@ -1,6 +1,4 @@
-"""
-Graphs: the nodes of a workflow, and what each is given.
-"""
+"""Graphs: the nodes of a workflow, and what each is given."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ def node(app: str, given: Any) -> dict[str, Any]:
 
 
 def test_nodes_get_what_they_refer_to():
-    """
-    Each node runs once what it refers to is there, and the output is put together of all.
-    """
+    """Each node runs once what it refers to is there, and the output is put together of all."""
     graph = Graph.read(
         {
             "nodes": {
@@ -44,9 +40,7 @@ def test_nodes_get_what_they_refer_to():
 
 
 def test_nodes_run_side_by_side():
-    """
-    Nodes that do not wait for each other run at the same time.
-    """
+    """Nodes that do not wait for each other run at the same time."""
     both = threading.Barrier(2)
     graph = Graph.read(
         {"nodes": {"a": node("o/x", 1), "b": node("o/x", 2)}, "output": ["$a", "$b"]}
@@ -60,9 +54,7 @@ def test_nodes_run_side_by_side():
 
 
 def test_errors_of_nodes_end_the_workflow():
-    """
-    The error of a node is that of the workflow, and what waits for the node does not run.
-    """
+    """The error of a node is that of the workflow, and what waits for the node does not run."""
     graph = Graph.read({"nodes": {"a": node("o/x", 1), "b": node("o/y", "$a")}, "output": "$b"})
     called = []
 
@@ -77,9 +69,7 @@ def test_errors_of_nodes_end_the_workflow():
 
 @pytest.mark.parametrize("reference", ["$input.none", "$input.list.7", "$input.word.x"])
 def test_references_that_lead_to_nothing(reference: str):
-    """
-    A reference that leads to nothing is named.
-    """
+    """A reference that leads to nothing is named."""
     graph = Graph.read({"nodes": {}, "output": reference})
     with pytest.raises(NoValue, match="leads to nothing"):
         graph.run({"list": [1], "word": "w"}, lambda *_: None)
@@ -102,8 +92,6 @@ def test_references_that_lead_to_nothing(reference: str):
     ],
 )
 def test_graphs_that_cannot_be_run(contents: Any, why: str):
-    """
-    A workflow that cannot be run is refused with what is wrong.
-    """
+    """A workflow that cannot be run is refused with what is wrong."""
     with pytest.raises(BadGraph, match=why):
         Graph.read(contents)

@@ -1,6 +1,4 @@
-"""
-Which of several hosts a runner is launched on.
-"""
+"""Which of several hosts a runner is launched on."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ needs_machines = pytest.mark.skipif(
 
 @attrs.define(eq=False, slots=False)
 class Counted(InProcessHost, CountingHost, TunnellingHost):
-    """
-    A host of other machines, which has what it is given.
-    """
+    """A host of other machines, which has what it is given."""
 
     capacity: Capacity = attrs.field(factory=Capacity)
 
@@ -50,9 +46,7 @@ class Counted(InProcessHost, CountingHost, TunnellingHost):
 
 @attrs.define(eq=False, slots=False)
 class Gone(Counted):
-    """
-    A host that cannot be asked, until it is there again.
-    """
+    """A host that cannot be asked, until it is there again."""
 
     is_gone: bool = True
 
@@ -75,9 +69,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 def choose(
     threads: ThreadPoolExecutor, hosts: Mapping[str, Host[Any, Any]], *types: str, **more: Any
 ) -> str:
-    """
-    Return the name of the host for a runner that asks for machine types.
-    """
+    """Return the name of the host for a runner that asks for machine types."""
     pool = HostPool(
         hosts, lambda: Path("unused"), threads, allows_open=False, enforces=False, sizes={}
     )
@@ -126,18 +118,14 @@ def test_runner_goes_where_there_is_room(threads: ThreadPoolExecutor):
 
 @needs_machines
 def test_host_that_does_not_count_is_taken_at_its_word(threads: ThreadPoolExecutor):
-    """
-    A host that does not tell what it has may have it; the only one is never asked.
-    """
+    """A host that does not tell what it has may have it; the only one is never asked."""
     hosts = {"plain": Counted(capacity=Capacity(nodes=(node(),))), "mute": InProcessHost()}
     assert choose(threads, hosts, "GPU-A100") == "mute"
     assert choose(threads, {"plain": hosts["plain"]}, "GPU-A100") == "plain"
 
 
 class Waiting:
-    """
-    What a pool sees of a runner.
-    """
+    """What a pool sees of a runner."""
 
     def __init__(self, *types: str) -> None:
         spec = RunnerSpec(name="one", owner="me", environment=CurrentEnvironment())
@@ -169,9 +157,7 @@ def place(
     *,
     must_fit: bool = False,
 ) -> str:
-    """
-    Place *runner*; *heard* is called once it waits.
-    """
+    """Place *runner*; *heard* is called once it waits."""
 
     async def main() -> str:
         pool = HostPool(
@@ -187,9 +173,7 @@ def place(
 
 
 def test_host_that_cannot_be_asked_gets_no_runner(threads: ThreadPoolExecutor):
-    """
-    The others get the runners that they have room for.
-    """
+    """The others get the runners that they have room for."""
     hosts = {"gone": Gone(), "plain": Counted(capacity=Capacity(nodes=(node(),)))}
     assert choose(threads, hosts, "XS") == "plain"
     runner = Waiting("XS")
@@ -223,9 +207,7 @@ def test_runner_waits_for_a_host_that_cannot_be_asked(
 
 
 def test_runner_that_waits_for_a_host_is_told_to_end(threads: ThreadPoolExecutor):
-    """
-    It ends without having been launched.
-    """
+    """It ends without having been launched."""
     runner = Waiting("GPU-A100")
 
     def end() -> None:
@@ -237,9 +219,7 @@ def test_runner_that_waits_for_a_host_is_told_to_end(threads: ThreadPoolExecutor
 
 
 def test_runner_that_must_not_wait_for_a_host_is_given_up(threads: ThreadPoolExecutor):
-    """
-    Whoever waits for a function is told at once that its host cannot be reached.
-    """
+    """Whoever waits for a function is told at once that its host cannot be reached."""
     runner = Waiting("GPU-A100")
     with pytest.raises(NotWanted):
         place(threads, {"gone": Gone()}, runner, must_fit=True)

@@ -1,6 +1,4 @@
-"""
-How the runners of a host are reached.
-"""
+"""How the runners of a host are reached."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ TUNNEL = Tunnel("fd00::7", 4000, b"token forward 8080\n")
 
 @attrs.define(eq=False, slots=False)
 class Elsewhere(InProcessHost, TunnellingHost):
-    """
-    A host with one service.
-    """
+    """A host with one service."""
 
     def find_tunnel(self, url: str) -> Tunnel | None:
         return TUNNEL if url.endswith(":7000") else None
@@ -38,8 +34,6 @@ def test_runner_of_another_machine_is_reached_through_its_tunnel():
 
 
 def test_runner_of_this_machine_is_reached_at_its_url():
-    """
-    It needs no tunnel.
-    """
+    """It needs no tunnel."""
     assert not Way().is_elsewhere
     assert Way().lead_to("unix:/run/one") == "unix:/run/one"

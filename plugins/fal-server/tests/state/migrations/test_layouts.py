@@ -1,6 +1,4 @@
-"""
-Migrations: from the tables of every version so far, on each kind of database.
-"""
+"""Migrations: from the tables of every version so far, on each kind of database."""
 
 from __future__ import annotations
 
@@ -52,9 +50,7 @@ Open = Callable[[], Database]
 
 @pytest.fixture
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """
-    The URL of a database without tables.
-    """
+    """The URL of a database without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'state.db'}"
     url: str = request.getfixturevalue("postgresql").make_empty()
@@ -88,9 +84,7 @@ def make_tables(file: Path, layout: int, rows: str = "") -> None:
 
 
 def differences(connection: sa.Connection) -> list[Any]:
-    """
-    Return how the tables differ from those that the modules declare.
-    """
+    """Return how the tables differ from those that the modules declare."""
     context = MigrationContext.configure(connection, opts={"compare_type": True})
     assert len(MODULES) > 1
     ours = table_names()
@@ -103,17 +97,13 @@ def differences(connection: sa.Connection) -> list[Any]:
 
 
 def indexes(connection: sa.Connection) -> set[tuple[str, str]]:
-    """
-    Return the names of the indexes, each with what it is made by.
-    """
+    """Return the names of the indexes, each with what it is made by."""
     query = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
     return {(name, sql) for name, sql in connection.exec_driver_sql(query)}
 
 
 def test_layout_is_the_newest_migration():
-    """
-    The layout of this version is the revision of the newest migration.
-    """
+    """The layout of this version is the revision of the newest migration."""
     config = Config()
     config.set_main_option("script_location", str(Path(layouts.__file__).parent))
     config.set_main_option("path_separator", "os")
@@ -122,9 +112,7 @@ def test_layout_is_the_newest_migration():
 
 @on_both
 def test_new_database_has_the_tables_that_are_declared(empty_url: str):
-    """
-    The migrations make what the modules declare: a change of those needs one of these.
-    """
+    """The migrations make what the modules declare: a change of those needs one of these."""
     database = Database(empty_url)
     try:
         assert database.read_here(find_layout) == LAYOUT
@@ -135,9 +123,7 @@ def test_new_database_has_the_tables_that_are_declared(empty_url: str):
 
 @pytest.mark.parametrize("layout", [1, 2])
 def test_tables_of_an_earlier_layout(opened: Open, file: Path, tmp_path: Path, layout: int):
-    """
-    Tables of an earlier layout become those of a new database.
-    """
+    """Tables of an earlier layout become those of a new database."""
     make_tables(file, layout)
     database = opened()
     assert database.read_here(find_layout) == LAYOUT
@@ -150,9 +136,7 @@ def test_tables_of_an_earlier_layout(opened: Open, file: Path, tmp_path: Path, l
 
 
 def test_requests_of_the_first_layout(opened: Open, file: Path):
-    """
-    Requests of the first layout are found with their bodies, also by the next server.
-    """
+    """Requests of the first layout are found with their bodies, also by the next server."""
     make_tables(file, 1, REQUESTS)
 
     async def main(database: Database) -> None:
@@ -176,9 +160,7 @@ def test_requests_of_the_first_layout(opened: Open, file: Path):
 
 @on_both
 def test_servers_that_start_at_once(empty_url: str):
-    """
-    Of servers that start on an empty database at once, one makes the tables.
-    """
+    """Of servers that start on an empty database at once, one makes the tables."""
     with ThreadPoolExecutor(4) as threads:
         databases = list(threads.map(lambda _: Database(empty_url, readers=1), range(4)))
     for each in databases:
@@ -188,9 +170,7 @@ def test_servers_that_start_at_once(empty_url: str):
 
 @on_both
 def test_newer_layout_is_refused(empty_url: str):
-    """
-    A state that a newer version has written is left alone.
-    """
+    """A state that a newer version has written is left alone."""
     database = Database(empty_url)
     change = layouts.layouts.update().values(version=99)
     database.write_here(lambda connection: connection.execute(change))
@@ -200,9 +180,7 @@ def test_newer_layout_is_refused(empty_url: str):
 
 
 def test_migration_that_fails_changes_nothing(opened: Open, file: Path):
-    """
-    A migration that fails leaves all as it was, for the version that made it.
-    """
+    """A migration that fails leaves all as it was, for the version that made it."""
     make_tables(file, 1, "create table requests_by_end (number integer);")
     with closing(sqlite3.connect(file)) as connection:
         before = list(connection.iterdump())
@@ -214,9 +192,7 @@ def test_migration_that_fails_changes_nothing(opened: Open, file: Path):
 
 @on_both
 def test_revisions_of_an_earlier_layout(empty_url: str):
-    """
-    What clients named the server that have deployed with an earlier version is unknown.
-    """
+    """What clients named the server that have deployed with an earlier version is unknown."""
     engine = make_engines(empty_url, readers=1).writing
     with engine.begin() as connection:
         layouts.migrate(connection, 7)

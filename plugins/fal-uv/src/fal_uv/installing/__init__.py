@@ -1,3 +1,1 @@
-"""
-Installing: from requirements and indexes to packages in a target, and pins of them.
-"""
+"""Installing: from requirements and indexes to packages in a target, and pins of them."""

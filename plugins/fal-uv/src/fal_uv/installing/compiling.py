@@ -1,6 +1,4 @@
-"""
-Locks of uv: how they are made of what settles more than names, installed, and written.
-"""
+"""Locks of uv: how they are made of what settles more than names, installed, and written."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ def install_settled(
 
 
 def _export(runs: UvRuns, requirement: Requirement, found: Settled, *, refresh: bool) -> str:
-    """
-    Have uv write what the program or project *found* settles into a lock; return its path.
-    """
+    """Have uv write what the program or project *found* settles into a lock; return its path."""
     path = os.path.join(runs.workspace, "pylock.exported.toml")
     options, variables = runs.settings(refresh, own=True)
     options += ["--quiet", "--no-header", "--format", "pylock.toml", "--output-file", path]
@@ -100,9 +96,7 @@ def install_lock(
 
 
 def newest_version(runs: UvRuns, name: str) -> str | None:
-    """
-    Return the newest version of a package that uv would take; None if it says none.
-    """
+    """Return the newest version of a package that uv would take; None if it says none."""
     options, variables = runs.settings(refresh=False)
     options += [*runs.target.choice, "--no-deps", "--no-header", "--no-annotate"]
     options += ["--quiet", runs.write("newest.txt", [name])]

@@ -68,9 +68,7 @@ class Choices:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """
-        The choices as options of uv.
-        """
+        """The choices as options of uv."""
         newer, torch = self.exclude_newer, self.torch_backend
         return (
             *(() if newer is None else ("--exclude-newer", newer)),
@@ -124,9 +122,7 @@ class Indexes:
         return _CONFIG.format(url=self.default)
 
     def fingerprint(self) -> tuple[object, ...]:
-        """
-        Return a value that tells these indexes from others, without credentials.
-        """
+        """Return a value that tells these indexes from others, without credentials."""
         chosen = [(name, os.environ[name]) for name in _CHOICES if name in os.environ]
         named = [(name, value) for name, value in self.variables.items() if value is not None]
         return (
@@ -169,9 +165,7 @@ class Indexes:
         return attrs.evolve(self, default=_default_of_uv(root))
 
     def described(self) -> str:
-        """
-        Say where packages are looked for, without credentials.
-        """
+        """Say where packages are looked for, without credentials."""
         if "--no-index" in self.options:
             return "in no index, as a variable says"
         more = self.variables.get("UV_INDEX") or ""
@@ -232,23 +226,17 @@ def find_indexes(
 
 
 def _is_without() -> bool:
-    """
-    Tell whether a variable says to look in no index.
-    """
+    """Tell whether a variable says to look in no index."""
     return is_set("UV_NO_INDEX") or (not _names_of_uv() and is_set("PIP_NO_INDEX"))
 
 
 def _names_of_uv() -> bool:
-    """
-    Tell whether a variable of uv names an index.
-    """
+    """Tell whether a variable of uv names an index."""
     return any(os.environ.get(name) for name in (*_DEFAULT, *_EXTRA))
 
 
 def _named(extra: Iterable[str]) -> tuple[str | None, str]:
-    """
-    Return the default index that variables name, and the others with *extra* before them.
-    """
+    """Return the default index that variables name, and the others with *extra* before them."""
     variables = os.environ
     if _names_of_uv():
         default = next((variables[name] for name in _DEFAULT if variables.get(name)), None)
@@ -260,9 +248,7 @@ def _named(extra: Iterable[str]) -> tuple[str | None, str]:
 
 
 def _default_of_uv(root: str) -> str | None:
-    """
-    Return the URL of the index that uv uses if nothing names one; None if it does not say.
-    """
+    """Return the URL of the index that uv uses if nothing names one; None if it does not say."""
     from fal_uv.running.program_answers import keep_answer, read_answer
     from fal_uv.running.uv import ask, uv_command
 
@@ -282,9 +268,7 @@ def _default_of_uv(root: str) -> str | None:
 
 
 def _links_of_pip() -> str:
-    """
-    Return the value of ``PIP_FIND_LINKS`` in uv's format, without what does not exist.
-    """
+    """Return the value of ``PIP_FIND_LINKS`` in uv's format, without what does not exist."""
     links = os.environ.get("PIP_FIND_LINKS", "").split()
     return ",".join(link for link in links if "://" in link or os.path.exists(link))
 

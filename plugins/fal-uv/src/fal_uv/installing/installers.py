@@ -1,6 +1,4 @@
-"""
-Installing packages into a target with ``uv pip install``.
-"""
+"""Installing packages into a target with ``uv pip install``."""
 
 from __future__ import annotations
 
@@ -139,9 +137,7 @@ class Installer(UvRuns):
             raise uv_errors.build_error(self.kind, lines, plain, code)
 
     def packages(self) -> tuple[str, ...]:
-        """
-        Return the names of the ``.dist-info`` directories of what is installed, sorted.
-        """
+        """Return the names of the ``.dist-info`` directories of what is installed, sorted."""
         try:
             names = os.listdir(self.target.library)
         except FileNotFoundError:
@@ -160,9 +156,7 @@ class Installer(UvRuns):
         return tuple(pin_installed(os.path.join(library, name)) for name in names)
 
     def pins_beside_lock(self, *, without: Collection[str] = ()) -> tuple[str, ...]:
-        """
-        Return :meth:`pins` of the packages that :attr:`lock` does not have.
-        """
+        """Return :meth:`pins` of the packages that :attr:`lock` does not have."""
         from packaging.utils import canonicalize_name
 
         if not self.lock:

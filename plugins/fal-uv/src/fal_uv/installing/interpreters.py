@@ -33,15 +33,11 @@ _MANAGERS = (
 
 
 class PythonNotInstalled(UnknownNameError):
-    """
-    No Python of a version, or within bounds, is installed.
-    """
+    """No Python of a version, or within bounds, is installed."""
 
     @classmethod
     def among(cls, known: Iterable[str], version: str) -> PythonNotInstalled:
-        """
-        Return the error for *version*, where the versions *known* are installed.
-        """
+        """Return the error for *version*, where the versions *known* are installed."""
         return cls("Python version", version, tuple(known))
 
     def __str__(self) -> str:
@@ -156,9 +152,7 @@ def _kept_in(root: str) -> str:
 
 
 def _read(version: str, root: str) -> Python | None:
-    """
-    Return what an earlier search found, if that interpreter has not changed.
-    """
+    """Return what an earlier search found, if that interpreter has not changed."""
     from fal_uv.running.program_answers import read_answer
 
     try:
@@ -191,9 +185,7 @@ def _ask_uv(version: str) -> Python | None:
 
 
 def _search_managers(version: str) -> Python | None:
-    """
-    Return the newest Python of *version* that a version manager keeps.
-    """
+    """Return the newest Python of *version* that a version manager keeps."""
     for managed, executable in managed_pythons():
         threads = "t" if managed.endswith("t") else ""
         named = Python(executable=executable, version=managed.rstrip("t"), abiflags=threads)

@@ -1,6 +1,4 @@
-"""
-Which packages are asked for, and where they come from, whatever they are installed into.
-"""
+"""Which packages are asked for, and where they come from, whatever they are installed into."""
 
 from __future__ import annotations
 
@@ -45,21 +43,15 @@ class PackageRequest:
     project: Settled | None = None
 
     def __bool__(self) -> bool:
-        """
-        Whether anything is asked for.
-        """
+        """Whether anything is asked for."""
         return bool(self.layers) or self.project is not None
 
     def requirements(self) -> Iterator[Requirement]:
-        """
-        Yield the parsed entries of all layers.
-        """
+        """Yield the parsed entries of all layers."""
         return (entry for layer in self.parsed_layers() for entry in layer)
 
     def parsed_layers(self) -> Iterator[list[Requirement]]:
-        """
-        Yield the parsed entries of each layer. The project comes first.
-        """
+        """Yield the parsed entries of each layer. The project comes first."""
         if not self:
             return
         from fal_uv.requirements.entries import as_requirement, parse_entry
@@ -69,9 +61,7 @@ class PackageRequest:
         yield from ([parse_entry(entry) for entry in layer] for layer in self.layers)
 
     def indexes(self) -> Indexes:
-        """
-        Return the indexes that the packages come from.
-        """
+        """Return the indexes that the packages come from."""
         return find_indexes(
             self.extra_index_urls,
             default=self.index_url,
@@ -87,15 +77,11 @@ class PackageRequest:
         return (self.written(), *self.origin())
 
     def written(self) -> list[list[str]]:
-        """
-        Return the entries of each layer, without credentials.
-        """
+        """Return the entries of each layer, without credentials."""
         return [[url_credentials.strip(entry) for entry in layer] for layer in self.layers]
 
     def origin(self) -> tuple[object, ...]:
-        """
-        Return what :meth:`fingerprint` has beside the entries.
-        """
+        """Return what :meth:`fingerprint` has beside the entries."""
         project = () if self.project is None else (attrs.astuple(self.project),)
         return (list(self._contents()), self.indexes().fingerprint(), *project)
 

@@ -1,6 +1,4 @@
-"""
-Pins: lines of a requirements file that install what is installed once more.
-"""
+"""Pins: lines of a requirements file that install what is installed once more."""
 
 from __future__ import annotations
 
@@ -38,9 +36,7 @@ def pin_installed(dist_info: str) -> str:
 
 
 def is_version(pin: str) -> bool:
-    """
-    Tell whether *pin* names a version on an index, and no URL.
-    """
+    """Tell whether *pin* names a version on an index, and no URL."""
     return "==" in pin and " @ " not in pin and not pin.startswith("-e ")
 
 
@@ -64,9 +60,7 @@ def add_hashes(pins: Sequence[str], compiled: str) -> tuple[str, ...]:
 
 
 def pinned_projects(pins: Sequence[str]) -> Iterator[str]:
-    """
-    Yield the names of those *pins* that are directories of this machine.
-    """
+    """Yield the names of those *pins* that are directories of this machine."""
     for pin in pins:
         name, _, url = pin.partition(" @ ")
         if url.startswith("file://") and os.path.isdir(unquote(urlsplit(url).path)):
@@ -74,9 +68,7 @@ def pinned_projects(pins: Sequence[str]) -> Iterator[str]:
 
 
 def with_known_hashes(pins: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """
-    Return *pins*, those of files at a URL with the hashes that *known* pins have for it.
-    """
+    """Return *pins*, those of files at a URL with the hashes that *known* pins have for it."""
     hashes = {}
     for pin in known:
         plain, *options = pin.split(" --hash=")
@@ -90,9 +82,7 @@ def with_known_hashes(pins: Sequence[str], known: Sequence[str]) -> tuple[str, .
 def _find(
     identity: tuple[str, str], hashes: Mapping[tuple[str, str], Sequence[str]]
 ) -> Sequence[str]:
-    """
-    Return the hashes of a name and version, whose name may not be normalised as uv's are.
-    """
+    """Return the hashes of a name and version, whose name may not be normalised as uv's are."""
     if identity in hashes:
         # Most names are normalised, and packaging takes 20 ms to import.
         return hashes[identity]

@@ -1,6 +1,4 @@
-"""
-Checks of what is asked for: options that depend on files and on each other.
-"""
+"""Checks of what is asked for: options that depend on files and on each other."""
 
 from __future__ import annotations
 
@@ -65,9 +63,7 @@ def python_of(request: PackageRequest, version: str | None) -> str | None:
 
 
 def files_for_python(request: PackageRequest) -> list[str]:
-    """
-    Return the files that may say for which Python they are written.
-    """
+    """Return the files that may say for which Python they are written."""
     found: list[str] = []
     for entry in request.requirements():
         if entry.settled is not None:
@@ -103,9 +99,7 @@ def _check_choices(request: PackageRequest) -> None:
 
 
 def _check_lock(request: PackageRequest, entries: Sequence[Requirement]) -> None:
-    """
-    Check that options which say what is chosen are not given where a lock says all.
-    """
+    """Check that options which say what is chosen are not given where a lock says all."""
     if not entries or any(entry.form != "settled" for entry in entries):
         return  # What the lock does not say is chosen.
     for name in _CHOOSING:
@@ -185,9 +179,7 @@ def _read_pin(path: str) -> str:
 
 
 def pin_of(project: str) -> str | None:
-    """
-    Return the path of the ``.python-version`` in the directory of a project, if it has one.
-    """
+    """Return the path of the ``.python-version`` in the directory of a project, if it has one."""
     path = os.path.join(project, _PIN)
     return path if os.path.isfile(path) else None
 

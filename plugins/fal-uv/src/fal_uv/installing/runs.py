@@ -1,6 +1,4 @@
-"""
-Runs of uv: what it is started with, what it says, and the files that it is given.
-"""
+"""Runs of uv: what it is started with, what it says, and the files that it is given."""
 
 from __future__ import annotations
 
@@ -21,16 +19,12 @@ from fal_uv.running import child_processes, uv
 
 @attrs.frozen
 class BuildLog:
-    """
-    Passes lines to *sink* as events of the source ``BUILDER``, with credentials masked.
-    """
+    """Passes lines to *sink* as events of the source ``BUILDER``, with credentials masked."""
 
     sink: LogSink
 
     def write(self, line: str) -> None:
-        """
-        Log one *line*, as a warning if it begins as uv's warnings do.
-        """
+        """Log one *line*, as a warning if it begins as uv's warnings do."""
         level: Level = "WARNING" if line.startswith("warning:") else "INFO"
         self.sink(Log(url_credentials.mask(line), level, "BUILDER", time.time()))
 
@@ -136,9 +130,7 @@ class UvRuns:
         return options, variables
 
     def write(self, name: str, lines: Sequence[str]) -> str:
-        """
-        Write *lines* to the file *name*, which only this user may read; return its path.
-        """
+        """Write *lines* to the file *name*, which only this user may read; return its path."""
         path = os.path.join(self.workspace, name)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "w", encoding="utf-8") as stream:

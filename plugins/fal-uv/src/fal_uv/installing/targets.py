@@ -1,6 +1,4 @@
-"""
-Targets: what packages are installed into, and the Python that they are chosen for.
-"""
+"""Targets: what packages are installed into, and the Python that they are chosen for."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Errors of uv: the reason in one sentence, and the requirement that it is about.
-"""
+"""Errors of uv: the reason in one sentence, and the requirement that it is about."""
 
 from __future__ import annotations
 
@@ -96,25 +94,19 @@ def build_error(
 
 
 def is_error(line: str) -> bool:
-    """
-    Tell whether *line* begins uv's description of its failure.
-    """
+    """Tell whether *line* begins uv's description of its failure."""
     return re.fullmatch(_ERROR, line) is not None
 
 
 def is_unsolved(lines: Sequence[str]) -> bool:
-    """
-    Tell whether uv found no versions that fit, which newer data of the index may change.
-    """
+    """Tell whether uv found no versions that fit, which newer data of the index may change."""
     chain, _ = _split(lines)
     because = [line for line in chain if line.startswith("Because ")]
     return any("was not found in the package registry" not in line for line in because)
 
 
 def lines_beside_reason(lines: Sequence[str]) -> list[str]:
-    """
-    Return the output of a failed uv, without the lines that are in the error's reason.
-    """
+    """Return the output of a failed uv, without the lines that are in the error's reason."""
     _, numbers = _split(lines)
     return [line for number, line in enumerate(lines) if number not in numbers]
 
@@ -124,9 +116,7 @@ def _last(lines: Sequence[str]) -> tuple[str, ...]:
 
 
 def _split(lines: Sequence[str]) -> tuple[list[str], set[int]]:
-    """
-    Return the error and its causes, each as one line, and the numbers of their lines.
-    """
+    """Return the error and its causes, each as one line, and the numbers of their lines."""
     chain: list[str] = []
     numbers: set[int] = set()
     quoting = False
@@ -240,9 +230,7 @@ def _plain_reason(
 
 
 def _system_reason(lines: Sequence[str]) -> str | None:
-    """
-    Return the meaning of the last system error number in *lines*; None without one.
-    """
+    """Return the meaning of the last system error number in *lines*; None without one."""
     for line in reversed(lines):
         if (found := re.search(r"\(os error (\d+)\)", line)) is not None:
             return _SYSTEM_ERRORS.get(int(found[1]))
@@ -293,9 +281,7 @@ def _only_unnamed(requirements: Sequence[Requirement]) -> Requirement | None:
 
 
 def _package_names(requirement: Requirement) -> Iterable[str]:
-    """
-    Return the normalised names of the packages that *requirement* asks for.
-    """
+    """Return the normalised names of the packages that *requirement* asks for."""
     from packaging.utils import canonicalize_name
 
     if requirement.normalised_name is not None:

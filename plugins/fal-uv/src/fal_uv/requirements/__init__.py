@@ -1,3 +1,1 @@
-"""
-What a declaration asks for: packages in layers, a Python, and local files that count.
-"""
+"""What a declaration asks for: packages in layers, a Python, and local files that count."""

@@ -74,18 +74,14 @@ class Requirement:
 
     @property
     def normalised_name(self) -> str | None:
-        """
-        The name of the package in the spelling that indexes compare.
-        """
+        """The name of the package in the spelling that indexes compare."""
         from packaging.utils import canonicalize_name
 
         return None if self.name is None else canonicalize_name(self.name)
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """
-        The entry as arguments for ``uv pip install``.
-        """
+        """The entry as arguments for ``uv pip install``."""
         if self.form in ("editable", "file"):
             flag, _, rest = self.text.partition(" ")
             return (flag, rest)
@@ -114,9 +110,7 @@ def parse_entry(entry: str) -> Requirement:
 
 
 def _parse_name(text: str) -> str:
-    """
-    Return the name in *text*, which must be a valid dependency specifier.
-    """
+    """Return the name in *text*, which must be a valid dependency specifier."""
     from packaging.requirements import InvalidRequirement
     from packaging.requirements import Requirement as Specifier
 
@@ -131,9 +125,7 @@ def _parse_name(text: str) -> str:
 
 
 def _explain(text: str) -> str:
-    """
-    Say in a sentence what is wrong with the dependency specifier *text*.
-    """
+    """Say in a sentence what is wrong with the dependency specifier *text*."""
     specifier, semicolon, marker = text.partition(";")
     if re.search(r"[^=<>!~]=[^=]", specifier):
         return "Write '==' to ask for one version."
@@ -244,9 +236,7 @@ def _parse_file(text: str, *, is_list: bool) -> Requirement:
 
 
 def as_requirement(project: Settled) -> Requirement:
-    """
-    Return a project as a requirement.
-    """
+    """Return a project as a requirement."""
     return Requirement(
         text=f"project {project.path}", form="settled", path=project.path, settled=project
     )

@@ -55,9 +55,7 @@ class Places:
 
 
 def with_values(entries: Iterable[str]) -> list[str]:
-    """
-    Return *entries*, each flag that lacks its value joined with the entry after it.
-    """
+    """Return *entries*, each flag that lacks its value joined with the entry after it."""
     found: list[str] = []
     for entry in entries:
         before = found[-1].strip() if found else ""
@@ -104,9 +102,7 @@ def parse_flag(text: str) -> str:
 
 
 def argument_of(flag: str) -> str:
-    """
-    Return what :func:`parse_flag` has returned as an argument of uv.
-    """
+    """Return what :func:`parse_flag` has returned as an argument of uv."""
     return _CHOICES.get(flag, flag)
 
 
@@ -149,7 +145,5 @@ def take_places(
 
 
 def names_folder(entry: str) -> bool:
-    """
-    Tell whether the parsed *entry* is a flag that names a folder of this machine.
-    """
+    """Tell whether the parsed *entry* is a flag that names a folder of this machine."""
     return entry.startswith("--find-links=") and "://" not in entry

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 
 def local_requirements(requirements: Iterable[Requirement]) -> Iterator[Requirement]:
-    """
-    Yield those of *requirements* that have a path, and what their files refer to in turn.
-    """
+    """Yield those of *requirements* that have a path, and what their files refer to in turn."""
     seen: set[tuple[str, bool]] = set()
     left = list(requirements)
     while left:
@@ -61,9 +59,7 @@ def project_names(requirements: Iterable[Requirement]) -> Iterator[str]:
 
 
 def _projects_of(settled: Settled) -> Iterator[Requirement]:
-    """
-    Yield the projects and files of this machine that *settled* has installed.
-    """
+    """Yield the projects and files of this machine that *settled* has installed."""
     for path, editable in settled.directories():
         if os.path.exists(path):
             form: Form = "editable" if editable and os.path.isdir(path) else "path"
@@ -71,9 +67,7 @@ def _projects_of(settled: Settled) -> Iterator[Requirement]:
 
 
 def _references_in(path: str) -> Iterator[Requirement]:
-    """
-    Yield the local files and projects that the requirements file *path* refers to.
-    """
+    """Yield the local files and projects that the requirements file *path* refers to."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             lines = [line.split(" #")[0].strip() for line in stream]
@@ -109,9 +103,7 @@ _blocks: dict[str, tuple[tuple[int, int, int], str]] = {}
 
 
 def _is_program(requirement: Requirement) -> bool:
-    """
-    Tell whether *requirement* is a program, of which the block in it alone counts.
-    """
+    """Tell whether *requirement* is a program, of which the block in it alone counts."""
     path = requirement.path or ""
     return (
         requirement.form in ("file", "settled")
@@ -181,9 +173,7 @@ def _stamps_of(paths: Iterable[str]) -> Iterator[tuple[str, int, int, int]]:
 
 
 def file_digest(path: str) -> str:
-    """
-    Return the digest of the file *path*, which is read again only after a change.
-    """
+    """Return the digest of the file *path*, which is read again only after a change."""
     try:
         status = os.stat(path)
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
@@ -198,9 +188,7 @@ def file_digest(path: str) -> str:
 
 
 def block_digest(path: str) -> str:
-    """
-    Return the digest of what the program *path* says that it requires.
-    """
+    """Return the digest of what the program *path* says that it requires."""
     try:
         status = os.stat(path)
     except OSError:
@@ -223,9 +211,7 @@ def _metadata_files(path: str) -> Iterator[str]:
 
 
 def _source_files(path: str) -> Iterator[str]:
-    """
-    Yield the files that a build of the project at *path* may read, relative to *path*.
-    """
+    """Yield the files that a build of the project at *path* may read, relative to *path*."""
     for directory, subdirectories, names in os.walk(path):
         top = os.path.samefile(directory, path)
         subdirectories[:] = [

@@ -1,6 +1,4 @@
-"""
-The Pythons that files of requirements are written for.
-"""
+"""The Pythons that files of requirements are written for."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ _NUMBERS = tuple(map(str, reversed(range(100))))
 
 
 def is_bounds(version: str) -> bool:
-    """
-    Tell whether *version* is written as bounds of versions.
-    """
+    """Tell whether *version* is written as bounds of versions."""
     return version.strip().startswith((">", "<", "=", "!", "~"))
 
 
@@ -48,9 +44,7 @@ def _bounds_of(path: str) -> str | None:
 
 
 def are_valid(bounds: str) -> bool:
-    """
-    Tell whether *bounds* can be read.
-    """
+    """Tell whether *bounds* can be read."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     try:
@@ -61,9 +55,7 @@ def are_valid(bounds: str) -> bool:
 
 
 def allows(bounds: Iterable[str], version: str) -> bool:
-    """
-    Tell whether a Python of *version*, which may leave numbers out, may be within *bounds*.
-    """
+    """Tell whether a Python of *version*, which may leave numbers out, may be within *bounds*."""
     from packaging.specifiers import SpecifierSet
 
     specifiers = SpecifierSet(",".join(bounds))

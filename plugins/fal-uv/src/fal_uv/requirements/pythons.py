@@ -1,6 +1,4 @@
-"""
-The Python that an environment is made from.
-"""
+"""The Python that an environment is made from."""
 
 from __future__ import annotations
 
@@ -36,31 +34,23 @@ class Python:
 
     @property
     def minor_version(self) -> str:
-        """
-        The first two numbers, as in ``3.11``.
-        """
+        """The first two numbers, as in ``3.11``."""
         return ".".join(self.version.split(".")[:2])
 
     @property
     def is_free_threaded(self) -> bool:
-        """
-        Whether it has no GIL.
-        """
+        """Whether it has no GIL."""
         return "t" in self.abiflags
 
     @property
     def library(self) -> str:
-        """
-        The path of ``site-packages``, relative to the root of an environment.
-        """
+        """The path of ``site-packages``, relative to the root of an environment."""
         name = "pypy" if self.implementation == "pypy" else "python"
         threads = "t" if self.is_free_threaded else ""
         return f"lib/{name}{self.minor_version}{threads}/site-packages"
 
     def fits(self, version: str) -> bool:
-        """
-        Tell whether this is a Python of *version*, which may leave numbers out.
-        """
+        """Tell whether this is a Python of *version*, which may leave numbers out."""
         wanted = version.strip()
         if wanted.endswith("t") != self.is_free_threaded:
             return False
@@ -69,9 +59,7 @@ class Python:
 
 
 def running_python() -> Python:
-    """
-    Return the running interpreter, or the one that its virtual environment is made from.
-    """
+    """Return the running interpreter, or the one that its virtual environment is made from."""
     executable = getattr(sys, "_base_executable", None) or sys.executable
     if not os.path.exists(executable):
         executable = sys.executable  # The base may have no program of that name.
@@ -84,7 +72,5 @@ def running_python() -> Python:
 
 
 def version_numbers(version: str) -> list[int]:
-    """
-    Return the numbers of a *version* such as ``3.11.7`` or ``3.14.0t``, to compare and sort by.
-    """
+    """Return the numbers of a *version* such as ``3.11.7`` or ``3.14.0t``, to compare and sort by."""
     return [int(part) for part in version.rstrip("t").split(".")]

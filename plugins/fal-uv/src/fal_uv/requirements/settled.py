@@ -73,9 +73,7 @@ class Settled:
 
     @property
     def lock(self) -> str | None:
-        """
-        The path of the lock, if there is one.
-        """
+        """The path of the lock, if there is one."""
         if self.form == "lock":
             return self.path
         if self.form == "script":
@@ -116,9 +114,7 @@ class Settled:
                 yield path, re.search(r"editable\s*=\s*true", found["rest"]) is not None
 
     def indexes(self) -> list[str]:
-        """
-        Return the indexes that the program or project names, as ``name=URL`` or as URLs.
-        """
+        """Return the indexes that the program or project names, as ``name=URL`` or as URLs."""
         if self.form == "lock":
             return []
         settings = settings_of(self)
@@ -134,9 +130,7 @@ def _index(written: Mapping[str, Any]) -> str:
 
 
 def is_lock(path: str) -> bool:
-    """
-    Tell whether *path* has the name of a ``pylock.toml``.
-    """
+    """Tell whether *path* has the name of a ``pylock.toml``."""
     return re.fullmatch(_LOCKED, os.path.basename(path)) is not None
 
 
@@ -166,9 +160,7 @@ def settled_file(path: str) -> Settled | None:
 def of_project(
     path: str, *, groups: tuple[str, ...], extras: tuple[str, ...], frozen: bool, editable: bool
 ) -> Settled:
-    """
-    Return the project at *path*, its directory or its ``pyproject.toml``.
-    """
+    """Return the project at *path*, its directory or its ``pyproject.toml``."""
     if os.path.basename(path) == "pyproject.toml":
         path = os.path.dirname(path)
     return Settled(
@@ -232,9 +224,7 @@ def check_project(settled: Settled) -> None:
 
 
 def settings_of(settled: Settled) -> dict[str, Any]:
-    """
-    Return the settings of uv that *settled* has, or the workspace that it is in.
-    """
+    """Return the settings of uv that *settled* has, or the workspace that it is in."""
     if settled.form == "script":
         block = parse_toml(inline_metadata(settled.path) or "", settled.path)
         return table(block, "tool", "uv")
@@ -245,9 +235,7 @@ def settings_of(settled: Settled) -> dict[str, Any]:
 
 
 def find_lock(path: str) -> str | None:
-    """
-    Return the ``uv.lock`` of the project in *path*, or of the workspace around it.
-    """
+    """Return the ``uv.lock`` of the project in *path*, or of the workspace around it."""
     while True:
         lock = os.path.join(path, "uv.lock")
         if os.path.isfile(lock):
@@ -259,9 +247,7 @@ def find_lock(path: str) -> str | None:
 
 
 def with_absolute_paths(text: str, folder: str) -> str:
-    """
-    Return the *text* of a lock with the paths in it below *folder* made absolute.
-    """
+    """Return the *text* of a lock with the paths in it below *folder* made absolute."""
 
     def absolute(found: re.Match[str]) -> str:
         path = os.path.normpath(os.path.join(folder, found["path"]))
@@ -271,9 +257,7 @@ def with_absolute_paths(text: str, folder: str) -> str:
 
 
 def locked_names(text: str) -> list[str]:
-    """
-    Return the names of the packages in the *text* of a lock.
-    """
+    """Return the names of the packages in the *text* of a lock."""
     return list(_names_of(_packages(text)))
 
 
@@ -333,9 +317,7 @@ def _check_names(
 
 
 def _sources_of(path: str) -> Iterator[tuple[str, bool]]:
-    """
-    Yield the projects and files that a program takes from this machine.
-    """
+    """Yield the projects and files that a program takes from this machine."""
     block = parse_toml(inline_metadata(path) or "", path)
     for source in table(block, "tool", "uv", "sources").values():
         for each in source if isinstance(source, list) else [source]:
@@ -380,9 +362,7 @@ def parse_toml(text: str, path: str) -> dict[str, Any]:
 
 
 def table(found: dict[str, Any], *names: str) -> dict[str, Any]:
-    """
-    Return the table at *names* in what was *found*; empty where there is none.
-    """
+    """Return the table at *names* in what was *found*; empty where there is none."""
     for name in names:
         inner = found.get(name)
         if not isinstance(inner, dict):

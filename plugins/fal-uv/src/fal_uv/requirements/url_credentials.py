@@ -1,6 +1,4 @@
-"""
-Credentials in URLs, which are kept out of keys, records, logs and errors.
-"""
+"""Credentials in URLs, which are kept out of keys, records, logs and errors."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ _QUERY = (
 
 
 def mask(text: str) -> str:
-    """
-    Return *text* with asterisks in place of the credentials in its URLs.
-    """
+    """Return *text* with asterisks in place of the credentials in its URLs."""
     return _replace(text, r"\1***@", r"\1***")
 
 

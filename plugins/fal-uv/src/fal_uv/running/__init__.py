@@ -1,3 +1,1 @@
-"""
-uv as a child process: its command, its variables, its cache, and how it is ended.
-"""
+"""uv as a child process: its command, its variables, its cache, and how it is ended."""

@@ -1,6 +1,4 @@
-"""
-Child processes of a build, which end when the build ends, is cancelled or is killed.
-"""
+"""Child processes of a build, which end when the build ends, is cancelled or is killed."""
 
 from __future__ import annotations
 
@@ -99,9 +97,7 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """
-    Kill the process group of *process*, which has not been reaped yet, and reap it.
-    """
+    """Kill the process group of *process*, which has not been reaped yet, and reap it."""
     if process.returncode is None:
         try:
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,6 +1,4 @@
-"""
-uv: where it is installed, the variables it is started with, and short commands.
-"""
+"""uv: where it is installed, the variables it is started with, and short commands."""
 
 from __future__ import annotations
 

@@ -35,18 +35,14 @@ _BUILD = rb"/[^\0:;\n]*?/builds-v\d+/\.tmp[^/\0:;\n]+"
 
 
 def uv_cache() -> str:
-    """
-    Return the directory of uv's cache; uv's configuration files are not read.
-    """
+    """Return the directory of uv's cache; uv's configuration files are not read."""
     usual = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.environ.get("UV_CACHE_DIR") or os.path.join(usual, "uv")
 
 
 @attrs.frozen(kw_only=True)
 class UvCache(Store):
-    """
-    uv's cache, which other programs use too: only leftovers are removed.
-    """
+    """uv's cache, which other programs use too: only leftovers are removed."""
 
     kind: str = "uv"
     category: Category = "caches"
@@ -122,16 +118,12 @@ def old_builds() -> list[str]:
 
 
 def remove(path: str) -> None:
-    """
-    Remove the temporary directory at *path*.
-    """
+    """Remove the temporary directory at *path*."""
     shutil.rmtree(path, ignore_errors=True)
 
 
 def _leftovers() -> list[tuple[str, float]]:
-    """
-    Return the temporary directories whose uv has ended, with the times of their last change.
-    """
+    """Return the temporary directories whose uv has ended, with the times of their last change."""
     # In this order: a uv that is started now has none of these directories.
     found = list(_builds())
     return [] if not is_visible() or _is_uv_running() else found
@@ -146,9 +138,7 @@ def _builds() -> Iterator[tuple[str, float]]:
 
 
 def _usage(path: str) -> int:
-    """
-    Return the bytes of the cache at *path*; unpacked wheels do not change, and are many.
-    """
+    """Return the bytes of the cache at *path*; unpacked wheels do not change, and are many."""
     return sum(
         children_usage(each.path)
         if each.name.startswith("archive-v")

@@ -1,3 +1,1 @@
-"""
-Laws of the ways to call a function: once, later, for many items, on many nodes.
-"""
+"""Laws of the ways to call a function: once, later, for many items, on many nodes."""

@@ -1,6 +1,4 @@
-"""
-Laws of calls: what is given arrives, what is returned comes back, once.
-"""
+"""Laws of calls: what is given arrives, what is returned comes back, once."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ LOOK = (
 
 
 def test_a_result_comes_back(isolated: Isolated) -> None:
-    """
-    The caller gets what the function returned.
-    """
+    """The caller gets what the function returned."""
 
     @isolated()
     def answer() -> dict[str, object]:
@@ -36,9 +32,7 @@ def test_a_result_comes_back(isolated: Isolated) -> None:
 
 
 def test_arguments_arrive_by_position_and_by_name(isolated: Isolated) -> None:
-    """
-    The function gets its arguments as they were given, and its own defaults.
-    """
+    """The function gets its arguments as they were given, and its own defaults."""
 
     @isolated()
     def take(first: int, *rest: int, name: str = "default", **more: int) -> object:
@@ -51,9 +45,7 @@ def test_arguments_arrive_by_position_and_by_name(isolated: Isolated) -> None:
 
 
 def test_large_values_travel_both_ways(isolated: Isolated) -> None:
-    """
-    Eight megabytes arrive whole, and come back whole.
-    """
+    """Eight megabytes arrive whole, and come back whole."""
 
     @isolated()
     def reverse(data: bytes) -> bytes:
@@ -64,9 +56,7 @@ def test_large_values_travel_both_ways(isolated: Isolated) -> None:
 
 
 def test_large_buffers_travel_both_ways(isolated: Isolated) -> None:
-    """
-    Buffers that travel beside the pickle arrive whole, in their order.
-    """
+    """Buffers that travel beside the pickle arrive whole, in their order."""
 
     class Block(bytearray):
         def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
@@ -89,9 +79,7 @@ def test_large_buffers_travel_both_ways(isolated: Isolated) -> None:
 
 
 def test_every_call_gets_its_own_result(isolated: Isolated) -> None:
-    """
-    Equal functions called with other arguments give other results.
-    """
+    """Equal functions called with other arguments give other results."""
 
     @isolated()
     def square(number: int) -> int:
@@ -106,9 +94,7 @@ def test_every_call_gets_its_own_result(isolated: Isolated) -> None:
 
 
 def test_calls_of_many_threads_do_not_mix(isolated: Isolated, law_timeout: float) -> None:
-    """
-    Each of many threads that call at once gets the results of its own calls.
-    """
+    """Each of many threads that call at once gets the results of its own calls."""
 
     @isolated()
     def echo(value: tuple[int, int]) -> tuple[int, int]:
@@ -145,9 +131,7 @@ def test_calls_of_many_threads_do_not_mix(isolated: Isolated, law_timeout: float
 
 
 def test_functions_of_one_name_are_told_apart(isolated: Isolated) -> None:
-    """
-    A function runs with the values that it has captured, not with another's.
-    """
+    """A function runs with the values that it has captured, not with another's."""
 
     def make(captured: str) -> Any:
         @isolated()
@@ -166,9 +150,7 @@ def test_functions_of_one_name_are_told_apart(isolated: Isolated) -> None:
 
 
 def test_a_call_runs_once(isolated: Isolated, marks: Marks) -> None:
-    """
-    A call whose host does not fail runs once.
-    """
+    """A call whose host does not fail runs once."""
     add = marks.add
 
     @isolated()
@@ -184,9 +166,7 @@ def test_a_call_runs_once(isolated: Isolated, marks: Marks) -> None:
 
 
 def test_a_class_stays_the_same_class(isolated: Isolated) -> None:
-    """
-    An instance of the caller's class that is returned is of that very class.
-    """
+    """An instance of the caller's class that is returned is of that very class."""
 
     @dataclass
     class Point:
@@ -206,9 +186,7 @@ def test_a_class_stays_the_same_class(isolated: Isolated) -> None:
 
 
 def test_a_result_that_cannot_travel_is_an_error(isolated: Isolated) -> None:
-    """
-    A result that cannot be pickled is an error that says so, and the next call works.
-    """
+    """A result that cannot be pickled is an error that says so, and the next call works."""
 
     @isolated()
     def give(what: str) -> object:
@@ -224,9 +202,7 @@ def test_a_result_that_cannot_travel_is_an_error(isolated: Isolated) -> None:
 
 @requires("option setup_function")
 def test_the_result_of_the_setup_is_the_first_argument(isolated: Isolated) -> None:
-    """
-    ``setup_function`` runs before the first call, and each call is given its result.
-    """
+    """``setup_function`` runs before the first call, and each call is given its result."""
 
     def load() -> dict[str, int]:
         return {"loaded": 1}
@@ -244,9 +220,7 @@ def test_the_result_of_the_setup_is_the_first_argument(isolated: Isolated) -> No
 
 
 def test_locks_and_queues_travel_as_new_ones(isolated: Isolated) -> None:
-    """
-    What a function refers to may hold locks, which are free there, and queues with items.
-    """
+    """What a function refers to may hold locks, which are free there, and queues with items."""
     lock, ready, work = threading.Lock(), threading.Event(), queue.Queue[int]()
     ready.set()
     work.put(7)
@@ -267,9 +241,7 @@ def test_locks_and_queues_travel_as_new_ones(isolated: Isolated) -> None:
 
 
 def test_a_parameter_may_be_called_self(isolated: Isolated) -> None:
-    """
-    No name of a parameter is taken.
-    """
+    """No name of a parameter is taken."""
 
     @isolated()
     def add_up(self: int, function: int, args: int) -> int:

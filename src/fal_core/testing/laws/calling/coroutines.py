@@ -1,6 +1,4 @@
-"""
-Laws of asynchronous code, in the function and around it.
-"""
+"""Laws of asynchronous code, in the function and around it."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ LOOK = "A worker runs what an `async def` function returns; pass the call on as 
 
 
 def test_an_async_function_is_awaited(isolated: Isolated) -> None:
-    """
-    Calling an ``async def`` function gives what it returns, not a coroutine.
-    """
+    """Calling an ``async def`` function gives what it returns, not a coroutine."""
 
     @isolated()
     async def total(first: int, second: int) -> int:
@@ -37,9 +33,7 @@ def test_an_async_function_is_awaited(isolated: Isolated) -> None:
 
 
 def test_an_async_function_raises_what_it_raised(isolated: Isolated) -> None:
-    """
-    The error of an ``async def`` function arrives as itself.
-    """
+    """The error of an ``async def`` function arrives as itself."""
 
     @isolated()
     async def reject() -> None:
@@ -50,9 +44,7 @@ def test_an_async_function_raises_what_it_raised(isolated: Isolated) -> None:
 
 
 def test_calls_can_be_awaited(isolated: Isolated) -> None:
-    """
-    ``aio`` gives awaitable results, several at once.
-    """
+    """``aio`` gives awaitable results, several at once."""
 
     @isolated()
     def double(number: int) -> int:
@@ -91,9 +83,7 @@ def test_a_call_that_raises_cancels_no_task(isolated: Isolated) -> None:
 
 @requires("stream")
 def test_streams_can_be_iterated_over_asynchronously(isolated: Isolated) -> None:
-    """
-    ``aio`` gives an asynchronous iterator of what a generator yields.
-    """
+    """``aio`` gives an asynchronous iterator of what a generator yields."""
 
     @isolated()
     async def pace() -> AsyncIterator[int]:
@@ -111,9 +101,7 @@ def test_streams_can_be_iterated_over_asynchronously(isolated: Isolated) -> None
 def test_cancelling_the_task_ends_the_call(
     isolated: Isolated, watched: WatchedHost, law_timeout: float
 ) -> None:
-    """
-    Cancelling the task that awaits a call ends the call.
-    """
+    """Cancelling the task that awaits a call ends the call."""
 
     @isolated()
     def doze(seconds: float) -> None:

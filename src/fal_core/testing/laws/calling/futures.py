@@ -1,6 +1,4 @@
-"""
-Laws of futures: submitted and spawned calls.
-"""
+"""Laws of futures: submitted and spawned calls."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from fal_core.testing.harness.marks import Isolated
 
 
 def test_every_future_has_its_own_result(isolated: Isolated, law_timeout: float) -> None:
-    """
-    Many submitted calls each give the result of their own arguments.
-    """
+    """Many submitted calls each give the result of their own arguments."""
 
     @isolated()
     def twice(number: int) -> int:
@@ -40,9 +36,7 @@ def test_every_future_has_its_own_result(isolated: Isolated, law_timeout: float)
 
 
 def test_a_future_raises_what_its_call_raised(isolated: Isolated, law_timeout: float) -> None:
-    """
-    The error of one submitted call is raised by its future, and by no other.
-    """
+    """The error of one submitted call is raised by its future, and by no other."""
 
     @isolated()
     def pick(number: int) -> int:
@@ -106,9 +100,7 @@ def test_a_future_that_is_cancelled_is_settled(
 
 
 def test_a_callback_may_make_calls(isolated: Isolated, law_timeout: float) -> None:
-    """
-    A callback of a submitted call may call another function, and wait for its result.
-    """
+    """A callback of a submitted call may call another function, and wait for its result."""
 
     @isolated()
     def ask_first(number: int) -> int:
@@ -137,9 +129,7 @@ def test_a_callback_may_make_calls(isolated: Isolated, law_timeout: float) -> No
 
 
 def test_a_spawned_call_can_be_followed(isolated: Isolated, law_timeout: float) -> None:
-    """
-    ``spawn`` gives the result as a future, and the lines in a queue.
-    """
+    """``spawn`` gives the result as a future, and the lines in a queue."""
 
     @isolated()
     def converse() -> str:
@@ -157,9 +147,7 @@ def test_a_spawned_call_can_be_followed(isolated: Isolated, law_timeout: float) 
 
 
 def test_a_spawned_call_raises_what_it_raised(isolated: Isolated, law_timeout: float) -> None:
-    """
-    The future of a spawned call raises what the function raised.
-    """
+    """The future of a spawned call raises what the function raised."""
 
     @isolated()
     def collapse() -> None:
@@ -172,9 +160,7 @@ def test_a_spawned_call_raises_what_it_raised(isolated: Isolated, law_timeout: f
 
 
 def test_a_spawned_call_that_serves_nothing_has_no_url(isolated: Isolated) -> None:
-    """
-    Asking for the URL of a call that ends without one is an error.
-    """
+    """Asking for the URL of a call that ends without one is an error."""
 
     @isolated()
     def rest() -> int:

@@ -1,6 +1,4 @@
-"""
-Laws of groups: calls that run on several nodes at once.
-"""
+"""Laws of groups: calls that run on several nodes at once."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ _MOST = 8
 
 
 def test_a_call_is_on_one_node_where_nothing_else_is_said(isolated: Isolated) -> None:
-    """
-    A function without ``nodes`` is on node 0 of 1, in every worker.
-    """
+    """A function without ``nodes`` is on node 0 of 1, in every worker."""
 
     @isolated()
     def locate_alone() -> tuple[int, int]:
@@ -53,9 +49,7 @@ def test_a_call_is_on_one_node_where_nothing_else_is_said(isolated: Isolated) ->
 
 @requires("nodes 2")
 def test_the_result_of_a_group_is_that_of_its_first_node(isolated: Isolated) -> None:
-    """
-    A call on two nodes returns what the function returns on node 0.
-    """
+    """A call on two nodes returns what the function returns on node 0."""
 
     @isolated(nodes=2)
     def give_rank() -> int:
@@ -93,9 +87,7 @@ def test_each_node_knows_itself_and_where_all_are(
 def test_a_group_may_have_as_many_nodes_as_are_claimed(
     host: Host[..., Any], isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    A call runs on as many nodes as ``capabilities.nodes`` says.
-    """
+    """A call runs on as many nodes as ``capabilities.nodes`` says."""
     count = min(host.capabilities.nodes, _MOST)
 
     @isolated(nodes=count)
@@ -114,9 +106,7 @@ def test_a_group_may_have_as_many_nodes_as_are_claimed(
 def test_the_nodes_of_a_group_run_at_once(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Nodes can wait for each other.
-    """
+    """Nodes can wait for each other."""
     name, patience = os.urandom(8).hex(), law_timeout / 4
 
     @function("current", host=InProcessHost())
@@ -173,9 +163,7 @@ def test_a_group_runs_on_all_nodes_or_on_none(
 def test_lines_of_all_nodes_arrive_and_say_from_which(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    What each node prints arrives in its order, with the number of the node as its ``rank``.
-    """
+    """What each node prints arrives in its order, with the number of the node as its ``rank``."""
 
     @isolated(nodes=2)
     def speak_on_all() -> None:
@@ -196,9 +184,7 @@ def test_lines_of_all_nodes_arrive_and_say_from_which(
 def test_an_async_function_runs_on_all_nodes(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    A coroutine knows its node, too.
-    """
+    """A coroutine knows its node, too."""
 
     @isolated(nodes=2)
     async def locate_later() -> None:
@@ -216,9 +202,7 @@ def test_an_async_function_runs_on_all_nodes(
 
 @requires("nodes 2", "stream")
 def test_the_items_of_a_group_are_those_of_its_first_node(isolated: Isolated) -> None:
-    """
-    What other nodes yield is dropped, however much it is, and keeps nobody waiting.
-    """
+    """What other nodes yield is dropped, however much it is, and keeps nobody waiting."""
 
     @isolated(nodes=2)
     def yield_rank() -> Iterator[int]:
@@ -232,9 +216,7 @@ def test_the_items_of_a_group_are_those_of_its_first_node(isolated: Isolated) ->
 
 @requires("nodes 2")
 def test_a_map_runs_each_item_on_all_nodes(isolated: Isolated) -> None:
-    """
-    Each item of a map is a call on all nodes.
-    """
+    """Each item of a map is a call on all nodes."""
 
     @isolated(nodes=2)
     def measure_item(item: int) -> tuple[int, int, int]:
@@ -251,9 +233,7 @@ def test_a_map_runs_each_item_on_all_nodes(isolated: Isolated) -> None:
 
 @requires("nodes 2", "home_calls")
 def test_every_node_calls_home(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
-    """
-    Each node gets the answers to its own calls of functions at home.
-    """
+    """Each node gets the answers to its own calls of functions at home."""
     name = os.urandom(8).hex()
 
     @function("current", host=InProcessHost())
@@ -279,9 +259,7 @@ def test_every_node_calls_home(isolated: Isolated, follow: Follow, law_timeout: 
 def test_an_error_on_any_node_is_that_of_the_call(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    What the function raises on node 1 ends the others, and arrives with a note of its node.
-    """
+    """What the function raises on node 1 ends the others, and arrives with a note of its node."""
     seconds = law_timeout / 4
 
     @isolated(nodes=2)
@@ -308,9 +286,7 @@ def test_an_error_on_any_node_is_that_of_the_call(
 def test_a_node_that_is_lost_is_named(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    If the worker of node 1 ends, the call ends with a ``NodeFailed`` that says so.
-    """
+    """If the worker of node 1 ends, the call ends with a ``NodeFailed`` that says so."""
     seconds = law_timeout / 4
 
     @isolated(nodes=2)
@@ -334,9 +310,7 @@ def test_a_node_that_is_lost_is_named(
 def test_one_cancel_ends_all_nodes(
     isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
 ) -> None:
-    """
-    A call that is cancelled has one end, ``Cancelled``, and its function ends on every node.
-    """
+    """A call that is cancelled has one end, ``Cancelled``, and its function ends on every node."""
     add = marks.add
 
     @isolated(nodes=2)
@@ -374,7 +348,5 @@ def test_one_cancel_ends_all_nodes(
 
 
 def _read(recorder: Recorder) -> list[Any]:
-    """
-    Return what the nodes printed as JSON, by rank.
-    """
+    """Return what the nodes printed as JSON, by rank."""
     return sorted(json.loads(log.message) for log in recorder.printed)

@@ -1,6 +1,4 @@
-"""
-Laws of calls to home: isolated functions that call others.
-"""
+"""Laws of calls to home: isolated functions that call others."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ LOOK = (
 
 @requires("home_calls")
 def test_a_function_of_another_place_is_called_at_home(isolated: Isolated) -> None:
-    """
-    A function calls one that runs elsewhere, and the launching process runs it.
-    """
+    """A function calls one that runs elsewhere, and the launching process runs it."""
 
     identify = make_identify()
 
@@ -41,9 +37,7 @@ def test_a_function_of_another_place_is_called_at_home(isolated: Isolated) -> No
 
 @requires("home_calls")
 def test_an_error_at_home_arrives_as_itself(isolated: Isolated) -> None:
-    """
-    An exception of a function that was called at home is raised where it was called.
-    """
+    """An exception of a function that was called at home is raised where it was called."""
 
     @function("current", host=InProcessHost())
     def at_home() -> None:
@@ -82,9 +76,7 @@ def test_a_call_to_home_leaves_room_for_others(isolated: Isolated) -> None:
 
 @requires("home_calls", "stream")
 def test_a_generator_calls_home(isolated: Isolated) -> None:
-    """
-    A generator calls a function at home between two items.
-    """
+    """A generator calls a function at home between two items."""
 
     @function("current", host=InProcessHost())
     def at_home(number: int) -> int:
@@ -101,9 +93,7 @@ def test_a_generator_calls_home(isolated: Isolated) -> None:
 
 @requires("home_calls", "batch")
 def test_items_of_a_batch_call_home(isolated: Isolated) -> None:
-    """
-    Each item of a batch can call a function at home.
-    """
+    """Each item of a batch can call a function at home."""
 
     @function("current", host=InProcessHost())
     def at_home(number: int) -> int:

@@ -1,6 +1,4 @@
-"""
-Laws of maps: a function over many items.
-"""
+"""Laws of maps: a function over many items."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ LOOK = "Pass on each Item of a batch as it came: first, count, and the outcomes 
 
 
 def test_results_come_in_the_order_of_the_items(isolated: Isolated) -> None:
-    """
-    An ordered map gives results in order, also where later items are quicker.
-    """
+    """An ordered map gives results in order, also where later items are quicker."""
 
     @isolated()
     def dawdle(number: int) -> int:
@@ -32,9 +28,7 @@ def test_results_come_in_the_order_of_the_items(isolated: Isolated) -> None:
 
 
 def test_an_unordered_map_gives_every_result_once(isolated: Isolated) -> None:
-    """
-    An unordered map gives each result once, in any order.
-    """
+    """An unordered map gives each result once, in any order."""
 
     @isolated()
     def pass_on(number: int) -> int:
@@ -45,9 +39,7 @@ def test_an_unordered_map_gives_every_result_once(isolated: Isolated) -> None:
 
 
 def test_a_map_gives_errors_where_they_are_wanted(isolated: Isolated) -> None:
-    """
-    With ``return_exceptions`` an error takes the place of a result.
-    """
+    """With ``return_exceptions`` an error takes the place of a result."""
 
     @isolated()
     def sift(number: int) -> int:
@@ -62,9 +54,7 @@ def test_a_map_gives_errors_where_they_are_wanted(isolated: Isolated) -> None:
 
 
 def test_a_map_raises_the_error_of_an_item(isolated: Isolated) -> None:
-    """
-    Results before the item that raised are given; then the map raises its error.
-    """
+    """Results before the item that raised are given; then the map raises its error."""
 
     @isolated()
     def stumble(number: int) -> int:
@@ -80,9 +70,7 @@ def test_a_map_raises_the_error_of_an_item(isolated: Isolated) -> None:
 
 
 def test_results_before_an_input_that_raises_are_given(isolated: Isolated) -> None:
-    """
-    Where the input iterator raises, the items that it gave before are finished first.
-    """
+    """Where the input iterator raises, the items that it gave before are finished first."""
 
     def numbers() -> Iterator[int]:
         yield from range(20)
@@ -103,9 +91,7 @@ def test_results_before_an_input_that_raises_are_given(isolated: Isolated) -> No
 def test_a_map_over_endless_items_can_be_left(
     isolated: Isolated, watched: WatchedHost, law_timeout: float
 ) -> None:
-    """
-    Items are taken as results are taken; closing the map ends the calls that still run.
-    """
+    """Items are taken as results are taken; closing the map ends the calls that still run."""
 
     @isolated()
     def crawl(number: int, seconds: float) -> int:
@@ -130,9 +116,7 @@ def test_a_map_over_endless_items_can_be_left(
 
 @requires("batch")
 def test_lines_of_a_batch_name_their_item(isolated: Isolated, law_timeout: float) -> None:
-    """
-    A line printed by an item of a batch carries the call's id and the item's number.
-    """
+    """A line printed by an item of a batch carries the call's id and the item's number."""
     from fal_core.testing.harness.recorders import Recorder
 
     @isolated()

@@ -1,6 +1,4 @@
-"""
-Laws of streams: what a generator yields, as it yields it.
-"""
+"""Laws of streams: what a generator yields, as it yields it."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ LOOK = "Pass on each Item as it came, in order, at once, and the outcome after t
 
 @requires("stream")
 def test_every_item_of_a_stream_arrives_in_order(isolated: Isolated) -> None:
-    """
-    A stream gives every item that the generator yields, in order, and ends.
-    """
+    """A stream gives every item that the generator yields, in order, and ends."""
 
     @isolated()
     def tick(most: int) -> Iterator[int]:
@@ -35,9 +31,7 @@ def test_every_item_of_a_stream_arrives_in_order(isolated: Isolated) -> None:
 
 @requires("stream")
 def test_a_stream_ends_with_what_the_generator_returns(isolated: Isolated) -> None:
-    """
-    What the generator returns, after its last item, is the value of ``StopIteration``.
-    """
+    """What the generator returns, after its last item, is the value of ``StopIteration``."""
 
     @isolated()
     def fill_and_sum(most: int) -> Generator[int, None, dict[str, int]]:
@@ -57,9 +51,7 @@ def test_a_stream_ends_with_what_the_generator_returns(isolated: Isolated) -> No
 
 @requires("stream")
 def test_an_async_generator_is_a_stream(isolated: Isolated) -> None:
-    """
-    An asynchronous generator gives a stream as any other does.
-    """
+    """An asynchronous generator gives a stream as any other does."""
 
     @isolated()
     async def drip(most: int) -> AsyncIterator[int]:
@@ -76,9 +68,7 @@ def test_an_async_generator_is_a_stream(isolated: Isolated) -> None:
 def test_an_item_arrives_while_the_generator_runs(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Items are not kept back until the generator has ended.
-    """
+    """Items are not kept back until the generator has ended."""
 
     @isolated()
     def wait(seconds: float) -> Iterator[int]:
@@ -97,9 +87,7 @@ def test_an_item_arrives_while_the_generator_runs(
 
 @requires("stream")
 def test_a_generator_is_held_back(isolated: Isolated) -> None:
-    """
-    A generator whose items are not taken waits until they are.
-    """
+    """A generator whose items are not taken waits until they are."""
 
     @isolated()
     def clock() -> Iterator[float]:
@@ -123,9 +111,7 @@ def test_a_generator_is_held_back(isolated: Isolated) -> None:
 
 @requires("stream")
 def test_items_before_an_error_arrive(isolated: Isolated) -> None:
-    """
-    Items yielded before the generator raised arrive before its error.
-    """
+    """Items yielded before the generator raised arrive before its error."""
 
     @isolated()
     def break_off() -> Iterator[int]:
@@ -144,9 +130,7 @@ def test_items_before_an_error_arrive(isolated: Isolated) -> None:
 def test_lines_and_items_arrive_in_order(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    A line that was printed before an item was yielded arrives before the item.
-    """
+    """A line that was printed before an item was yielded arrives before the item."""
 
     @isolated()
     def speak() -> Iterator[int]:
@@ -169,9 +153,7 @@ def test_lines_and_items_arrive_in_order(
 def test_a_closed_stream_ends(
     isolated: Isolated, watched: WatchedHost, law_timeout: float
 ) -> None:
-    """
-    Closing a stream ends the generator, endless ones too.
-    """
+    """Closing a stream ends the generator, endless ones too."""
 
     @isolated()
     def count_up() -> Iterator[int]:
@@ -191,9 +173,7 @@ def test_a_closed_stream_ends(
 
 @requires("stream")
 def test_a_spawned_generator_gives_a_list(isolated: Isolated, law_timeout: float) -> None:
-    """
-    The result of a spawned generator is the list of what it yields.
-    """
+    """The result of a spawned generator is the list of what it yields."""
 
     @isolated()
     def gather() -> Iterator[int]:

@@ -1,3 +1,1 @@
-"""
-Laws of what functions declare and hosts claim: options, environments, secrets.
-"""
+"""Laws of what functions declare and hosts claim: options, environments, secrets."""

@@ -1,6 +1,4 @@
-"""
-Laws of claims: a host does what its capabilities say, and they do not contradict each other.
-"""
+"""Laws of claims: a host does what its capabilities say, and they do not contradict each other."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ _USED_BY = {"multiplex": "max_multiplexing", "secrets": "secrets"}
 
 
 def test_the_options_it_acts_on_are_documented(host: Host[..., Any]) -> None:
-    """
-    ``capabilities.options`` names only documented options.
-    """
+    """``capabilities.options`` names only documented options."""
     claimed = host.capabilities.options or frozenset()
     unknown = sorted(claimed.difference(option_names(HostOptions)))
     assert unknown == [], (
@@ -39,9 +35,7 @@ def test_the_options_it_acts_on_are_documented(host: Host[..., Any]) -> None:
 
 
 def test_options_and_capabilities_agree(host: Host[..., Any]) -> None:
-    """
-    An option is claimed with the capability that it needs, and the other way round.
-    """
+    """An option is claimed with the capability that it needs, and the other way round."""
     capabilities = host.capabilities
     if capabilities.options is None:
         return  # It claims no option by name.
@@ -62,9 +56,7 @@ def test_options_and_capabilities_agree(host: Host[..., Any]) -> None:
 def test_a_worker_that_is_not_ready_in_time_ends_its_call(
     isolated: Isolated, law_timeout: float
 ) -> None:
-    """
-    A setup that takes longer than ``startup_timeout`` is an error of the host.
-    """
+    """A setup that takes longer than ``startup_timeout`` is an error of the host."""
     seconds = 10 * law_timeout
 
     def load() -> None:
@@ -88,9 +80,7 @@ def test_a_worker_that_is_not_ready_in_time_ends_its_call(
 def test_no_more_calls_run_at_once_than_may(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    With ``max_concurrency=1`` one call begins when the other has ended.
-    """
+    """With ``max_concurrency=1`` one call begins when the other has ended."""
 
     @isolated(max_concurrency=1)
     def span(number: int) -> tuple[float, float]:

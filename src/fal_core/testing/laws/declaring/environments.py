@@ -1,6 +1,4 @@
-"""
-Laws of environments: a function has what it declares, and no more.
-"""
+"""Laws of environments: a function has what it declares, and no more."""
 
 from __future__ import annotations
 
@@ -23,17 +21,13 @@ Virtual = Callable[..., Callable[[Callable[..., Any]], Any]]
 
 @pytest.fixture
 def requirement() -> tuple[str, str]:
-    """
-    A small requirement that is not installed here, and the module it provides.
-    """
+    """A small requirement that is not installed here, and the module it provides."""
     return "cowsay==6.1", "cowsay"
 
 
 @pytest.fixture
 def virtual(host: Host[..., Any]) -> Virtual:
-    """
-    The decorator for functions with requirements, where an environment builds them.
-    """
+    """The decorator for functions with requirements, where an environment builds them."""
     from fal_core.plugins.installed import load_plugins
 
     if "virtualenv" not in load_plugins().environments:
@@ -49,9 +43,7 @@ def virtual(host: Host[..., Any]) -> Virtual:
 def test_a_function_has_its_requirements(
     virtual: Virtual, requirement: tuple[str, str]
 ) -> None:
-    """
-    A function imports what it requires, whether or not the caller has it.
-    """
+    """A function imports what it requires, whether or not the caller has it."""
     name, module = requirement
 
     @virtual(requirements=[name])
@@ -67,9 +59,7 @@ def test_a_function_has_its_requirements(
 def test_functions_do_not_share_their_requirements(
     virtual: Virtual, requirement: tuple[str, str]
 ) -> None:
-    """
-    A function does not see packages that only another one requires.
-    """
+    """A function does not see packages that only another one requires."""
     name, module = requirement
 
     def is_there(module: str) -> bool:
@@ -86,9 +76,7 @@ def test_functions_do_not_share_their_requirements(
 
 @requires("kind virtualenv")
 def test_an_environment_that_cannot_be_built_is_an_error(virtual: Virtual) -> None:
-    """
-    A requirement that does not exist is an ``EnvironmentBuildError`` that names it.
-    """
+    """A requirement that does not exist is an ``EnvironmentBuildError`` that names it."""
 
     @virtual(requirements=["fal-core-no-such-project==1.0"])
     def never_run() -> int:
@@ -103,9 +91,7 @@ def test_an_environment_that_cannot_be_built_is_an_error(virtual: Virtual) -> No
 def test_values_travel_between_environments(
     virtual: Virtual, requirement: tuple[str, str]
 ) -> None:
-    """
-    Classes of the caller travel to an environment that has none of its packages.
-    """
+    """Classes of the caller travel to an environment that has none of its packages."""
     from dataclasses import dataclass
 
     @dataclass
@@ -128,9 +114,7 @@ def test_values_travel_between_environments(
 
 @requires("kind python-with-variables")
 def test_a_worker_has_the_variables_of_its_environment(host: Host[..., Any]) -> None:
-    """
-    A function sees the variables that the command of its interpreter has.
-    """
+    """A function sees the variables that the command of its interpreter has."""
 
     def read_variable(name: str) -> str | None:
         import os

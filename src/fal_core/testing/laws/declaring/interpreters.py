@@ -1,6 +1,4 @@
-"""
-Laws of interpreters whose Python another program starts, as a container engine does.
-"""
+"""Laws of interpreters whose Python another program starts, as a container engine does."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ _WHOLE = (
 
 @pytest.fixture
 def launched() -> Iterator[Launched]:
-    """
-    What becomes of processes that another program starts.
-    """
+    """What becomes of processes that another program starts."""
     with launched_python() as found:
         yield found
 
@@ -41,9 +37,7 @@ Decorate = Callable[..., Callable[[Callable[..., Any]], Any]]
 
 @pytest.fixture
 def through(host: Host[..., Any], launched: Launched) -> Decorate:
-    """
-    The decorator for functions whose Python another program starts.
-    """
+    """The decorator for functions whose Python another program starts."""
 
     def decorate(**options: Any) -> Any:
         return function(
@@ -63,9 +57,7 @@ def _skip_unless_built_here(launched: Launched) -> None:
 
 
 def _try(launched: Launched, call: Callable[[], Any]) -> Any:
-    """
-    Return what *call* returns; skip the law where the kind is unknown to whoever builds it.
-    """
+    """Return what *call* returns; skip the law where the kind is unknown to whoever builds it."""
     try:
         return call()
     except Exception:
@@ -132,9 +124,7 @@ def test_an_interpreter_explains_the_end_of_its_process(
 def test_a_command_ends_what_no_signal_does(
     through: Decorate, launched: Launched, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    A worker that has to be killed is ended by the command that its interpreter names.
-    """
+    """A worker that has to be killed is ended by the command that its interpreter names."""
 
     @through()
     def hold_out(seconds: float) -> None:
@@ -172,9 +162,7 @@ def test_a_command_ends_what_no_signal_does(
 def test_a_command_ends_what_a_failed_program_has_left(
     through: Decorate, launched: Launched, law_timeout: float
 ) -> None:
-    """
-    The command that ends a worker is run too where the program around it has failed.
-    """
+    """The command that ends a worker is run too where the program around it has failed."""
 
     @through()
     def fail_through() -> None:
@@ -194,9 +182,7 @@ def test_a_command_ends_what_a_failed_program_has_left(
 
 @requires("kind launched-python")
 def test_each_process_has_a_name_of_its_own(through: Decorate, launched: Launched) -> None:
-    """
-    A host gives no two processes the same name.
-    """
+    """A host gives no two processes the same name."""
 
     def find(options: dict[str, Any]) -> int:
         @through(**options)

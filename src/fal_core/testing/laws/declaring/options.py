@@ -1,6 +1,4 @@
-"""
-Laws of options: a host keeps the options that it cannot use, and runs the function.
-"""
+"""Laws of options: a host keeps the options that it cannot use, and runs the function."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ OTHERS: dict[str, Any] = {
 
 
 class _Catalogue:
-    """
-    A plugin that knows one machine type.
-    """
+    """A plugin that knows one machine type."""
 
     fal_core_api = 1
 
@@ -42,9 +38,7 @@ class _Catalogue:
 
 
 def test_options_are_kept_on_the_way(host: Host[..., Any]) -> None:
-    """
-    A function that is moved to this host and away again keeps all its options.
-    """
+    """A function that is moved to this host and away again keeps all its options."""
 
     @function("current", host=InProcessHost(), machine_type="M", **OTHERS)
     def give() -> int:
@@ -59,9 +53,7 @@ def test_options_are_kept_on_the_way(host: Host[..., Any]) -> None:
 
 
 def test_options_that_are_of_no_use_stop_nothing(isolated: Isolated) -> None:
-    """
-    A function runs whatever options for other hosts it has.
-    """
+    """A function runs whatever options for other hosts it has."""
 
     @isolated(**OTHERS)
     def give() -> int:
@@ -75,9 +67,7 @@ def test_options_that_are_of_no_use_stop_nothing(isolated: Isolated) -> None:
 
 
 def test_an_unknown_option_is_refused_where_it_is_written(host: Host[..., Any]) -> None:
-    """
-    A misspelt option is an error with a suggestion, before anything is launched.
-    """
+    """A misspelt option is an error with a suggestion, before anything is launched."""
     look = "Inherit parse_options, and let parse_key return unknown keys as they are."
     with expect_error(UnknownOptionError, look, match="keep_alive"):
         function("current", host=host, options={"keep_alife": 3})
@@ -86,9 +76,7 @@ def test_an_unknown_option_is_refused_where_it_is_written(host: Host[..., Any]) 
 def test_an_option_of_a_wrong_type_is_refused_where_it_is_written(
     host: Host[..., Any],
 ) -> None:
-    """
-    An option of a wrong type is an error that names it, before anything is launched.
-    """
+    """An option of a wrong type is an error that names it, before anything is launched."""
     look = "Inherit parse_options, which checks types by the annotations of the options."
     with expect_error(OptionTypeError, look, match="keep_alive"):
         function("current", host=host, options={"keep_alive": "long"})
@@ -114,9 +102,7 @@ def test_an_unknown_machine_type_is_refused_where_it_is_written(
 def test_the_documented_ways_of_a_host_run_functions(
     host: Host[..., Any], kind: str, kind_options: dict[str, Any], law_timeout: float
 ) -> None:
-    """
-    ``parse_options``, ``run`` and ``spawn`` of the host itself run a plain function.
-    """
+    """``parse_options``, ``run`` and ``spawn`` of the host itself run a plain function."""
 
     def add(first: int, second: int = 0) -> int:
         return first + second

@@ -1,6 +1,4 @@
-"""
-Laws of secrets: a function has the secrets that it names, and nobody else sees them.
-"""
+"""Laws of secrets: a function has the secrets that it names, and nobody else sees them."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
 def test_a_function_has_the_secrets_it_names(
     isolated: Isolated, secret: tuple[str, str]
 ) -> None:
-    """
-    A secret is an environment variable of the function that names it.
-    """
+    """A secret is an environment variable of the function that names it."""
     name, value = secret
 
     @isolated(secrets=[name])
@@ -80,9 +76,7 @@ def test_a_function_has_no_secrets_that_it_does_not_name(
 def test_a_secret_is_not_seen_from_outside(
     isolated: Isolated, follow: Follow, secret: tuple[str, str], law_timeout: float
 ) -> None:
-    """
-    The value of a secret is in no argument of a process, no event and no encoded call.
-    """
+    """The value of a secret is in no argument of a process, no event and no encoded call."""
     name, value = secret
 
     @isolated(secrets=[name])
@@ -102,9 +96,7 @@ def test_a_secret_is_not_seen_from_outside(
 
 @requires("secrets")
 def test_a_secret_that_is_not_set_is_an_error(isolated: Isolated) -> None:
-    """
-    A secret that the host does not have is an error that names it.
-    """
+    """A secret that the host does not have is an error that names it."""
 
     @isolated(secrets=["FAL_CORE_LAW_NO_SUCH_SECRET"])
     def give() -> int:

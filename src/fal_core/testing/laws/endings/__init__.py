@@ -1,3 +1,1 @@
-"""
-Laws of calls that end early: cancelled, timed out, lost, or with their program.
-"""
+"""Laws of calls that end early: cancelled, timed out, lost, or with their program."""

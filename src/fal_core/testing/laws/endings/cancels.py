@@ -1,6 +1,4 @@
-"""
-Laws of cancelling: a call that is cancelled ends, with all that it started.
-"""
+"""Laws of cancelling: a call that is cancelled ends, with all that it started."""
 
 from __future__ import annotations
 
@@ -36,9 +34,7 @@ BEAT = 0.05
 
 @requires("cancel")
 def test_a_cancelled_call_ends(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
-    """
-    Cancelling a call that runs ends it, with ``Cancelled`` as the reason.
-    """
+    """Cancelling a call that runs ends it, with ``Cancelled`` as the reason."""
 
     @isolated()
     def linger(seconds: float) -> None:
@@ -58,9 +54,7 @@ def test_a_cancelled_call_ends(isolated: Isolated, follow: Follow, law_timeout: 
 def test_a_cancelled_function_runs_no_more(
     isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
 ) -> None:
-    """
-    Once ``Exited`` of a cancelled call has come, its function runs no more.
-    """
+    """Once ``Exited`` of a cancelled call has come, its function runs no more."""
     add = marks.add
 
     @isolated()
@@ -84,9 +78,7 @@ def test_a_cancelled_function_runs_no_more(
 def test_a_function_that_will_not_end_is_ended(
     isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
 ) -> None:
-    """
-    A function that ignores the interrupt is ended after the grace.
-    """
+    """A function that ignores the interrupt is ended after the grace."""
     add = marks.add
 
     @isolated()
@@ -113,9 +105,7 @@ def test_a_function_that_will_not_end_is_ended(
 def test_children_of_a_cancelled_call_end(
     isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
 ) -> None:
-    """
-    Child processes of the function end with it, also in sessions of their own, and orphans.
-    """
+    """Child processes of the function end with it, also in sessions of their own, and orphans."""
     add, identify, start = marks.add, make_identify(), make_start_children()
 
     @isolated()
@@ -143,9 +133,7 @@ def test_children_of_a_cancelled_call_end(
 def test_a_call_after_a_cancelled_one_works(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    A host takes calls after one was cancelled.
-    """
+    """A host takes calls after one was cancelled."""
 
     @isolated()
     def nap(seconds: float) -> str:
@@ -167,9 +155,7 @@ def test_a_call_after_a_cancelled_one_works(
 def test_cancelling_what_has_ended_does_nothing(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Cancelling a call after its end, or twice, is no error and changes nothing.
-    """
+    """Cancelling a call after its end, or twice, is no error and changes nothing."""
 
     @isolated()
     def give() -> int:
@@ -191,9 +177,7 @@ def test_cancelling_what_has_ended_does_nothing(
 def test_a_call_that_waits_can_be_cancelled(
     isolated: Isolated, follow: Follow, marks: Marks, law_timeout: float
 ) -> None:
-    """
-    A call that is cancelled while it waits for its turn ends at once, and never runs.
-    """
+    """A call that is cancelled while it waits for its turn ends at once, and never runs."""
     add = marks.add
 
     @isolated(max_concurrency=1)
@@ -222,9 +206,7 @@ def test_a_call_that_waits_can_be_cancelled(
 def test_a_future_that_is_cancelled_ends_its_call(
     isolated: Isolated, marks: Marks, law_timeout: float
 ) -> None:
-    """
-    Cancelling the future of a submitted call ends the call, also while it runs.
-    """
+    """Cancelling the future of a submitted call ends the call, also while it runs."""
     add = marks.add
 
     @isolated()
@@ -250,9 +232,7 @@ def test_a_future_that_is_cancelled_ends_its_call(
 def test_an_async_function_is_cancelled_as_its_task(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Cancelling an ``async def`` function cancels its task: it can clean up.
-    """
+    """Cancelling an ``async def`` function cancels its task: it can clean up."""
 
     @isolated()
     async def wait_and_clean_up(seconds: float) -> None:
@@ -280,9 +260,7 @@ def test_an_async_function_is_cancelled_as_its_task(
 
 @requires("cancel")
 def test_a_cancelled_result_is_an_error(isolated: Isolated, law_timeout: float) -> None:
-    """
-    Waiting for a spawned call that is cancelled raises an error that says so.
-    """
+    """Waiting for a spawned call that is cancelled raises an error that says so."""
     from concurrent.futures import CancelledError
 
     @isolated()

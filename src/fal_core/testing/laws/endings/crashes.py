@@ -1,6 +1,4 @@
-"""
-Laws of crashes: a worker that is lost is noticed, and leaves nothing behind.
-"""
+"""Laws of crashes: a worker that is lost is noticed, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -47,9 +45,7 @@ Lose = Callable[[int, str], object]
 
 @requires("crash")
 def test_a_worker_that_exits_is_lost(isolated: Isolated) -> None:
-    """
-    A function that ends its process is a ``WorkerLost``, with the code where it is known.
-    """
+    """A function that ends its process is a ``WorkerLost``, with the code where it is known."""
 
     @isolated()
     def leave_by_itself() -> None:
@@ -65,9 +61,7 @@ def test_a_worker_that_exits_is_lost(isolated: Isolated) -> None:
 
 @requires("crash")
 def test_a_worker_that_is_killed_is_lost(isolated: Isolated) -> None:
-    """
-    A worker ended by a signal is a ``WorkerLost``, with the signal where it is known.
-    """
+    """A worker ended by a signal is a ``WorkerLost``, with the signal where it is known."""
 
     @isolated()
     def die() -> None:
@@ -86,9 +80,7 @@ def test_a_worker_that_is_killed_is_lost(isolated: Isolated) -> None:
 def test_a_crash_is_the_reason_of_the_end(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    A call whose worker is lost has no outcome, and an error of the host as its reason.
-    """
+    """A call whose worker is lost has no outcome, and an error of the host as its reason."""
 
     @isolated()
     def vanish() -> None:
@@ -134,9 +126,7 @@ def test_lines_before_a_crash_arrive(
 
 @requires("crash")
 def test_a_call_after_a_crash_works(isolated: Isolated) -> None:
-    """
-    A host takes calls after a worker was lost.
-    """
+    """A host takes calls after a worker was lost."""
 
     @isolated()
     def leave_or_stay(now: bool) -> str:
@@ -156,9 +146,7 @@ def test_a_call_after_a_crash_works(isolated: Isolated) -> None:
 def test_children_of_a_lost_worker_end(
     isolated: Isolated, marks: Marks, law_timeout: float
 ) -> None:
-    """
-    Child processes of a lost worker end too, also in sessions of their own, and orphans.
-    """
+    """Child processes of a lost worker end too, also in sessions of their own, and orphans."""
     add, identify, start = marks.add, make_identify(), make_start_children()
 
     @isolated()
@@ -181,9 +169,7 @@ def test_children_of_a_lost_worker_end(
 
 @requires("crash")
 def test_a_lost_call_is_not_run_again_unasked(isolated: Isolated, marks: Marks) -> None:
-    """
-    A call that may have run is run again only where ``retries`` says so.
-    """
+    """A call that may have run is run again only where ``retries`` says so."""
     add = marks.add
 
     @isolated()
@@ -206,9 +192,7 @@ def test_a_lost_call_is_not_run_again_unasked(isolated: Isolated, marks: Marks) 
 def test_a_lost_call_is_run_again_where_it_is_asked_for(
     isolated: Isolated, marks: Marks
 ) -> None:
-    """
-    With ``retries`` a call, spawned or not, is made again after its worker was lost.
-    """
+    """With ``retries`` a call, spawned or not, is made again after its worker was lost."""
     add = marks.add
 
     @isolated(retries=2)
@@ -232,9 +216,7 @@ def test_a_lost_call_is_run_again_where_it_is_asked_for(
 
 @pytest.fixture
 def taking_away(request: pytest.FixtureRequest) -> Lose:
-    """
-    The fixture ``lose_place`` of the host's tests, wherever they define it.
-    """
+    """The fixture ``lose_place`` of the host's tests, wherever they define it."""
     try:
         lose: Lose = request.getfixturevalue("lose_place")
     except pytest.FixtureLookupError as error:
@@ -248,9 +230,7 @@ def taking_away(request: pytest.FixtureRequest) -> Lose:
 def test_a_call_whose_place_is_lost_ends(
     isolated: Isolated, follow: Follow, taking_away: Lose, law_timeout: float
 ) -> None:
-    """
-    A call whose place is lost, its machine or its node, ends with an error of the host.
-    """
+    """A call whose place is lost, its machine or its node, ends with an error of the host."""
 
     @isolated()
     def stay_there(seconds: float) -> None:
@@ -275,9 +255,7 @@ def test_a_call_whose_place_is_lost_ends(
 def test_a_call_after_a_lost_place_works(
     isolated: Isolated, follow: Follow, taking_away: Lose, law_timeout: float
 ) -> None:
-    """
-    A host takes calls after a place was lost, at another one or at the one that is back.
-    """
+    """A host takes calls after a place was lost, at another one or at the one that is back."""
 
     @isolated()
     def stay_or_leave(seconds: float) -> str:
@@ -299,9 +277,7 @@ def test_a_call_after_a_lost_place_works(
 
 
 def _where(recorder: Recorder, seconds: float) -> tuple[int, str]:
-    """
-    Return the pid and the hostname that the function of a call prints.
-    """
+    """Return the pid and the hostname that the function of a call prints."""
     line = recorder.wait_for_line_like("at ", seconds).message
     _, pid, hostname = line.split()
     return int(pid), hostname

@@ -1,6 +1,4 @@
-"""
-Laws of programs that end while calls are under way.
-"""
+"""Laws of programs that end while calls are under way."""
 
 from __future__ import annotations
 
@@ -31,9 +29,7 @@ raise LookupError("the program has failed")
 
 @pytest.fixture(scope="session")
 def host_program(host_url: str) -> str:
-    """
-    Lines of Python that make the host, as ``host``, in another process.
-    """
+    """Lines of Python that make the host, as ``host``, in another process."""
     return f"from fal_core.plugins.installed import find_host\nhost = find_host({host_url!r})"
 
 
@@ -44,9 +40,7 @@ def test_submitted_calls_end_before_their_program(
     law_timeout: float,
     tmp_path: Path,
 ) -> None:
-    """
-    A program that ends, here by an exception, waits for the calls that it has submitted.
-    """
+    """A program that ends, here by an exception, waits for the calls that it has submitted."""
     path = tmp_path / "program.py"
     path.write_text(host_program + _PROGRAM.format(kind=kind, options=kind_options))
     look = "Threads of the host must neither keep a program alive nor end before its calls."

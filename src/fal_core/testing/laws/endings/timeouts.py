@@ -1,6 +1,4 @@
-"""
-Laws of timeouts: a call that takes too long is ended.
-"""
+"""Laws of timeouts: a call that takes too long is ended."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ LOOK = (
 def test_a_call_that_takes_too_long_is_ended(
     isolated: Isolated, marks: Marks, law_timeout: float, limit: str
 ) -> None:
-    """
-    A call beyond its limit raises ``Timeout``, and its function runs no more.
-    """
+    """A call beyond its limit raises ``Timeout``, and its function runs no more."""
     add = marks.add
 
     @isolated(**{limit: 1.0})
@@ -97,9 +93,7 @@ def test_a_submitted_call_that_takes_too_long_is_ended(
 
 @requires("cancel", "option setup_function")
 def test_the_setup_is_no_part_of_a_request(isolated: Isolated, law_timeout: float) -> None:
-    """
-    The time that the setup function takes does not count towards ``request_timeout``.
-    """
+    """The time that the setup function takes does not count towards ``request_timeout``."""
     limit = min(3.0, law_timeout / 4)
 
     def load(seconds: float = limit + 1) -> str:
@@ -122,9 +116,7 @@ def test_the_setup_is_no_part_of_a_request(isolated: Isolated, law_timeout: floa
 
 
 def _expect_rest(marks: Marks, timeout: float) -> None:
-    """
-    Raise an AssertionError if marks are still being made after *timeout* seconds.
-    """
+    """Raise an AssertionError if marks are still being made after *timeout* seconds."""
     assert wait_until(lambda: marks.rest_for(0.3), timeout), (
         f"A call has ended with Timeout, and its function runs on. {LOOK}"
     )

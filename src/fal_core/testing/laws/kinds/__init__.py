@@ -1,3 +1,1 @@
-"""
-Laws of kinds of environment: what every host relies on as it builds one.
-"""
+"""Laws of kinds of environment: what every host relies on as it builds one."""

@@ -1,6 +1,4 @@
-"""
-Laws of builds: an environment is built once on a machine, or it is an error that says why.
-"""
+"""Laws of builds: an environment is built once on a machine, or it is an error that says why."""
 
 from __future__ import annotations
 
@@ -75,9 +73,7 @@ def test_who_waits_for_a_build_that_fails_takes_its_error(
 
 
 def test_what_is_built_is_found(unbuilt: Environment) -> None:
-    """
-    An environment that was built is found by the next build, which builds nothing.
-    """
+    """An environment that was built is found by the next build, which builds nothing."""
     unbuilt.build(_ignore, Event())
     assert unbuilt.is_built(), (
         "An environment was built, and is_built() says that it is not. Have it look for what "
@@ -94,9 +90,7 @@ def test_what_is_built_is_found(unbuilt: Environment) -> None:
 
 
 def test_a_function_runs_in_what_is_built(unbuilt: Environment, law_timeout: float) -> None:
-    """
-    A function that declares the environment runs in it, and its answer comes back.
-    """
+    """A function that declares the environment runs in it, and its answer comes back."""
 
     def answer(number: int) -> int:
         return 2 * number
@@ -106,9 +100,7 @@ def test_a_function_runs_in_what_is_built(unbuilt: Environment, law_timeout: flo
 
 
 def test_a_build_that_nobody_waits_for_ends(unbuilt: Environment) -> None:
-    """
-    A build that is cancelled raises ``Cancelled`` and leaves nothing, and the next one builds.
-    """
+    """A build that is cancelled raises ``Cancelled`` and leaves nothing, and the next one builds."""
     cancelled = Event()
     lines: list[Log] = []
 
@@ -166,15 +158,11 @@ def test_an_environment_that_cannot_be_solved_is_an_error(
 
 
 def _ignore(line: Log) -> None:
-    """
-    Take a line that is no matter of the law.
-    """
+    """Take a line that is no matter of the law."""
 
 
 def _declare(environment: Environment, func: Any) -> Any:
-    """
-    Return *func* as a function that declares *environment*.
-    """
+    """Return *func* as a function that declares *environment*."""
     cls: Any = type(environment)
     options = {
         field.alias: getattr(environment, field.name)

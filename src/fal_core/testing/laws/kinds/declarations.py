@@ -1,6 +1,4 @@
-"""
-Laws of declarations: what tells environments apart, in each process alike.
-"""
+"""Laws of declarations: what tells environments apart, in each process alike."""
 
 from __future__ import annotations
 
@@ -29,9 +27,7 @@ def test_an_environment_travels_whole(unbuilt: Environment, law_timeout: float) 
 def test_environments_that_differ_have_other_keys(
     unbuilt: Environment, unsolvable: Environment
 ) -> None:
-    """
-    Two environments that are declared differently have two keys.
-    """
+    """Two environments that are declared differently have two keys."""
     assert unbuilt.key != unsolvable.key, (
         f"Two environments have one key, {unbuilt.key!r}, and may be built differently: a "
         "function would run in what was built for another one. Make the key of all that "

@@ -1,6 +1,4 @@
-"""
-Laws of processes: what the command of an interpreter starts, what it sees, and how it ends.
-"""
+"""Laws of processes: what the command of an interpreter starts, what it sees, and how it ends."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ _ELSEWHERE = (
 
 @pytest.fixture
 def law_folder() -> Iterator[Path]:
-    """
-    A folder with a path that is short enough for a socket.
-    """
+    """A folder with a path that is short enough for a socket."""
     with tempfile.TemporaryDirectory(prefix="fal-core-law-") as folder:
         yield Path(folder)
 
@@ -148,9 +144,7 @@ def test_the_channel_of_an_interpreter_leads_to_its_process(
 
 
 def _send_through_descriptor(interpreter: Interpreter, value: str, timeout: float) -> str:
-    """
-    Return what a process writes to a descriptor that it is given.
-    """
+    """Return what a process writes to a descriptor that it is given."""
     reader, writer = os.pipe()
     # Any number reaches a process that inherits, and those from 3 on one that is passed them.
     number = writer if interpreter.channel == "inherited" else 3
@@ -171,9 +165,7 @@ def _send_through_socket(
     value: str,
     timeout: float,
 ) -> str:
-    """
-    Return what a process sends to a socket in a folder that it is told.
-    """
+    """Return what a process sends to a socket in a folder that it is told."""
     there, binds = _place(environment, folder)
     program = (
         "import socket; reached = socket.socket(socket.AF_UNIX); "
@@ -229,8 +221,6 @@ def test_a_process_ends_as_its_command_says(
 
 
 def _place(environment: Environment, folder: Path) -> tuple[str, dict[str, str]]:
-    """
-    Return where processes see *folder*, and what an interpreter is told of it.
-    """
+    """Return where processes see *folder*, and what an interpreter is told of it."""
     there = _THERE if environment.isolates_files else str(folder)
     return there, {str(folder): there}

@@ -1,3 +1,1 @@
-"""
-Laws of what the caller gets: values, errors, lines and events.
-"""
+"""Laws of what the caller gets: values, errors, lines and events."""

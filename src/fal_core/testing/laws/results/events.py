@@ -1,6 +1,4 @@
-"""
-Laws of events: what a host reports of a call, and in which order.
-"""
+"""Laws of events: what a host reports of a call, and in which order."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ QUIET = 0.3
 def test_nothing_follows_the_end(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    ``Exited`` comes once, and is the last event.
-    """
+    """``Exited`` comes once, and is the last event."""
 
     @isolated()
     def speak() -> str:
@@ -38,9 +34,7 @@ def test_nothing_follows_the_end(
 
 
 def test_there_is_one_outcome(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
-    """
-    A call that ends well has one outcome, before its end, and no reason there.
-    """
+    """A call that ends well has one outcome, before its end, and no reason there."""
 
     @isolated()
     def give() -> int:
@@ -62,9 +56,7 @@ def test_there_is_one_outcome(isolated: Isolated, follow: Follow, law_timeout: f
 
 
 def test_an_error_is_an_outcome(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
-    """
-    A function that raises has an outcome that says so; its host has not failed.
-    """
+    """A function that raises has an outcome that says so; its host has not failed."""
 
     @isolated()
     def fail() -> None:
@@ -87,9 +79,7 @@ def test_an_error_is_an_outcome(isolated: Isolated, follow: Follow, law_timeout:
 def test_events_come_one_at_a_time(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    No event is delivered before the sink has returned from the one before.
-    """
+    """No event is delivered before the sink has returned from the one before."""
 
     @isolated()
     def speak() -> None:
@@ -107,9 +97,7 @@ def test_events_come_one_at_a_time(
 def test_a_call_says_when_it_runs(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    The phases come in order, none twice in a row, and ``running`` before the outcome.
-    """
+    """The phases come in order, none twice in a row, and ``running`` before the outcome."""
 
     @isolated()
     def step() -> int:
@@ -137,9 +125,7 @@ def test_a_call_says_when_it_runs(
 def test_launching_does_not_wait(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    ``launch`` returns while the function runs.
-    """
+    """``launch`` returns while the function runs."""
 
     @isolated()
     def wait(seconds: float) -> str:
@@ -161,9 +147,7 @@ def test_launching_does_not_wait(
 def test_executions_have_names_of_their_own(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Each execution has a reference of its own.
-    """
+    """Each execution has a reference of its own."""
 
     @isolated()
     def give() -> int:

@@ -1,6 +1,4 @@
-"""
-Laws of forks: a forked process keeps the values that there were when it was forked.
-"""
+"""Laws of forks: a forked process keeps the values that there were when it was forked."""
 
 from __future__ import annotations
 
@@ -57,9 +55,7 @@ def test_a_process_forked_by_the_caller_keeps_results(isolated: Isolated) -> Non
 
 
 class _Forked:
-    """
-    A process that is forked, and that tells when it is asked whether something is true.
-    """
+    """A process that is forked, and that tells when it is asked whether something is true."""
 
     def __init__(self, condition: Callable[[], bool]) -> None:
         self._condition = condition
@@ -81,9 +77,7 @@ class _Forked:
         return self
 
     def is_true(self) -> bool:
-        """
-        Ask the process, and return what it has told.
-        """
+        """Ask the process, and return what it has told."""
         os.close(self._writer)
         _, status = os.waitpid(self._child, 0)
         self._child = 0

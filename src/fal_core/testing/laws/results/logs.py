@@ -1,6 +1,4 @@
-"""
-Laws of logs: all that is printed arrives, before the result.
-"""
+"""Laws of logs: all that is printed arrives, before the result."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ from fal_core.testing.harness.recorders import Follow
 def test_lines_arrive_before_the_result(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Every line that was printed arrives before the outcome, in its order.
-    """
+    """Every line that was printed arrives before the outcome, in its order."""
 
     @isolated()
     def recite() -> None:
@@ -39,9 +35,7 @@ def test_lines_arrive_before_the_result(
 def test_the_last_line_needs_no_end(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    A last line without a line end arrives as well.
-    """
+    """A last line without a line end arrives as well."""
 
     @isolated()
     def prompt() -> None:
@@ -56,9 +50,7 @@ def test_the_last_line_needs_no_end(
 def test_lines_before_an_error_arrive(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Lines printed before the function raised arrive before the error.
-    """
+    """Lines printed before the function raised arrive before the error."""
 
     @isolated()
     def complain() -> None:
@@ -73,9 +65,7 @@ def test_lines_before_an_error_arrive(
 def test_errors_are_printed_as_such(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Lines printed to standard error have the level ``STDERR``.
-    """
+    """Lines printed to standard error have the level ``STDERR``."""
 
     @isolated()
     def warn() -> None:
@@ -93,9 +83,7 @@ def test_errors_are_printed_as_such(
 def test_lines_arrive_as_they_were_printed(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Empty lines, blanks, tabs and letters of any script are kept.
-    """
+    """Empty lines, blanks, tabs and letters of any script are kept."""
     lines = ["", "  indented\t", "", "日本語 ä 🙂", "a\rb", "end  "]
 
     @isolated()
@@ -110,9 +98,7 @@ def test_lines_arrive_as_they_were_printed(
 def test_a_long_line_arrives_whole(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    A line of 60,000 characters is one line.
-    """
+    """A line of 60,000 characters is one line."""
 
     @isolated()
     def show() -> None:
@@ -124,9 +110,7 @@ def test_a_long_line_arrives_whole(
 
 
 def test_many_lines_arrive(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
-    """
-    Printing much at once loses nothing.
-    """
+    """Printing much at once loses nothing."""
 
     @isolated()
     def flood() -> None:
@@ -138,9 +122,7 @@ def test_many_lines_arrive(isolated: Isolated, follow: Follow, law_timeout: floa
 
 
 def test_lines_name_their_call(isolated: Isolated, follow: Follow, law_timeout: float) -> None:
-    """
-    A line carries the id of the call that printed it, and the user as its source.
-    """
+    """A line carries the id of the call that printed it, and the user as its source."""
 
     @isolated()
     def introduce() -> None:
@@ -186,9 +168,7 @@ def test_lines_name_their_time(isolated: Isolated, follow: Follow, law_timeout: 
 def test_a_line_arrives_while_the_function_runs(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Lines are not kept back until the function has ended.
-    """
+    """Lines are not kept back until the function has ended."""
 
     @isolated()
     def announce(seconds: float) -> None:
@@ -209,9 +189,7 @@ def test_a_line_arrives_while_the_function_runs(
 def test_lines_printed_below_python_arrive(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Text that libraries write to the file descriptors arrives like what Python prints.
-    """
+    """Text that libraries write to the file descriptors arrives like what Python prints."""
 
     @isolated()
     def write_below() -> None:
@@ -230,9 +208,7 @@ def test_lines_printed_below_python_arrive(
 def test_lines_of_child_processes_arrive(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    What a child of the function prints arrives before the result.
-    """
+    """What a child of the function prints arrives before the result."""
 
     @isolated()
     def run_child() -> int:
@@ -254,9 +230,7 @@ def test_lines_of_child_processes_arrive(
 def test_bytes_that_are_no_text_arrive_readable(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Bytes that are not UTF-8 arrive escaped, and block nothing.
-    """
+    """Bytes that are not UTF-8 arrive escaped, and block nothing."""
 
     @isolated()
     def write() -> None:
@@ -332,9 +306,7 @@ def test_a_record_is_one_event(isolated: Isolated, follow: Follow, law_timeout: 
 def test_a_thread_left_behind_prints_for_no_other_call(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    What a thread prints after its call has ended is in the log of no other call.
-    """
+    """What a thread prints after its call has ended is in the log of no other call."""
 
     @isolated(max_concurrency=1, keep_alive=60)
     def leave_a_thread() -> None:

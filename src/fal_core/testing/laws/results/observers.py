@@ -1,6 +1,4 @@
-"""
-Laws of observers: plugins that watch calls change none.
-"""
+"""Laws of observers: plugins that watch calls change none."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ LOOK = "Leave the observing hooks to the core, which calls them around launch."
 
 
 class _FailingObserver:
-    """
-    A plugin all of whose observing hooks raise.
-    """
+    """A plugin all of whose observing hooks raise."""
 
     fal_core_api = 1
 
@@ -46,9 +42,7 @@ class _FailingObserver:
 
 @pytest.fixture
 def failing_observer() -> Iterator[None]:
-    """
-    A plugin all of whose observing hooks raise is installed.
-    """
+    """A plugin all of whose observing hooks raise is installed."""
     with registered(_FailingObserver(), "law-failing-observer"):
         yield
 

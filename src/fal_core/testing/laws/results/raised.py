@@ -1,6 +1,4 @@
-"""
-Laws of errors: what the function raises arrives as itself.
-"""
+"""Laws of errors: what the function raises arrives as itself."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ _EXITS = (
 
 
 def test_an_error_arrives_as_itself(isolated: Isolated) -> None:
-    """
-    The caller sees the exception the function raised, not a wrapper.
-    """
+    """The caller sees the exception the function raised, not a wrapper."""
 
     @isolated()
     def fail() -> None:
@@ -37,9 +33,7 @@ def test_an_error_arrives_as_itself(isolated: Isolated) -> None:
 
 
 def test_the_remote_traceback_is_the_cause(isolated: Isolated) -> None:
-    """
-    The cause of an error shows where the function raised it, and no frames of fal-core.
-    """
+    """The cause of an error shows where the function raised it, and no frames of fal-core."""
 
     @isolated()
     def fail_in_here() -> None:
@@ -77,9 +71,7 @@ def test_an_error_of_the_callers_class_is_of_that_class(isolated: Isolated) -> N
 
 
 def test_an_error_of_an_unknown_class_keeps_its_name_and_bases(isolated: Isolated) -> None:
-    """
-    Where the class of an error is missing, a class of the same name and bases replaces it.
-    """
+    """Where the class of an error is missing, a class of the same name and bases replaces it."""
 
     @isolated()
     def fail() -> None:
@@ -97,9 +89,7 @@ def test_an_error_of_an_unknown_class_keeps_its_name_and_bases(isolated: Isolate
 
 
 def test_what_caused_an_error_is_kept(isolated: Isolated) -> None:
-    """
-    An error that was raised from another still shows the other.
-    """
+    """An error that was raised from another still shows the other."""
 
     @isolated()
     def fail() -> None:
@@ -141,9 +131,7 @@ def test_an_exit_of_the_function_is_an_error(isolated: Isolated) -> None:
 
 
 def test_an_interrupt_of_the_function_is_an_error(isolated: Isolated) -> None:
-    """
-    ``KeyboardInterrupt`` raised by the function does not interrupt the caller.
-    """
+    """``KeyboardInterrupt`` raised by the function does not interrupt the caller."""
 
     @isolated()
     def interrupt() -> None:
@@ -200,9 +188,7 @@ def test_an_exit_is_an_error_in_every_way_of_calling(
 def test_an_exit_of_an_async_function_prints_nothing(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    The loop of an ``async def`` function that exits does not complain of it.
-    """
+    """The loop of an ``async def`` function that exits does not complain of it."""
 
     @isolated()
     async def leave_quietly() -> None:
@@ -222,9 +208,7 @@ def test_an_exit_of_an_async_function_prints_nothing(
 
 @requires("option setup_function")
 def test_an_exit_of_the_setup_is_an_error(isolated: Isolated) -> None:
-    """
-    A setup function that exits fails the call.
-    """
+    """A setup function that exits fails the call."""
 
     def load() -> None:
         raise SystemExit(6)
@@ -239,9 +223,7 @@ def test_an_exit_of_the_setup_is_an_error(isolated: Isolated) -> None:
 
 
 def test_a_call_after_an_error_works(isolated: Isolated) -> None:
-    """
-    A function that raised can be called again.
-    """
+    """A function that raised can be called again."""
 
     @isolated()
     def divide(number: int) -> float:
@@ -254,9 +236,7 @@ def test_a_call_after_an_error_works(isolated: Isolated) -> None:
 
 @requires("batch")
 def test_an_error_in_a_batch_is_of_its_item_alone(isolated: Isolated) -> None:
-    """
-    One item that raises leaves the results of the others alone.
-    """
+    """One item that raises leaves the results of the others alone."""
 
     @isolated()
     def invert(number: int) -> float:

@@ -1,6 +1,4 @@
-"""
-Laws of values: what arrives belongs to whoever got it, and may be changed.
-"""
+"""Laws of values: what arrives belongs to whoever got it, and may be changed."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ SIZES = (1000, 1 << 17, 8 << 20)
 
 
 def make_block() -> Any:
-    """
-    Return a class of values that travel beside the pickle where they are large.
-    """
+    """Return a class of values that travel beside the pickle where they are large."""
 
     class Block:
         def __init__(self, data: Any) -> None:
@@ -101,9 +97,7 @@ def test_a_caller_may_change_results(isolated: Isolated, size: int) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_items_of_a_map_may_be_changed(isolated: Isolated, size: int) -> None:
-    """
-    Every item of a map is the function's own, and every result the caller's.
-    """
+    """Every item of a map is the function's own, and every result the caller's."""
     Block = make_block()
 
     @isolated()
@@ -151,9 +145,7 @@ def test_the_items_of_a_map_share_nothing(isolated: Isolated) -> None:
 @requires("stream")
 @pytest.mark.parametrize("size", SIZES)
 def test_the_items_of_a_stream_may_be_changed(isolated: Isolated, size: int) -> None:
-    """
-    A function may yield one value again and again, and whoever gets it may change it.
-    """
+    """A function may yield one value again and again, and whoever gets it may change it."""
     Block = make_block()
 
     @isolated()
@@ -175,9 +167,7 @@ def test_the_items_of_a_stream_may_be_changed(isolated: Isolated, size: int) -> 
 @requires("home_calls")
 @pytest.mark.parametrize("size", SIZES)
 def test_the_values_of_a_call_to_home_may_be_changed(isolated: Isolated, size: int) -> None:
-    """
-    What a function sends home, and what it gets from there, may be changed on either side.
-    """
+    """What a function sends home, and what it gets from there, may be changed on either side."""
     from fal_core.decorators import function
     from fal_core.testing.hosts.in_process import InProcessHost
 

@@ -1,3 +1,1 @@
-"""
-Laws of what runs on with nobody waiting: services and detached work.
-"""
+"""Laws of what runs on with nobody waiting: services and detached work."""

@@ -1,6 +1,4 @@
-"""
-Laws of detached work: it outlives the process that launched it.
-"""
+"""Laws of detached work: it outlives the process that launched it."""
 
 from __future__ import annotations
 
@@ -56,17 +54,13 @@ sys.exit(0 if ended.wait(float(sys.argv[4])) else 3)
 
 @pytest.fixture(scope="session")
 def host_url(host: Host[..., Any]) -> str:
-    """
-    The name or URL by which another process finds the host.
-    """
+    """The name or URL by which another process finds the host."""
     return host.name
 
 
 @pytest.fixture
 def detach() -> Iterator[Detach]:
-    """
-    Spawn detached work, which is ended after the law, also if the law fails.
-    """
+    """Spawn detached work, which is ended after the law, also if the law fails."""
     infos: list[SpawnInfo] = []
 
     def detach(isolated: Any, *args: Any) -> SpawnInfo:
@@ -85,9 +79,7 @@ def detach() -> Iterator[Detach]:
 def test_detached_work_gives_its_result(
     isolated: Isolated, detach: Detach, law_timeout: float
 ) -> None:
-    """
-    While its client lives, detached work is followed like any other spawned call.
-    """
+    """While its client lives, detached work is followed like any other spawned call."""
 
     @isolated()
     def work_apart() -> str:
@@ -107,9 +99,7 @@ def test_detached_work_gives_its_result(
 def test_detached_work_is_listed_until_it_ends(
     host: Host[..., Any], isolated: Isolated, detach: Detach, law_timeout: float
 ) -> None:
-    """
-    Detached work is listed under its reference while it runs, and as ended afterwards.
-    """
+    """Detached work is listed under its reference while it runs, and as ended afterwards."""
 
     @isolated()
     def wait(seconds: float) -> None:
@@ -141,9 +131,7 @@ def test_detached_work_is_listed_until_it_ends(
 def test_detached_work_is_attached_to_again(
     host: Host[..., Any], isolated: Isolated, detach: Detach, law_timeout: float
 ) -> None:
-    """
-    Attaching gives every event from the requested one on.
-    """
+    """Attaching gives every event from the requested one on."""
 
     @isolated()
     def speak() -> str:
@@ -172,9 +160,7 @@ def test_detached_work_is_attached_to_again(
 def test_detached_work_is_attached_to_from_another_process(
     host_url: str, isolated: Isolated, detach: Detach, law_timeout: float
 ) -> None:
-    """
-    Another process attaches by the reference, and sees lines and the end.
-    """
+    """Another process attaches by the reference, and sees lines and the end."""
 
     @isolated()
     def speak_apart() -> None:
@@ -190,9 +176,7 @@ def test_detached_work_is_attached_to_from_another_process(
 def test_detached_work_is_cancelled_from_another_process(
     host_url: str, isolated: Isolated, detach: Detach, law_timeout: float
 ) -> None:
-    """
-    Another process ends detached work by its reference.
-    """
+    """Another process ends detached work by its reference."""
 
     @isolated()
     def wait_apart(seconds: float) -> None:
@@ -212,9 +196,7 @@ def test_detached_work_is_cancelled_from_another_process(
 
 @requires("detach")
 def test_attaching_to_no_work_is_an_error(host: Host[..., Any], isolated: Isolated) -> None:
-    """
-    An unknown reference is an error that names it.
-    """
+    """An unknown reference is an error that names it."""
 
     @isolated()
     def give() -> int:
@@ -226,18 +208,14 @@ def test_attaching_to_no_work_is_an_error(host: Host[..., Any], isolated: Isolat
 
 
 def _without_own_lines(events: Sequence[Event]) -> list[Event]:
-    """
-    Return *events* without lines of the host itself, which need not be in its journal.
-    """
+    """Return *events* without lines of the host itself, which need not be in its journal."""
     return [
         event for event in events if not (isinstance(event, Log) and event.source == "BRIDGE")
     ]
 
 
 def _wait_for_line(info: SpawnInfo, line: str, timeout: float) -> None:
-    """
-    Wait until the function of a spawned call has printed *line*.
-    """
+    """Wait until the function of a spawned call has printed *line*."""
 
     def is_there() -> bool:
         return any((log.message, log.source) == (line, "USER") for log in list(info.logs.queue))

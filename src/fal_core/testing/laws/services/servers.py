@@ -1,6 +1,4 @@
-"""
-Laws of functions that bring a server of their own, at the port that they expose.
-"""
+"""Laws of functions that bring a server of their own, at the port that they expose."""
 
 from __future__ import annotations
 
@@ -60,9 +58,7 @@ def test_a_function_may_bring_its_own_server(
 def test_a_server_may_say_itself_when_it_is_ready(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    With ``health_check_config`` the URL is reported after the first response of 2xx.
-    """
+    """With ``health_check_config`` the URL is reported after the first response of 2xx."""
     make = _make_serve()
 
     @isolated(exposed_port=free_port(), health_check_config={"path": "/up", "method": "POST"})
@@ -82,9 +78,7 @@ def test_a_server_may_say_itself_when_it_is_ready(
 def test_a_service_that_fails_to_start_raises_what_it_raised(
     isolated: Isolated, law_timeout: float
 ) -> None:
-    """
-    Waiting for the URL of a service raises the error that kept it from starting.
-    """
+    """Waiting for the URL of a service raises the error that kept it from starting."""
 
     @isolated(exposed_port=free_port())
     def serve() -> None:

@@ -1,6 +1,4 @@
-"""
-Laws of services: functions that are reached from outside.
-"""
+"""Laws of services: functions that are reached from outside."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ LOOK = (
 def test_a_served_function_answers_at_its_url(
     served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    A served function answers at the URL that its host reports, from then on.
-    """
+    """A served function answers at the URL that its host reports, from then on."""
 
     @served()
     def welcome() -> dict[str, str]:
@@ -49,9 +45,7 @@ def test_a_served_function_answers_at_its_url(
 def test_a_service_says_when_it_is_ready(
     served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    A service is running before it is ready, and enters the phase once.
-    """
+    """A service is running before it is ready, and enters the phase once."""
 
     @served()
     def greet() -> str:
@@ -75,9 +69,7 @@ def test_a_service_says_when_it_is_ready(
 def test_a_service_that_is_called_says_where_it_serves(
     served: Isolated, capsys: pytest.CaptureFixture[str], law_timeout: float
 ) -> None:
-    """
-    Whoever calls a served function, and waits, reads its URL on the standard error.
-    """
+    """Whoever calls a served function, and waits, reads its URL on the standard error."""
 
     @served()
     def greet_caller() -> str:
@@ -116,9 +108,7 @@ def test_a_service_that_is_called_says_where_it_serves(
 def test_services_at_once_have_urls_of_their_own(
     served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Two services of one function run side by side, each at a url of its own.
-    """
+    """Two services of one function run side by side, each at a url of its own."""
 
     def make(name: str) -> Any:
         @served()
@@ -172,9 +162,7 @@ def test_lines_of_a_request_name_it(
 def test_a_cancelled_service_ends_and_is_reached_no_more(
     served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    A service that is cancelled ends with ``Cancelled``, and its port is free by then.
-    """
+    """A service that is cancelled ends with ``Cancelled``, and its port is free by then."""
 
     @served()
     def greet_no_more() -> str:
@@ -222,9 +210,7 @@ def test_a_drained_service_finishes_what_it_does(
 def test_requests_run_at_once_as_far_as_they_may(
     served: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    As many requests run at once as ``max_multiplexing`` says, and no more.
-    """
+    """As many requests run at once as ``max_multiplexing`` says, and no more."""
 
     @served(max_multiplexing=2)
     def meet() -> int:

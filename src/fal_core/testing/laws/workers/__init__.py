@@ -1,3 +1,1 @@
-"""
-Laws of the workers that calls wait for, share and find warm.
-"""
+"""Laws of the workers that calls wait for, share and find warm."""

@@ -1,6 +1,4 @@
-"""
-Laws of calls that wait: for their environment to be built, before there is a worker.
-"""
+"""Laws of calls that wait: for their environment to be built, before there is a worker."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ _BEGIN = (
 
 @pytest.fixture
 def counted() -> Iterator[Counted]:
-    """
-    An environment whose builds are counted.
-    """
+    """An environment whose builds are counted."""
     with counted_builds() as found:
         yield found
 
@@ -42,9 +38,7 @@ Decorate = Callable[..., Callable[[Callable[..., Any]], Any]]
 
 @pytest.fixture
 def in_counted(host: Host[..., Any], counted: Counted) -> Decorate:
-    """
-    The decorator for functions in the environment whose builds are counted.
-    """
+    """The decorator for functions in the environment whose builds are counted."""
 
     def decorate(**options: Any) -> Any:
         return function(
@@ -59,9 +53,7 @@ def in_counted(host: Host[..., Any], counted: Counted) -> Decorate:
 
 
 def test_launching_does_not_wait_for_a_build(isolated: Isolated, law_timeout: float) -> None:
-    """
-    ``launch`` returns while the environment is built, and the call runs once it is.
-    """
+    """``launch`` returns while the environment is built, and the call runs once it is."""
 
     @isolated()
     def run_when_built() -> str:
@@ -122,9 +114,7 @@ def test_a_call_that_waits_for_a_build_can_be_cancelled(
 def test_many_calls_cause_one_build(
     in_counted: Decorate, counted: Counted, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Many workers that need one new environment at once cause one build.
-    """
+    """Many workers that need one new environment at once cause one build."""
 
     @in_counted(max_concurrency=MANY)
     def run_in_counted(number: int) -> int:

@@ -1,6 +1,4 @@
-"""
-Laws of workers that run several calls at once.
-"""
+"""Laws of workers that run several calls at once."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ SHARED = {"max_multiplexing": 2, "max_concurrency": 1}
 def test_calls_of_one_worker_run_at_once(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    With ``max_multiplexing`` two calls meet in one worker.
-    """
+    """With ``max_multiplexing`` two calls meet in one worker."""
 
     identify = make_identify()
 
@@ -50,9 +46,7 @@ def test_calls_of_one_worker_run_at_once(
 def test_async_calls_of_one_worker_run_at_once(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    With ``max_multiplexing`` two ``async def`` calls are tasks of one worker.
-    """
+    """With ``max_multiplexing`` two ``async def`` calls are tasks of one worker."""
 
     identify = make_identify()
 
@@ -78,9 +72,7 @@ def test_async_calls_of_one_worker_run_at_once(
 def test_lines_of_calls_at_once_do_not_mix(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    A line that one call of a worker prints belongs to that call.
-    """
+    """A line that one call of a worker prints belongs to that call."""
 
     @isolated(**SHARED)
     def chant(name: str) -> None:
@@ -104,9 +96,7 @@ def test_lines_of_calls_at_once_do_not_mix(
 def test_cancelling_one_leaves_its_neighbour_alone(
     isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
-    """
-    Cancelling one call of a worker does not touch the others.
-    """
+    """Cancelling one call of a worker does not touch the others."""
 
     @isolated(**SHARED)
     async def wait(seconds: float) -> str:
@@ -132,9 +122,7 @@ def test_cancelling_one_leaves_its_neighbour_alone(
 
 
 def _expect_met(first: str, second: str) -> None:
-    """
-    Raise an AssertionError if two calls have not met in one process, which each has named.
-    """
+    """Raise an AssertionError if two calls have not met in one process, which each has named."""
     have_met = bool(first and second)
     assert have_met, f"Two calls waited for each other in one worker, and did not meet. {LOOK}"
     expect(first, second, "The processes of two calls that may share a worker", LOOK)

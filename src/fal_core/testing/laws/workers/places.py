@@ -1,6 +1,4 @@
-"""
-Laws of places: more calls than a host has places for, and two hosts in one process.
-"""
+"""Laws of places: more calls than a host has places for, and two hosts in one process."""
 
 from __future__ import annotations
 
@@ -24,17 +22,13 @@ _MANY = 32
 
 @pytest.fixture
 def make_host(host: Host[..., Any]) -> Callable[[], Host[..., Any]]:
-    """
-    A function that makes one more host like *host*, of the same name.
-    """
+    """A function that makes one more host like *host*, of the same name."""
     return lambda: _copy(host)
 
 
 @pytest.fixture
 def another_host(make_host: Callable[[], Host[..., Any]]) -> Iterator[Host[..., Any]]:
-    """
-    One more host, which is closed at the end of the law.
-    """
+    """One more host, which is closed at the end of the law."""
     another = make_host()
     yield another
     with suppress(Exception):
@@ -117,9 +111,7 @@ def _end_of(launch: Callable[[], Recorder], until: float) -> Any:
 
 
 def _copy(host: Host[..., Any]) -> Host[..., Any]:
-    """
-    Return a new host with the same configuration; a host that it has is copied too.
-    """
+    """Return a new host with the same configuration; a host that it has is copied too."""
     values = {}
     for field in attrs.fields(type(host)):
         if field.init:

@@ -1,6 +1,4 @@
-"""
-Laws of warm workers: they are kept between calls, and not for ever.
-"""
+"""Laws of warm workers: they are kept between calls, and not for ever."""
 
 from __future__ import annotations
 
@@ -32,9 +30,7 @@ _ATTEMPTS = (256, 64, 16, 4)
 
 @requires("keep_alive", "option max_concurrency")
 def test_a_warm_worker_is_used_again(isolated: Isolated) -> None:
-    """
-    Calls one after another run in one worker, which keeps the modules they have loaded.
-    """
+    """Calls one after another run in one worker, which keeps the modules they have loaded."""
 
     identify = make_identify()
 
@@ -54,9 +50,7 @@ def test_a_warm_worker_is_used_again(isolated: Isolated) -> None:
 
 @requires("keep_alive")
 def test_a_worker_takes_more_than_one_call(host: Host[..., Any], isolated: Isolated) -> None:
-    """
-    Of several calls one after another, at least one finds what an earlier one has loaded.
-    """
+    """Of several calls one after another, at least one finds what an earlier one has loaded."""
 
     @isolated(keep_alive=60)
     def load_once() -> bool:
@@ -83,15 +77,11 @@ def test_as_many_workers_stay_as_are_asked_for(
     marks: Marks,
     law_timeout: float,
 ) -> None:
-    """
-    With ``min_concurrency=2`` there are two workers after one call, before a second one comes.
-    """
+    """With ``min_concurrency=2`` there are two workers after one call, before a second one comes."""
     add, look, identify = marks.add, marks.look, make_identify()
 
     def meet(attempt: int, count: int, timeout: float) -> tuple[str, float, str]:
-        """
-        Return which process this is, when the call began, and on which machine.
-        """
+        """Return which process this is, when the call began, and on which machine."""
         import os
         import time
 
@@ -133,9 +123,7 @@ def test_as_many_workers_stay_as_are_asked_for(
 
 @requires("keep_alive", "option max_concurrency", "option setup_function")
 def test_the_setup_runs_once_in_each_worker(isolated: Isolated) -> None:
-    """
-    ``setup_function`` runs once in each worker, not for each call.
-    """
+    """``setup_function`` runs once in each worker, not for each call."""
 
     def load() -> str:
         import uuid
@@ -157,9 +145,7 @@ def test_the_setup_runs_once_in_each_worker(isolated: Isolated) -> None:
 
 @requires("keep_alive", "option keep_alive", "crash")
 def test_an_idle_worker_ends(isolated: Isolated, law_timeout: float) -> None:
-    """
-    A worker that has been idle for ``keep_alive`` seconds ends.
-    """
+    """A worker that has been idle for ``keep_alive`` seconds ends."""
 
     identify = make_identify()
 
@@ -175,9 +161,7 @@ def test_an_idle_worker_ends(isolated: Isolated, law_timeout: float) -> None:
 
 @requires("keep_alive", "option max_concurrency")
 def test_functions_of_other_options_do_not_share_a_worker(isolated: Isolated) -> None:
-    """
-    A setup of one function is not seen by another that shares nothing with it.
-    """
+    """A setup of one function is not seen by another that shares nothing with it."""
 
     def load() -> str:
         import builtins
@@ -204,9 +188,7 @@ def test_functions_of_other_options_do_not_share_a_worker(isolated: Isolated) ->
 def test_an_edited_module_is_imported_anew(
     isolated: Isolated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, law_timeout: float
 ) -> None:
-    """
-    Calls soon after an edit of a local module find what a new process would.
-    """
+    """Calls soon after an edit of a local module find what a new process would."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def write(value: int) -> None:

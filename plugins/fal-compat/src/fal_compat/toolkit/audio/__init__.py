@@ -1,6 +1,4 @@
-"""
-Sounds.
-"""
+"""Sounds."""
 
 from __future__ import annotations
 

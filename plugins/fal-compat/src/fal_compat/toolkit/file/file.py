@@ -1,6 +1,4 @@
-"""
-Files, and the repositories that keep them.
-"""
+"""Files, and the repositories that keep them."""
 
 from __future__ import annotations
 

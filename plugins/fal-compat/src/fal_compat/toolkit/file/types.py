@@ -1,6 +1,4 @@
-"""
-What repositories take.
-"""
+"""What repositories take."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Images.
-"""
+"""Images."""
 
 from fal_compat.toolkit.image.image import *  # noqa: F403  # as fal's does
 from fal_compat.toolkit.image.pictures import filter_by as filter_by

@@ -1,6 +1,4 @@
-"""
-Images.
-"""
+"""Images."""
 
 from __future__ import annotations
 

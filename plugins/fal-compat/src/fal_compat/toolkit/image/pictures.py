@@ -1,6 +1,4 @@
-"""
-Images of Pillow, before and after a model.
-"""
+"""Images of Pillow, before and after a model."""
 
 from __future__ import annotations
 
@@ -27,9 +25,7 @@ def filter_by(has_nsfw_concepts: Iterable[bool], images: Iterable[Picture]) -> l
 def preprocess_image(
     image_pil: Picture, convert_to_rgb: bool = True, fix_orientation: bool = True
 ) -> Picture:
-    """
-    Return the first picture of an image, turned upright and without transparency.
-    """
+    """Return the first picture of an image, turned upright and without transparency."""
     from PIL import ImageOps
 
     # Of a file with several pictures, as cameras make them, the first one counts.

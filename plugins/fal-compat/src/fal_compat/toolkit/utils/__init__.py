@@ -1,6 +1,4 @@
-"""
-Downloads, and settings of libraries.
-"""
+"""Downloads, and settings of libraries."""
 
 from __future__ import annotations
 

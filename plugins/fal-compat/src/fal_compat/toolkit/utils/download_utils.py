@@ -1,6 +1,4 @@
-"""
-Downloads.
-"""
+"""Downloads."""
 
 from __future__ import annotations
 

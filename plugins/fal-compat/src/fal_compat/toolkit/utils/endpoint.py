@@ -1,6 +1,4 @@
-"""
-What the handlers of endpoints use.
-"""
+"""What the handlers of endpoints use."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Functions that are called again when they fail.
-"""
+"""Functions that are called again when they fail."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-Videos.
-"""
+"""Videos."""
 
 from __future__ import annotations
 

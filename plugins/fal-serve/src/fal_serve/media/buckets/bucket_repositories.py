@@ -1,6 +1,4 @@
-"""
-Repositories that keep files in a bucket, under a name of its own for each.
-"""
+"""Repositories that keep files in a bucket, under a name of its own for each."""
 
 from __future__ import annotations
 
@@ -30,9 +28,7 @@ class BucketRepository(FileRepository, ABC):
     @property
     @abstractmethod
     def bucket(self) -> Any:
-        """
-        The bucket, as the library has it.
-        """
+        """The bucket, as the library has it."""
 
     @abstractmethod
     def send(self, place: str, content: bytes | Path, content_type: str) -> None:
@@ -54,9 +50,7 @@ class BucketRepository(FileRepository, ABC):
 
     @abstractmethod
     def folder_in_bucket(self) -> str:
-        """
-        Return the folder of the bucket that files are put into.
-        """
+        """Return the folder of the bucket that files are put into."""
 
     def save(
         self,
@@ -96,16 +90,12 @@ class BucketRepository(FileRepository, ABC):
         request: Any = None,
         extra_headers: dict[str, str] | None = None,
     ) -> Reservation:
-        """
-        Return a URL for a file that is sent later. It is valid from now on.
-        """
+        """Return a URL for a file that is sent later. It is valid from now on."""
         place = self.new_place(file_name)
         return hold(self.url_of(place), lambda content: self.send(place, content, content_type))
 
     def new_place(self, file_name: str) -> str:
-        """
-        Return a place in the bucket that no other file has.
-        """
+        """Return a place in the bucket that no other file has."""
         return posixpath.join(self.folder_in_bucket(), f"{uuid.uuid4().hex}_{file_name}")
 
 
@@ -141,9 +131,7 @@ def read_account(
 
 
 def explain_missing(repository: str, package: str) -> FileUploadException:
-    """
-    Return the error of a library that is not installed.
-    """
+    """Return the error of a library that is not installed."""
     return FileUploadException(
         f"{repository} sends files with the package {package!r}, which is not installed where "
         f"this runs. Add {package!r} to the requirements of the application."

@@ -1,6 +1,4 @@
-"""
-Buckets of Google Cloud Storage.
-"""
+"""Buckets of Google Cloud Storage."""
 
 from __future__ import annotations
 
@@ -51,9 +49,7 @@ class GoogleStorageRepository(BucketRepository):
 
     @property
     def storage_client(self) -> Any:
-        """
-        The client of google-cloud-storage.
-        """
+        """The client of google-cloud-storage."""
         return self._client()
 
     @property
@@ -103,9 +99,7 @@ class GoogleStorageRepository(BucketRepository):
 
 @functools.lru_cache(maxsize=8)
 def _open(account: str) -> Any:
-    """
-    Return a client, which threads share.
-    """
+    """Return a client, which threads share."""
     try:
         from google.cloud.storage import Client
     except ImportError as error:

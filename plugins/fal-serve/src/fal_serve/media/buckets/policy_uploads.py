@@ -1,6 +1,4 @@
-"""
-Uploads by a policy: files that are put into the bucket of whoever has sent a request.
-"""
+"""Uploads by a policy: files that are put into the bucket of whoever has sent a request."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ _PART = 1 << 20
 
 
 class UploadPolicyError(FileUploadException, AppException):
-    """
-    The bucket of the caller does not take a file. It is answered with 424.
-    """
+    """The bucket of the caller does not take a file. It is answered with 424."""
 
     def __init__(self, message: str, status_code: int = 424) -> None:
         AppException.__init__(self, message, status_code)
@@ -94,9 +90,7 @@ def repository_for(
 
 @dataclass
 class PolicyRepository(FileRepository):
-    """
-    The bucket of a policy. A file is there before its URL is given out.
-    """
+    """The bucket of a policy. A file is there before its URL is given out."""
 
     policy: UploadPolicy
 
@@ -180,9 +174,7 @@ def save_with_policy(
 
 @dataclass(frozen=True)
 class _Form:
-    """
-    A form with one file, as S3 takes it.
-    """
+    """A form with one file, as S3 takes it."""
 
     url: str
     file_url: str
@@ -250,9 +242,7 @@ class _Form:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """
-    Goes nowhere else. A bucket that has taken a file may say where to go then.
-    """
+    """Goes nowhere else. A bucket that has taken a file may say where to go then."""
 
     def http_error_303(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any) -> Any:
         return fp

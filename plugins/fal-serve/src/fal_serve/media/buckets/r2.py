@@ -1,6 +1,4 @@
-"""
-Buckets of Cloudflare R2, or of another store that speaks S3.
-"""
+"""Buckets of Cloudflare R2, or of another store that speaks S3."""
 
 from __future__ import annotations
 
@@ -43,9 +41,7 @@ class R2Repository(S3Bucket):
 
     @property
     def storage_client(self) -> Any:
-        """
-        The store, as a resource of boto3.
-        """
+        """The store, as a resource of boto3."""
         return self.resource()
 
     def account(self) -> Account:

@@ -1,6 +1,4 @@
-"""
-Buckets of stores that speak S3.
-"""
+"""Buckets of stores that speak S3."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ Account = tuple[str | None, str | None, str, str]
 
 
 class S3Bucket(BucketRepository):
-    """
-    A bucket that boto3 sends files to.
-    """
+    """A bucket that boto3 sends files to."""
 
     url_expiration: int
 
@@ -43,15 +39,11 @@ class S3Bucket(BucketRepository):
         """
 
     def client(self) -> Any:
-        """
-        Return a client of boto3, which threads share.
-        """
+        """Return a client of boto3, which threads share."""
         return _open(*self.account())[0]
 
     def resource(self) -> Any:
-        """
-        Return a resource of boto3, which threads do not share.
-        """
+        """Return a resource of boto3, which threads do not share."""
         return _open(*self.account())[1]()
 
     @property
@@ -112,9 +104,7 @@ class S3Repository(S3Bucket):
 
     @property
     def storage_client(self) -> Any:
-        """
-        The client of boto3.
-        """
+        """The client of boto3."""
         return self.client()
 
     def save(
@@ -127,9 +117,7 @@ class S3Repository(S3Bucket):
         object_lifecycle_preference: dict[str, str] | None = None,
         key: str | None = None,
     ) -> str:
-        """
-        Keep a file, in the folder *key* of the bucket, and return its URL.
-        """
+        """Keep a file, in the folder *key* of the bucket, and return its URL."""
         place = posixpath.join(key or "", self.new_place(data.file_name))
         self.send(place, data.data, data.content_type)
         return self.url_of(place)
@@ -158,9 +146,7 @@ def _find(given: str | None, variable: str) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _open(address: str | None, region: str | None, key: str, secret: str) -> tuple[Any, Any]:
-    """
-    Return a client, and what makes a resource.
-    """
+    """Return a client, and what makes a resource."""
     try:
         import boto3
         from botocore.config import Config

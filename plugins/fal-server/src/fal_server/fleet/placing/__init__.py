@@ -1,3 +1,1 @@
-"""
-Placing: which of several hosts a runner is launched on, and how it is reached there.
-"""
+"""Placing: which of several hosts a runner is launched on, and how it is reached there."""

@@ -1,6 +1,4 @@
-"""
-Host pools: the hosts of a server, and which of them a runner is launched on.
-"""
+"""Host pools: the hosts of a server, and which of them a runner is launched on."""
 
 from __future__ import annotations
 
@@ -65,9 +63,7 @@ class FleetHost:
     _told: dict[str, tuple[float, Capacity | None, str]] = attrs.field(factory=dict)
 
     def take(self, runner: Runner) -> None:
-        """
-        Note that *runner* is on this host.
-        """
+        """Note that *runner* is on this host."""
         runner.way = self.way
         runner.is_url = self.seclusion.url_check(runner.spec, runner.id)
         if runner.is_alive:
@@ -180,9 +176,7 @@ class HostPool:
 
     @property
     def first(self) -> FleetHost:
-        """
-        The host that a runner is given to which fits nowhere: it tells why.
-        """
+        """The host that a runner is given to which fits nowhere: it tells why."""
         return self.hosts[0]
 
     def find(self, name: str | None) -> FleetHost | None:
@@ -274,9 +268,7 @@ class HostPool:
         self.choose(spec).seclusion.check(spec, is_public=is_public)
 
     def warn(self, spec: RunnerSpec) -> str:
-        """
-        Return what whoever deploys *spec* is told about its port. Empty if that is nothing.
-        """
+        """Return what whoever deploys *spec* is told about its port. Empty if that is nothing."""
         return self.choose(spec).seclusion.warn(spec)
 
     def crowding(self, present: Sequence[Runner], another: RunnerSpec) -> str:
@@ -289,17 +281,13 @@ class HostPool:
         return host.scheduler.crowding(specs, another)
 
     def forget(self, runner: Runner) -> None:
-        """
-        Note that *runner* has ended: another one may have what it had.
-        """
+        """Note that *runner* has ended: another one may have what it had."""
         for each in self.hosts:
             each.runners.discard(runner)
         self.line.wake()
 
     async def look(self) -> None:
-        """
-        Find out what this machine has and can do.
-        """
+        """Find out what this machine has and can do."""
         for each in self.hosts:
             await each.seclusion.look()
         await self.first.scheduler.look()
@@ -312,9 +300,7 @@ class HostPool:
         self.first.seclusion.drop_left(known)
 
     async def close(self) -> None:
-        """
-        End the attached runners.
-        """
+        """End the attached runners."""
         await self.line.close()
         for each in self.hosts:
             await asyncio.get_running_loop().run_in_executor(None, each.host.close)

@@ -1,6 +1,4 @@
-"""
-Ways: how the runners of a host are reached, and where they listen.
-"""
+"""Ways: how the runners of a host are reached, and where they listen."""
 
 from __future__ import annotations
 
@@ -33,30 +31,22 @@ class Way:
 
     @property
     def is_elsewhere(self) -> bool:
-        """
-        Whether runners are on other machines, which have other files and other ports.
-        """
+        """Whether runners are on other machines, which have other files and other ports."""
         return self.tunnels is not None
 
     def lead_to(self, url: str) -> str:
-        """
-        Return the URL by which this server sends requests to what a runner has reported.
-        """
+        """Return the URL by which this server sends requests to what a runner has reported."""
         tunnel = None if self.tunnels is None else self.tunnels.find_tunnel(url)
         return url if tunnel is None else write_tunnel(tunnel, url)
 
 
 def write_tunnel(tunnel: Tunnel, url: str) -> str:
-    """
-    Return the URL of a tunnel to what is otherwise reached at *url*.
-    """
+    """Return the URL of a tunnel to what is otherwise reached at *url*."""
     return TUNNEL + json.dumps([tunnel.host, tunnel.port, tunnel.greeting.hex(), url])
 
 
 def read_tunnel(text: str) -> tuple[Tunnel, str]:
-    """
-    Return the tunnel of an URL, and the URL by which others reach the same.
-    """
+    """Return the tunnel of an URL, and the URL by which others reach the same."""
     host, port, greeting, url = json.loads(text.removeprefix(TUNNEL))
     return Tunnel(host, port, bytes.fromhex(greeting)), url
 
@@ -83,9 +73,7 @@ class HttpOrigin:
 
     @property
     def name(self) -> str:
-        """
-        The value of the header ``Host``.
-        """
+        """The value of the header ``Host``."""
         if self.socket:
             return self.host
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -94,9 +82,7 @@ class HttpOrigin:
 
 @functools.lru_cache(1024)
 def find_origin(url: str) -> HttpOrigin:
-    """
-    Return the origin of *url*.
-    """
+    """Return the origin of *url*."""
     if url.startswith(UNIX):
         return HttpOrigin("localhost", 80, False, "", url.removeprefix(UNIX))
     tunnel = None
@@ -110,9 +96,7 @@ def find_origin(url: str) -> HttpOrigin:
 
 
 def is_url(text: object) -> bool:
-    """
-    Return whether *text* is the URL of something that can be asked.
-    """
+    """Return whether *text* is the URL of something that can be asked."""
     try:
         return isinstance(text, str) and bool(find_origin(text).host)
     except ValueError:

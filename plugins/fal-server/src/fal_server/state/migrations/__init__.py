@@ -1,3 +1,1 @@
-"""
-Migrations: tables that are made, and those of earlier versions that are changed.
-"""
+"""Migrations: tables that are made, and those of earlier versions that are changed."""

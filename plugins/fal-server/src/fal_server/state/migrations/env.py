@@ -1,6 +1,4 @@
-"""
-What Alembic runs to migrate: it takes the connection, and the transaction, of its caller.
-"""
+"""What Alembic runs to migrate: it takes the connection, and the transaction, of its caller."""
 
 from __future__ import annotations
 

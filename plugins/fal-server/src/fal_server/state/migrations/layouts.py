@@ -22,9 +22,7 @@ layouts = sa.Table("layout", sa.MetaData(), sa.Column("version", sa.Integer, nul
 
 
 def find_layout(connection: sa.Connection) -> int | None:
-    """
-    Return the layout of the tables. None where there are none.
-    """
+    """Return the layout of the tables. None where there are none."""
     if not sa.inspect(connection).has_table(layouts.name):
         return None
     return connection.scalar(sa.select(layouts.c.version))

@@ -1,3 +1,1 @@
-"""
-Repositories: the places that files are kept in.
-"""
+"""Repositories: the places that files are kept in."""

@@ -1,6 +1,4 @@
-"""
-The default repository, and the one that puts files into their URLs.
-"""
+"""The default repository, and the one that puts files into their URLs."""
 
 from __future__ import annotations
 

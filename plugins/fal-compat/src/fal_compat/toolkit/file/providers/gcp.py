@@ -1,6 +1,4 @@
-"""
-Buckets of Google Cloud Storage.
-"""
+"""Buckets of Google Cloud Storage."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""
-The default repository under another name, which takes streams too.
-"""
+"""The default repository under another name, which takes streams too."""
 
 from __future__ import annotations
 
@@ -12,9 +10,7 @@ from fal_serve.media.repositories import FalFileRepository, FileData, keep
 
 
 class LocalFileRepository(FalFileRepository):
-    """
-    The server that runs the application, else the service itself.
-    """
+    """The server that runs the application, else the service itself."""
 
     def save(
         self,

@@ -1,6 +1,4 @@
-"""
-Buckets of Cloudflare R2.
-"""
+"""Buckets of Cloudflare R2."""
 
 from __future__ import annotations
 

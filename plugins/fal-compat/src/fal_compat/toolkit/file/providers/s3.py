@@ -1,6 +1,4 @@
-"""
-Buckets of Amazon S3.
-"""
+"""Buckets of Amazon S3."""
 
 from __future__ import annotations
 

@@ -1,3 +1,1 @@
-"""
-The changes from each layout of the tables to the next, as Alembic runs them.
-"""
+"""The changes from each layout of the tables to the next, as Alembic runs them."""

@@ -21,9 +21,7 @@ _TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """
-    Make what is missing.
-    """
+    """Make what is missing."""
     _make_accounts()
     _make_applications()
     _make_files()
@@ -209,9 +207,7 @@ def _added_to_requests() -> tuple[sa.Column[Any], ...]:
 
 
 def _extend_requests() -> None:
-    """
-    Make the table of requests of layout 1 that of layout 2.
-    """
+    """Make the table of requests of layout 1 that of layout 2."""
     found = sa.inspect(op.get_bind())
     columns = {each["name"] for each in found.get_columns("requests")}
     if "body_size" in columns:

@@ -1,6 +1,4 @@
-"""
-Layout 3: the keys of servers that share a database.
-"""
+"""Layout 3: the keys of servers that share a database."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """
-    Make the table of keys.
-    """
+    """Make the table of keys."""
     op.create_table(
         "state_keys",
         sa.Column("name", _TEXT, primary_key=True),

@@ -1,6 +1,4 @@
-"""
-Layout 4: several servers on one database, and the host and the machine of each runner.
-"""
+"""Layout 4: several servers on one database, and the host and the machine of each runner."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """
-    Make the tables of replicas, and add where a runner is.
-    """
+    """Make the tables of replicas, and add where a runner is."""
     op.create_table(
         "claims",
         sa.Column("name", _TEXT, primary_key=True),

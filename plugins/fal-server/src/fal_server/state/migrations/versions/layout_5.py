@@ -1,6 +1,4 @@
-"""
-Layout 5: the history of what was deployed.
-"""
+"""Layout 5: the history of what was deployed."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """
-    Make the table of deployments.
-    """
+    """Make the table of deployments."""
     texts = (
         *("alias", "revision", "action", "message", "annotations", "key_id"),
         *("outcome", "reason"),

@@ -1,6 +1,4 @@
-"""
-Layout 6: measurements of applications, and when keys were used.
-"""
+"""Layout 6: measurements of applications, and when keys were used."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """
-    Make the table of measurements, and add the time at which a key was used.
-    """
+    """Make the table of measurements, and add the time at which a key was used."""
     op.create_table(
         "measurements",
         sa.Column("account_id", _TEXT, primary_key=True),

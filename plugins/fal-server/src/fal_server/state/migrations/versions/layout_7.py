@@ -1,6 +1,4 @@
-"""
-Layout 7: values that clients keep by a name and a key.
-"""
+"""Layout 7: values that clients keep by a name and a key."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """
-    Make the table of values.
-    """
+    """Make the table of values."""
     op.create_table(
         "stored_values",
         sa.Column("account_id", _TEXT, sa.ForeignKey("accounts.id"), primary_key=True),

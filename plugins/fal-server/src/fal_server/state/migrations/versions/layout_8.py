@@ -1,6 +1,4 @@
-"""
-Layout 8: what clients named the server as they deployed.
-"""
+"""Layout 8: what clients named the server as they deployed."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """
-    Add the name of the server to revisions. That of earlier ones is unknown.
-    """
+    """Add the name of the server to revisions. That of earlier ones is unknown."""
     op.add_column(
         "revisions", sa.Column("server_host", _TEXT, nullable=False, server_default="")
     )

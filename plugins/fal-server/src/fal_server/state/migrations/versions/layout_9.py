@@ -1,6 +1,4 @@
-"""
-Layout 9: marks by which it is found out whether a transaction was committed.
-"""
+"""Layout 9: marks by which it is found out whether a transaction was committed."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _TEXT = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """
-    Make the table of marks.
-    """
+    """Make the table of marks."""
     op.create_table(
         "commit_marks",
         sa.Column("writer", _TEXT, primary_key=True),
