@@ -2,7 +2,8 @@
 Abilities: what a host may do beside running calls, and a kind of environment beside being
 built.
 
-What has one derives from its class, and callers ask by ``isinstance``.
+A host is asked for one by :meth:`Host.ability <fal_core.hosts.Host.ability>`, so that a host
+around a host has those of the inner one.
 """
 
 from __future__ import annotations
@@ -116,8 +117,9 @@ def detaching(host: Host[Any, Any]) -> DetachingHost:
     Raises:
         UnsupportedError: It detaches none.
     """
-    if isinstance(host, DetachingHost):
-        return host
+    found = host.ability(DetachingHost)
+    if found is not None:
+        return found
     raise UnsupportedError(host.name, "attach to detached work")
 
 
@@ -240,7 +242,7 @@ class MeasuringHost(ABC):
 
     @abstractmethod
     def measuring(self) -> Host[Any, Any]:
-        """Return a host like this one that measures. It is a *MeasuringHost* as well."""
+        """Return a host like this one that measures. It has this ability as well."""
 
     @abstractmethod
     def read_usage(self) -> Usage:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
+AbilityT = TypeVar("AbilityT")
 
 
 class Claims(TypedDict, total=False):
@@ -252,6 +253,15 @@ class Host(ABC, Generic[ArgsT, ReturnT]):
         A host around a host may return the place of the inner one.
         """
         return self
+
+    def ability(self, kind: type[AbilityT]) -> AbilityT | None:
+        """
+        Return what this host does beside running calls, as a *kind* of
+        :mod:`fal_core.abilities`. None if it does not.
+
+        By default a host has those abilities whose classes it derives from.
+        """
+        return self if isinstance(self, kind) else None
 
     # -- fal's documented API, written once --------------------------------------------
 

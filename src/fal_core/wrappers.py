@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from fal_core.abilities import (
-    AnticipatingHost,
-    ConditionalHost,
-    DetachingHost,
-    ExecutionStatus,
-    detaching,
-)
-from fal_core.events import Sink
-from fal_core.hosts import ArgsT, Capabilities, Execution, Host, ReturnT
+from fal_core.abilities import EnforcingHost, MeasuringHost
+from fal_core.hosts import AbilityT, ArgsT, Capabilities, Host, ReturnT
 from fal_core.options import Gateway, HostOptions
 
 if TYPE_CHECKING:
+    from fal_core.abilities import Usage
     from fal_core.environments import Environment
 
 
 @attrs.define(eq=False, slots=False)
-class WrapperHost(Host[ArgsT, ReturnT], AnticipatingHost, ConditionalHost, DetachingHost):
+class WrapperHost(Host[ArgsT, ReturnT]):
     """
     A host around a host. A subclass names itself and writes ``launch``.
 
-    It has the options and capabilities of *inner*, and passes everything but ``launch``
-    on to it.
+    It has the options, capabilities and abilities of *inner*, and passes everything but
+    ``launch`` on to it. One that cannot keep an ability returns None for it.
 
     Attributes:
         inner: The host that runs the calls. It is closed with this one.
@@ -46,15 +39,15 @@ class WrapperHost(Host[ArgsT, ReturnT], AnticipatingHost, ConditionalHost, Detac
     def capabilities(self) -> Capabilities:  # type: ignore[override]
         return self.inner.capabilities
 
-    def expect(
-        self,
-        environment: Environment,
-        options: HostOptions,
-        gateway: Gateway,
-        origin: str | None = None,
-    ) -> None:
-        if isinstance(self.inner, AnticipatingHost):
-            self.inner.expect(environment, options, gateway, origin)
+    def ability(self, kind: type[AbilityT]) -> AbilityT | None:
+        own = super().ability(kind)
+        found = self.inner.ability(kind) if own is None else own
+        # What is made of the inner host is to be inside of one like this.
+        if isinstance(found, EnforcingHost) and kind is EnforcingHost:
+            return _Enforcing(self, found)  # type: ignore[return-value]
+        if isinstance(found, MeasuringHost) and kind is MeasuringHost:
+            return _Measuring(self, found)  # type: ignore[return-value]
+        return found
 
     def check(
         self,
@@ -65,16 +58,26 @@ class WrapperHost(Host[ArgsT, ReturnT], AnticipatingHost, ConditionalHost, Detac
     ) -> None:
         self.inner.check(environment, options, gateway, origin)
 
-    def unmet(self, options: HostOptions, environment: Environment) -> Mapping[str, str]:
-        if isinstance(self.inner, ConditionalHost):
-            return self.inner.unmet(options, environment)
-        return {}
-
-    def attach(self, reference: str, sink: Sink, after: int = 0) -> Execution:
-        return detaching(self.inner).attach(reference, sink, after)
-
-    def executions(self) -> Iterable[ExecutionStatus]:
-        return self.inner.executions() if isinstance(self.inner, DetachingHost) else ()
-
     def close(self) -> None:
         self.inner.close()
+
+
+@attrs.frozen
+class _Enforcing(EnforcingHost):
+    wrapper: WrapperHost[..., Any]
+    inner: EnforcingHost
+
+    def enforcing(self) -> Host[Any, Any]:
+        return attrs.evolve(self.wrapper, inner=self.inner.enforcing())
+
+
+@attrs.frozen
+class _Measuring(MeasuringHost):
+    wrapper: WrapperHost[..., Any]
+    inner: MeasuringHost
+
+    def measuring(self) -> Host[Any, Any]:
+        return attrs.evolve(self.wrapper, inner=self.inner.measuring())
+
+    def read_usage(self) -> Usage:
+        return self.inner.read_usage()

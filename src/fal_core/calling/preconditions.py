@@ -126,8 +126,9 @@ def find_unsupported(
         options: What *written* means.
     """
     found = dict.fromkeys(vocabulary.unusable_options(written, host), "")
-    if isinstance(host, ConditionalHost):
-        found |= host.unmet(options, environment)
+    conditional = host.ability(ConditionalHost)
+    if conditional is not None:
+        found |= conditional.unmet(options, environment)
     return found
 
 
@@ -164,7 +165,8 @@ def announce(
     Tell *host* that a first call of *func* is about to come. What it raises is logged: the call
     itself says what is wrong.
     """
-    if not isinstance(host, AnticipatingHost):
+    anticipating = host.ability(AnticipatingHost)
+    if anticipating is None:
         return
     origin = None
     if environment.isolates_files:
@@ -173,7 +175,7 @@ def announce(
 
         origin = file_of(func)
     try:
-        host.expect(environment, options, gateway, origin)
+        anticipating.expect(environment, options, gateway, origin)
     except Exception as error:
         from fal_core.sinks.breaches import log_breach, raised_in_expect
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fal_core.calls import Call
     from fal_core.claims.claiming import Claim
-    from fal_core.events import Sink
-    from fal_core.hosts import Execution
 
 
 class ClaimedHost(ABC):
@@ -19,10 +18,11 @@ class ClaimedHost(ABC):
     """
 
     @abstractmethod
-    def launch_on(self, claim: Claim, call: Call, sink: Sink) -> Execution:
+    def on_claim(self, claim: Claim, call: Call) -> AbstractContextManager[None]:
         """
-        Launch a service as :meth:`Host.launch <fal_core.hosts.Host.launch>` does, which
-        has the devices of *claim* until it ends.
+        Return a context in which *call*, a service, is launched: by
+        :meth:`Host.launch <fal_core.hosts.Host.launch>` of this host or of one around it.
+        It has the devices of *claim* until it ends.
 
-        The host owns the claim from here on, and gives it up also where it raises.
+        The host owns the claim from here on, and gives it up if it is not launched.
         """

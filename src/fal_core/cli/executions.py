@@ -64,9 +64,9 @@ def list_(host: str, is_all: bool, as_json: bool) -> None:
     from fal_core.plugins.installed import find_host
 
     place = find_host(host)
-    is_detaching = isinstance(place, DetachingHost)
+    detaching = place.ability(DetachingHost)
     found = sorted(
-        place.executions() if isinstance(place, DetachingHost) else (),
+        () if detaching is None else detaching.executions(),
         key=lambda status: status.started,
     )
     shown = [status for status in found if is_all or not status.owner]
@@ -75,7 +75,7 @@ def list_(host: str, is_all: bool, as_json: bool) -> None:
         return
     if shown:
         _print_statuses(shown, with_owners=is_all)
-    elif is_detaching:
+    elif detaching is not None:
         click.echo(f"Host {host!r} has no detached work.")
     else:
         click.echo(f"Host {host!r} detaches no work: it ends with the program that runs it.")

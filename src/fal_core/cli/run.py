@@ -321,8 +321,9 @@ def enforcing(host: Host[Any, Any]) -> Host[Any, Any]:
     Raises:
         UnsupportedError: It cannot.
     """
-    if isinstance(host, EnforcingHost):
-        return host.enforcing()
+    found = host.ability(EnforcingHost)
+    if found is not None:
+        return found.enforcing()
     raise UnsupportedError(host.name, "hold calls to the limits of a machine type", _REMEDY)
 
 
@@ -336,14 +337,15 @@ def measured(
     Raises:
         UnsupportedError: Its host measures nothing.
     """
-    if not isinstance(function.host, MeasuringHost):
+    found = function.host.ability(MeasuringHost)
+    if found is None:
         raise UnsupportedError(function.host.name, "measure calls", _REMEDY)
-    host = function.host.measuring()
+    host = found.measuring()
     try:
         yield function.on(host)
     finally:
-        assert isinstance(host, MeasuringHost)
-        usage = host.read_usage()
+        measuring = host.ability(MeasuringHost)
+        usage = Usage() if measuring is None else measuring.read_usage()
         host.close()
         if usage.memory:
             # Else nothing has run.

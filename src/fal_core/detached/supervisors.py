@@ -107,9 +107,11 @@ class Supervisor(SinkAround):
             limited = sink if largest is None else LimitedSink(sink, largest)
             # Another attempt claims devices of its own.
             claim, self._claim = self._claim, None
-            if claim is None or not isinstance(host, ClaimedHost):
+            claimed = host.ability(ClaimedHost)
+            if claim is None or claimed is None:
                 return host.launch(call, limited)
-            return host.launch_on(claim, call, limited)
+            with claimed.on_claim(claim, call):
+                return host.launch(call, limited)
 
         launch: Callable[[Call, Sink], Execution] = launch_limited
         seconds = call.host_options.request_timeout

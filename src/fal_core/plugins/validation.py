@@ -104,7 +104,8 @@ def _check_capabilities(cls: type[Host[..., Any]]) -> str | None:
             f"The capabilities of {cls.__name__} are {capabilities!r}. Write "
             "'capabilities: ClassVar[Capabilities] = Capabilities(…)'."
         )
-    if capabilities.detach and not issubclass(cls, DetachingHost):
+    has_own = cls.ability is not Host.ability
+    if capabilities.detach and not has_own and not issubclass(cls, DetachingHost):
         return (
             f"{cls.__name__} declares that its work can be detached, and does not derive "
             "from DetachingHost. Derive it from that class, or set detach=False."

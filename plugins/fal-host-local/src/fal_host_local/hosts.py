@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -96,6 +97,7 @@ class LocalHost(
     _keeper: Keeper | None = attrs.field(init=False, default=None, repr=False)
     _meter: Meter | None = attrs.field(init=False, default=None, repr=False)
     _closed: bool = attrs.field(init=False, default=False, repr=False)
+    _claims: dict[str, Claim] = attrs.field(init=False, factory=dict, repr=False)
     _AGENT_ENVIRONMENT: Any = attrs.field(default=None, alias="_AGENT_ENVIRONMENT", repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -124,27 +126,30 @@ class LocalHost(
         return Usage() if self._meter is None else self._meter.read()
 
     def launch_apart(self, call: Call, sink: Sink) -> Execution:
-        if call.lifetime == "detached":
-            from fal_host_local.detached.executions import launch_detached
-
-            return launch_detached(call, sink, self.terms)
-        from fal_host_local.services.executions import launch_service
-
-        return launch_service(call, sink, self._find_pools(), self._find_keeper, self.terms)
-
-    def launch_on(self, claim: Claim, call: Call, sink: Sink) -> Execution:
+        claim = self._claims.pop(call.id, None)
         if call.lifetime == "detached":
             from fal_host_local.detached.executions import launch_detached
 
             try:
                 return launch_detached(call, sink, self.terms, claim)
             finally:
-                # Its supervisor has it from now on.
-                claim.release()
+                if claim is not None:
+                    # Its supervisor has it from now on.
+                    claim.release()
         from fal_host_local.services.executions import launch_service
 
         pools, find_keeper = self._find_pools(), self._find_keeper
         return launch_service(call, sink, pools, find_keeper, self.terms, claim)
+
+    @contextmanager
+    def on_claim(self, claim: Claim, call: Call) -> Iterator[None]:
+        self._claims[call.id] = claim
+        try:
+            yield
+        finally:
+            left = self._claims.pop(call.id, None)
+            if left is not None:
+                left.release()
 
     def begin(self, start: Start) -> Worker:
         from fal_host_local.workers.devices import start_on_terms

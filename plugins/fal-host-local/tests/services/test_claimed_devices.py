@@ -7,20 +7,23 @@ import signal
 import time
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import Any, ClassVar
 
+import attrs
 import pytest
 
 from fal_core.calls import Call
-from fal_core.claims import Claim, DevicesHeld, Want, claim_devices
+from fal_core.claims import Claim, ClaimedHost, DevicesHeld, Want, claim_devices
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import HostClosed
-from fal_core.events import Exited, Log
+from fal_core.events import Exited, Log, Sink
+from fal_core.hosts import Execution
 from fal_core.options import Gateway
 from fal_core.sealing import seal_function
 from fal_core.sealing.arguments import seal_arguments
 from fal_core.testing.harness.devices import gpu, machine_with
 from fal_core.testing.harness.processes import wait_until
+from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
 
 pytestmark = pytest.mark.faults
@@ -72,6 +75,12 @@ def claimed() -> Claim:
         return claim_devices(ONE, wait=0)
 
 
+def launch_on(host: LocalHost, claim: Claim, call: Call, sink: Sink) -> Execution:
+    """Launch *call* on the devices of *claim*."""
+    with host.on_claim(claim, call):
+        return host.launch(call, sink)
+
+
 def read(events: Queue[Any]) -> list[str]:
     """Return the words of the line that the call prints."""
     while True:
@@ -90,7 +99,7 @@ def test_a_service_has_the_devices_until_it_is_killed(
     they are free once it has been killed.
     """
     events: Queue[Any] = Queue()
-    host.launch_on(claimed(), make_call(host, port, lifetime), events.put)
+    launch_on(host, claimed(), make_call(host, port, lifetime), events.put)
     uuid, pid = read(events)
     assert uuid == "GPU-0"
     assert not is_free()
@@ -104,7 +113,7 @@ def test_a_service_that_is_ended_frees_its_devices(
 ) -> None:
     """They are free once it was cancelled, at whatever moment."""
     events: Queue[Any] = Queue()
-    execution = host.launch_on(claimed(), make_call(host, port, lifetime), events.put)
+    execution = launch_on(host, claimed(), make_call(host, port, lifetime), events.put)
     execution.cancel(0.0)
     while not isinstance(events.get(timeout=PATIENCE), Exited):
         pass
@@ -115,5 +124,41 @@ def test_a_claim_is_given_up_where_nothing_is_launched(host: LocalHost, port: in
     """A host that raises has given the claim up."""
     host.close()
     with pytest.raises(HostClosed):
-        host.launch_on(claimed(), make_call(host, port, "attached"), lambda _: None)
+        launch_on(host, claimed(), make_call(host, port, "attached"), lambda _: None)
     assert is_free()
+
+
+def test_a_claim_is_given_up_where_another_host_launches(host: LocalHost, port: int) -> None:
+    """A claim that no launch has taken is given up at the end of its context."""
+    with host.on_claim(claimed(), make_call(host, port, "attached")):
+        assert not is_free()
+    assert is_free()
+
+
+@pytest.mark.parametrize("lifetime", ["attached", "detached"])
+def test_a_service_on_a_host_around_the_host_has_the_devices(
+    host: LocalHost, port: int, lifetime: str
+) -> None:
+    """The launch of a host around the host is used, and passes the claim on."""
+
+    @attrs.define(eq=False, slots=False)
+    class Around(WrapperHost[..., Any]):
+        name: ClassVar[str] = "around"
+        launched: int = 0
+
+        def launch(self, call: Call, sink: Sink) -> Execution:
+            self.launched += 1
+            return self.inner.launch(call, sink)
+
+    around = Around(host)
+    ability = around.ability(ClaimedHost)
+    assert ability is not None
+    events: Queue[Any] = Queue()
+    call = make_call(host, port, lifetime)
+    with ability.on_claim(claimed(), call):
+        execution = around.launch(call, events.put)
+    assert read(events)[0] == "GPU-0"
+    assert not is_free()
+    assert around.launched == 1
+    execution.cancel(0.0)
+    assert wait_until(is_free, PATIENCE)

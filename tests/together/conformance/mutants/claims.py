@@ -37,6 +37,38 @@ class SharesNoOption(Broken):
         return attrs.evolve(claimed, options=claimed.options - {"max_multiplexing"})
 
 
+class DetachesUnsaid(Broken):
+    """Detaches work, and says that it does not."""
+
+    @property
+    def capabilities(self) -> Any:  # type: ignore[override]  # the host's own
+        return attrs.evolve(self.inner.capabilities, detach=False)
+
+
+class CannotDetach(Broken):
+    """Says that it detaches work, and does not."""
+
+    def ability(self, kind: type[Any]) -> Any:
+        return None
+
+
+class AnswersAnything(Broken):
+    """Answers with itself, whatever it is asked for."""
+
+    def ability(self, kind: type[Any]) -> Any:
+        return self
+
+
+class ForgetsAbilities(Broken):
+    """Has abilities the first time that it is asked."""
+
+    def ability(self, kind: type[Any]) -> Any:
+        asked = self.__dict__.setdefault("asked", set())
+        found = None if kind in asked else super().ability(kind)
+        asked.add(kind)
+        return found
+
+
 class IgnoresStartupTimeout(Broken):
     """Waits for ever until a worker is ready, but not for services."""
 

@@ -34,6 +34,9 @@ class Broken(Host[..., Any], DetachingHost):
     def options(self) -> Any:  # type: ignore[override]  # the host's own
         return self.inner.options
 
+    def ability(self, kind: type[Any]) -> Any:
+        return None if self.inner.ability(kind) is None else super().ability(kind)
+
     @property
     def capabilities(self) -> Any:  # type: ignore[override]  # the host's own
         return self.inner.capabilities

@@ -222,10 +222,11 @@ def end_executions(
 
 def _running(host: Host[..., Any], references: Collection[str]) -> Sequence[str]:
     """Return those of *references* whose executions run on *host*, the oldest first."""
-    if not isinstance(host, DetachingHost):
+    detaching = host.ability(DetachingHost)
+    if detaching is None:
         return ()
     return [
         each.reference
-        for each in host.executions()
+        for each in detaching.executions()
         if not each.ended and each.reference in references
     ]

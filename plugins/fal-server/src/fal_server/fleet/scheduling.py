@@ -66,7 +66,7 @@ class Scheduler:
         Return what a runner asks for, of several any one; empty where that is not for this
         server to give.
         """
-        if not isinstance(self.host, ClaimedHost):
+        if self.host.ability(ClaimedHost) is None:
             return ()
         wants = _wants_of(spec)
         if not _asks(wants):
@@ -124,16 +124,18 @@ class Scheduler:
 
     def launch(self, claim: Claim | None, call: Call, sink: Sink) -> Execution:
         """Launch a call on what was claimed for it."""
-        if claim is None or not isinstance(self.host, ClaimedHost):
+        claimed = self.host.ability(ClaimedHost)
+        if claim is None or claimed is None:
             return self.host.launch(call, sink)
-        return self.host.launch_on(claim, call, sink)
+        with claimed.on_claim(claim, call):
+            return self.host.launch(call, sink)
 
     def crowding(self, present: Sequence[RunnerSpec], another: RunnerSpec) -> str:
         """
         Return why runners leave no room on this machine for another one, as a sentence. Empty
         where they do, or where this process cannot know.
         """
-        if not isinstance(self.host, ClaimedHost) or not present:
+        if self.host.ability(ClaimedHost) is None or not present:
             return ""
         uses = self._use(present), self._use([another])
         self.line.inventory.look(_FRESH)
@@ -165,7 +167,7 @@ class Scheduler:
 
     def options(self, spec: RunnerSpec, claim: Claim | None) -> dict[str, Any]:
         """Return the options by which a host is asked for what it decides itself."""
-        is_elsewhere = not isinstance(self.host, ClaimedHost)
+        is_elsewhere = self.host.ability(ClaimedHost) is None
         if claim is not None or not (is_elsewhere or self.enforces):
             return {}
         return {"machine_types": spec.machine_types or None, "num_gpus": spec.num_gpus}
@@ -187,8 +189,9 @@ def enforcing(host: Host[Any, Any]) -> Host[Any, Any]:
     Raises:
         ServerError: It cannot.
     """
-    if isinstance(host, EnforcingHost):
-        return host.enforcing()
+    found = host.ability(EnforcingHost)
+    if found is not None:
+        return found.enforcing()
     raise ServerError(f"Host {host.name!r} cannot hold runners to limits: leave --enforce out.")
 
 

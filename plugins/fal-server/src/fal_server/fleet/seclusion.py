@@ -46,24 +46,28 @@ class Seclusion:
     make_root: Callable[[], Path]
     allows_open: bool = False
 
+    @property
+    def _isolating(self) -> IsolatingHost | None:
+        return self.host.ability(IsolatingHost)
+
     async def look(self) -> None:
         """Have the host find out what its machine can do, in a thread: it keeps the result."""
-        if isinstance(self.host, IsolatingHost):
-            await asyncio.to_thread(self.host.network_problem)
+        if self._isolating is not None:
+            await asyncio.to_thread(self._isolating.network_problem)
 
     def problem(self, spec: RunnerSpec) -> str:
         """
         Return why every local user reaches the port of the application *spec*, as sentences.
         Empty if they do not.
         """
-        if not isinstance(self.host, IsolatingHost):
+        if self._isolating is None:
             return f"Host {self.host.name!r} gives no application a network of its own."
         if spec.takes_socket:
             return ""
         environment = spec.environment
         if environment.isolates_network and not environment.joins_networks():
             return environment.network_problem()
-        return self.host.network_problem()
+        return self._isolating.network_problem()
 
     def check(self, spec: RunnerSpec, *, is_public: bool) -> None:
         """
@@ -104,7 +108,7 @@ class Seclusion:
         Arguments:
             serves: Whether it is an application. Functions need no ports.
         """
-        if spec.environment.isolates_network and isinstance(self.host, IsolatingHost):
+        if spec.environment.isolates_network and self._isolating is not None:
             # It has one in any case, and no port of this machine is to lead there.
             return (spec.port or USUAL_PORT,) if serves else ()
         if not serves or spec.takes_socket or self.problem(spec):
@@ -113,7 +117,7 @@ class Seclusion:
 
     def make_folder(self, runner_id: str) -> str:
         """Make the directory for the sockets of a runner. Empty where it needs ports."""
-        if not isinstance(self.host, IsolatingHost):
+        if self._isolating is None:
             return ""
         folder = self.make_root() / runner_id
         folder.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -124,7 +128,7 @@ class Seclusion:
         Return what tells whether a URL that a runner reports may lead to it. One that sees
         nothing of this machine is reached at its own sockets alone, whatever it reports.
         """
-        if not spec.environment.isolates_files or not isinstance(self.host, IsolatingHost):
+        if not spec.environment.isolates_files or self._isolating is None:
             return is_url
         folder = self.make_root() / runner_id
         own = [url_of(str(folder / name)) for name in (CONTROL, RUN, METRICS)]

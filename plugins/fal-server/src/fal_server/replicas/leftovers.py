@@ -65,7 +65,8 @@ class Leftovers:
         if name not in self._hosts:
             self._hosts[name] = await asyncio.to_thread(make_host, name)
         host = self._hosts[name]
-        if not (isinstance(host, IsolatingHost) and isinstance(host, DetachingHost)):
+        detaching = host.ability(DetachingHost)
+        if detaching is None or host.ability(IsolatingHost) is None:
             return
         ended = threading.Event()
 
@@ -75,7 +76,7 @@ class Leftovers:
                 loop.call_soon_threadsafe(self._record, record)
 
         try:
-            execution = await asyncio.to_thread(host.attach, record.reference, take)
+            execution = await asyncio.to_thread(detaching.attach, record.reference, take)
         except FalCoreError:
             self._record(record)
             return

@@ -7,18 +7,21 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
 
 from fal_core.abilities import Tunnel, TunnellingHost
+from fal_core.calls import Call
 from fal_core.capacities import Capacity, CountingHost, NodeCapacity
 from fal_core.environments import CurrentEnvironment
 from fal_core.errors import HostError
-from fal_core.events import Log
-from fal_core.hosts import Host
+from fal_core.events import Log, Sink
+from fal_core.hosts import Execution, Host
 from fal_core.testing import InProcessHost
+from fal_core.wrappers import WrapperHost
+from fal_host_local import LocalHost
 from fal_server.fleet.placing import host_pools
 from fal_server.fleet.placing.host_pools import HostPool
 from fal_server.fleet.scheduling import NotWanted
@@ -224,3 +227,50 @@ def test_runner_that_must_not_wait_for_a_host_is_given_up(threads: ThreadPoolExe
     with pytest.raises(NotWanted):
         place(threads, {"gone": Gone()}, runner, must_fit=True)
     assert runner.said[-1] == "Host gone cannot be reached now. Try again later."
+
+
+@attrs.define(eq=False, slots=False)
+class Around(WrapperHost[..., Any]):
+    """A host around a host, which changes nothing."""
+
+    name: ClassVar[str] = "around"
+
+    def launch(self, call: Call, sink: Sink) -> Execution:
+        return self.inner.launch(call, sink)
+
+
+@needs_machines
+@pytest.mark.parametrize("make", [LocalHost, Counted])
+def test_runner_on_a_host_around_a_host_is_as_on_that_host(
+    threads: ThreadPoolExecutor, make: Callable[[], Host[Any, Any]], tmp_path: Path
+):
+    """
+    What a server asks of the host, what it gives out itself, and where runners are reached is
+    the same.
+    """
+
+    def look(host: Host[Any, Any]) -> tuple[object, ...]:
+        pool = HostPool(
+            {"one": host},
+            lambda: tmp_path,
+            threads,
+            allows_open=False,
+            enforces=False,
+            sizes={},
+        )
+        first = pool.first
+        spec = RunnerSpec(name="one", owner="me", environment=CurrentEnvironment())
+        spec = spec.on("GPU-A100")
+        return (
+            first.way.is_elsewhere,
+            first.read_capacity(),
+            first.scheduler.wants(spec),
+            first.scheduler.options(spec, None),
+            first.seclusion.problem(spec).replace("around", host_name),
+            first.seclusion.own_network(spec),
+            bool(first.seclusion.make_folder("runner")),
+        )
+
+    inner = make()
+    host_name = inner.name
+    assert look(Around(inner)) == look(inner)

@@ -5,6 +5,19 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import pytest
+
+from fal_core.abilities import (
+    AnticipatingHost,
+    ConditionalHost,
+    DetachingHost,
+    EnforcingHost,
+    IsolatingHost,
+    MeasuringHost,
+    TunnellingHost,
+)
+from fal_core.capacities import CountingHost
+from fal_core.claims import ClaimedHost
 from fal_core.conversion.annotations import option_names
 from fal_core.errors import HostError
 from fal_core.hosts import Host
@@ -13,6 +26,19 @@ from fal_core.testing.harness.capabilities import requires
 from fal_core.testing.harness.expectations import expect_error
 from fal_core.testing.harness.marks import Isolated
 from fal_core.testing.harness.recorders import Follow
+from fal_core.testing.hosts.watched import WatchedHost
+
+_ABILITIES: tuple[type[Any], ...] = (
+    AnticipatingHost,
+    ClaimedHost,
+    ConditionalHost,
+    CountingHost,
+    DetachingHost,
+    EnforcingHost,
+    IsolatingHost,
+    MeasuringHost,
+    TunnellingHost,
+)
 
 #: Options that have no effect without one of these capabilities.
 _NEEDS = {
@@ -50,6 +76,32 @@ def test_options_and_capabilities_agree(host: Host[..., Any]) -> None:
             f"The capability {capability!r} is claimed without the option {option!r}. Claim "
             "both, or neither."
         )
+
+
+def test_it_detaches_work_if_it_says_so(host: Host[..., Any]) -> None:
+    """The capability ``detach`` is claimed by the hosts that have the ability, and no others."""
+    claims, can = host.capabilities.detach, host.ability(DetachingHost) is not None
+    assert claims == can, (
+        f"Host {host.name!r} claims detach={claims}, and its ability(DetachingHost) says that "
+        "it can."
+        if can
+        else f"Host {host.name!r} claims detach={claims}, and its "
+        "ability(DetachingHost) is None. Derive the host from DetachingHost and claim detach, "
+        "or neither."
+    )
+
+
+@pytest.mark.parametrize("kind", _ABILITIES, ids=lambda kind: kind.__name__)
+def test_a_host_around_it_has_its_abilities(host: Host[..., Any], kind: type[Any]) -> None:
+    """A :class:`~fal_core.wrappers.WrapperHost` around it can do what it can, and no more."""
+    own, passed = host.ability(kind), WatchedHost(host).ability(kind)
+    assert own is None or isinstance(own, kind), (
+        f"ability({kind.__name__}) is {own!r}. Return an object of that class, or None."
+    )
+    assert (own is None) == (passed is None), (
+        f"Host {host.name!r} answers ability({kind.__name__}) with {own!r}, and a host around "
+        f"it with {passed!r}. Answer alike whenever it is asked."
+    )
 
 
 @requires("option startup_timeout", "option setup_function")

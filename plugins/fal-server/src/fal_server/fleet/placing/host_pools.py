@@ -89,9 +89,10 @@ class FleetHost:
         return capacity, problem
 
     def _ask(self) -> Capacity | None:
-        if isinstance(self.host, CountingHost):
-            return self.host.read_capacity()
-        if not isinstance(self.host, ClaimedHost):
+        counting = self.host.ability(CountingHost)
+        if counting is not None:
+            return counting.read_capacity()
+        if self.host.ability(ClaimedHost) is None:
             return None
         inventory = self.scheduler.line.inventory
         if not inventory.can_look:
@@ -154,11 +155,10 @@ class HostPool:
         self.hosts: list[FleetHost] = []
         for name, given in hosts.items():
             host = enforcing(given) if enforces else given
-            tunnels = host if isinstance(host, TunnellingHost) else None
             self.hosts.append(
                 FleetHost(
                     host,
-                    Way(name, tunnels),
+                    Way(name, host.ability(TunnellingHost)),
                     Seclusion(host, make_sockets, allows_open),
                     Scheduler(
                         host,
@@ -169,7 +169,7 @@ class HostPool:
                         # and a host of another machine tells what it lacks.
                         does_without=not enforces
                         and len(hosts) == 1
-                        and isinstance(host, ClaimedHost),
+                        and host.ability(ClaimedHost) is not None,
                     ),
                 )
             )
@@ -241,7 +241,7 @@ class HostPool:
         """
         if len(self.hosts) == 1:
             # It tells what it lacks as it launches, if it is there to tell.
-            is_counting = isinstance(self.first.host, CountingHost)
+            is_counting = self.first.host.ability(CountingHost) is not None
             is_gone = is_counting and self.first.read_capacity()[1]
             return self.first, self.first.way.name if is_gone else ""
         machines = [_machine_of(spec, each) for each in spec.machine_types or ("",)]
