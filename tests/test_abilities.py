@@ -7,7 +7,7 @@ import pytest
 
 from fal_core.abilities import DetachingHost, ExecutionStatus, detaching
 from fal_core.errors import UnsupportedError
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 def test_work_that_has_ended_is_in_no_other_phase() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fal_core import function
-from fal_core.testing.plugin import in_process, in_process_host
+from fal_testing.plugin import in_process, in_process_host
 
 __all__ = ["in_process", "in_process_host"]
 
@@ -50,7 +50,7 @@ def test_functions_of_a_module_are_replaced_until_the_test_ends() -> None:
     module = ModuleType("module")
     declared: Any = module
     declared.find_process, declared.other = find_process, os.getpid
-    from fal_core.testing.plugin import InProcess, InThisProcessHost
+    from fal_testing.plugin import InProcess, InThisProcessHost
 
     with pytest.MonkeyPatch.context() as patched:
         assert InProcess(InThisProcessHost(), patched.setattr)(module) is module
@@ -71,7 +71,7 @@ TESTS = """
 
     import pytest
     from fal_core import function
-    from fal_core.testing import ProcessHost
+    from fal_testing import ProcessHost
 
     @function("current", host=ProcessHost())
     def find_process():
@@ -89,7 +89,7 @@ TESTS = """
 
 def test_marker_runs_functions_where_they_are_declared_to(tmp_path: Path) -> None:
     """With the marker, which is registered, a function runs on its own host."""
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["fal_core.testing.plugin"]\n')
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["fal_testing.plugin"]\n')
     (tmp_path / "test_both.py").write_text(textwrap.dedent(TESTS), "utf-8")
     run = [sys.executable, "-m", "pytest", "-q", "--strict-markers", "-p", "no:cacheprovider"]
     done = subprocess.run(

@@ -9,8 +9,8 @@ import pytest
 from fal_core import function
 from fal_core.environments import THIS_PYTHON
 from fal_core.errors import EnvironmentBuildError, OptionError, UnknownNameError
-from fal_core.testing import ProcessHost, other_python
-from fal_core.testing.pythons import InstalledPython
+from fal_testing import ProcessHost, other_python
+from fal_testing.pythons import InstalledPython
 
 
 def test_function_runs_in_another_python() -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from fal_core import function
 from fal_core.errors import OptionError, UnknownNameError
-from fal_core.testing import ProcessHost
-from fal_core.testing.variables import (
+from fal_testing import ProcessHost
+from fal_testing.variables import (
     VARIABLE,
     PythonWithVariables,
     python_with_variables,

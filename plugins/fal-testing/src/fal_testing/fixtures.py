@@ -9,21 +9,16 @@ from typing import Any
 
 import pytest
 
-from fal_core.calling.launches import STRICT_VARIABLE
-from fal_core.decorators import function
+from fal_core import function
 from fal_core.errors import OptionError
 from fal_core.hosts import Host
-from fal_core.testing.harness.capabilities import (
-    missing_capabilities,
-    needs_of_the_law,
-    running,
-)
-from fal_core.testing.harness.deadlines import deadline
-from fal_core.testing.harness.marks import Isolated, Marks
-from fal_core.testing.harness.notes import noted, told_so_far
-from fal_core.testing.harness.promises import MISSING
-from fal_core.testing.harness.recorders import Follow, Recorder
-from fal_core.testing.hosts.watched import WatchedHost
+from fal_testing.harness.capabilities import missing_capabilities, needs_of_the_law, running
+from fal_testing.harness.deadlines import deadline
+from fal_testing.harness.marks import Isolated, Marks
+from fal_testing.harness.notes import noted, told_so_far
+from fal_testing.harness.promises import MISSING
+from fal_testing.harness.recorders import Follow, Recorder
+from fal_testing.hosts.watched import WatchedHost
 
 #: Seconds that a law may take in all, in units of ``law_timeout``.
 _LAW = 2.0
@@ -63,16 +58,11 @@ def served(isolated: Isolated, kind: str) -> Isolated:
     pytest.importorskip(
         "fal_serve", reason="No plugin that serves functions is installed: fal-serve."
     )
-    from fal_core.calling.serving import Server, extend_environment, make_server
-
     served = partial(isolated, serve=True)
-    server = make_server(served()(_serve_nothing).declaration)
-    environment = isolated()(_serve_nothing).make_launcher(rehearsed=True).environment
-    if isinstance(server, Server):
-        try:
-            extend_environment(environment, server)
-        except OptionError as error:
-            pytest.skip(f"Nothing can be served in an environment of kind {kind!r}: {error}")
+    try:
+        served()(_serve_nothing).make_launcher(rehearsed=True)
+    except OptionError as error:
+        pytest.skip(f"Nothing can be served in an environment of kind {kind!r}: {error}")
     return served
 
 
@@ -128,7 +118,7 @@ def _only_for_capable_hosts(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(autouse=True)
 def _checks_every_event(monkeypatch: pytest.MonkeyPatch) -> None:
     # Also in the processes that a law starts.
-    monkeypatch.setenv(STRICT_VARIABLE, "1")
+    monkeypatch.setenv("FAL_CORE_STRICT", "1")
 
 
 @pytest.fixture(autouse=True)

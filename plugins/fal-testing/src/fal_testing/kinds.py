@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("fal_core.testing.laws")
+pytest.register_assert_rewrite("fal_testing.laws")
 
-from fal_core.testing.harness.deadlines import deadline  # noqa: E402  # asserts are rewritten
-from fal_core.testing.laws.kinds import (  # noqa: E402  # their asserts are rewritten
+from fal_testing.harness.deadlines import deadline  # noqa: E402  # asserts are rewritten
+from fal_testing.laws.kinds import (  # noqa: E402  # their asserts are rewritten
     builds,
     declarations,
     processes,

@@ -3,7 +3,7 @@ A plugin of pytest for the tests of those who use fal-core.
 
 It is switched on by a line in ``conftest.py``::
 
-    pytest_plugins = ["fal_core.testing.plugin"]
+    pytest_plugins = ["fal_testing.plugin"]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Capabilities
-from fal_core.testing.hosts.in_process import InProcessHost
+from fal_testing.hosts.in_process import InProcessHost
 
 #: The marker of tests whose functions run where they are declared to.
 MARKER = "real_environment"

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("fal_core.testing.laws")
+pytest.register_assert_rewrite("fal_testing.laws")
 
-from fal_core.testing import fixtures  # noqa: E402  # their asserts are rewritten
-from fal_core.testing.laws.calling import (  # noqa: E402  # their asserts are rewritten
+from fal_testing import fixtures  # noqa: E402  # their asserts are rewritten
+from fal_testing.laws.calling import (  # noqa: E402  # their asserts are rewritten
     calls,
     coroutines,
     futures,
@@ -25,20 +25,20 @@ from fal_core.testing.laws.calling import (  # noqa: E402  # their asserts are r
     maps,
     streams,
 )
-from fal_core.testing.laws.declaring import (  # noqa: E402  # their asserts are rewritten
+from fal_testing.laws.declaring import (  # noqa: E402  # their asserts are rewritten
     claims,
     environments,
     interpreters,
     options,
     secret_values,
 )
-from fal_core.testing.laws.endings import (  # noqa: E402  # their asserts are rewritten
+from fal_testing.laws.endings import (  # noqa: E402  # their asserts are rewritten
     cancels,
     crashes,
     exits,
     timeouts,
 )
-from fal_core.testing.laws.results import (  # noqa: E402  # their asserts are rewritten
+from fal_testing.laws.results import (  # noqa: E402  # their asserts are rewritten
     events,
     forks,
     logs,
@@ -46,12 +46,12 @@ from fal_core.testing.laws.results import (  # noqa: E402  # their asserts are r
     raised,
     values,
 )
-from fal_core.testing.laws.services import (  # noqa: E402  # their asserts are rewritten
+from fal_testing.laws.services import (  # noqa: E402  # their asserts are rewritten
     detachment,
     servers,
     serving,
 )
-from fal_core.testing.laws.workers import (  # noqa: E402  # their asserts are rewritten
+from fal_testing.laws.workers import (  # noqa: E402  # their asserts are rewritten
     builds,
     multiplexing,
     places,
@@ -128,6 +128,6 @@ _exported |= {
 globals().update(_exported)
 
 #: Tells at the end of a run which laws were not checked.
-pytest_plugins: list[str] = ["fal_core.testing.harness.unchecked"]
+pytest_plugins: list[str] = ["fal_testing.harness.unchecked"]
 
 __all__ = [*_exported, "pytest_plugins"]

@@ -6,14 +6,14 @@ import threading
 
 import pytest
 
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.capabilities import (
+from fal_testing import InProcessHost
+from fal_testing.harness.capabilities import (
     missing_capabilities,
     needs_of_the_law,
     requires,
     running,
 )
-from fal_core.testing.harness.deadlines import deadline
+from fal_testing.harness.deadlines import deadline
 
 
 def test_deadline_says_what_was_waited_for() -> None:

@@ -10,8 +10,8 @@ import pytest
 from fal_core import function
 from fal_core.errors import Cancelled
 from fal_core.events import Exited
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.expectations import (
+from fal_testing import InProcessHost
+from fal_testing.harness.expectations import (
     error_of,
     expect,
     expect_cancelled,
@@ -20,7 +20,7 @@ from fal_core.testing.harness.expectations import (
     result_of,
     wait_for_all,
 )
-from fal_core.testing.harness.recorders import Recorder
+from fal_testing.harness.recorders import Recorder
 
 
 def said(raised: Any) -> str:

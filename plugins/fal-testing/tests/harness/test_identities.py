@@ -10,13 +10,8 @@ from functools import partial
 import pytest
 
 from fal_core import function
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.identities import (
-    make_identify,
-    make_living,
-    number_of,
-    still_living,
-)
+from fal_testing import InProcessHost
+from fal_testing.harness.identities import make_identify, make_living, number_of, still_living
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

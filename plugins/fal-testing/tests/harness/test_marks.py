@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 
 from fal_core import function
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.marks import Marks
-from fal_core.testing.harness.processes import wait_until
+from fal_testing import InProcessHost
+from fal_testing.harness.marks import Marks
+from fal_testing.harness.processes import wait_until
 
 ADDS_TOO_LATE = """
 import sys
 from fal_core import function
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.marks import Marks
+from fal_testing import InProcessHost
+from fal_testing.harness.marks import Marks
 
 marks = Marks(lambda: function("current", host=InProcessHost()))
 marks.add("first")

@@ -5,14 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fal_core.errors import HostError, WorkerLost
-from fal_core.testing.harness.expectations import NO_OUTCOME, expect_error, expect_no_error
-from fal_core.testing.harness.promises import (
-    Promise,
-    count_of,
-    rows_of,
-    sentence_of,
-    warning_of,
-)
+from fal_testing.harness.expectations import NO_OUTCOME, expect_error, expect_no_error
+from fal_testing.harness.promises import Promise, count_of, rows_of, sentence_of, warning_of
 
 
 def test_a_broken_promise_has_the_sentence_of_its_law() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from fal_core.errors import WorkerLost
 from fal_core.events import Event, Exited, Log, Outcome, State
-from fal_core.testing import Recorder
-from fal_core.testing.harness.recorders import in_words, word_of
+from fal_testing import Recorder
+from fal_testing.harness.recorders import in_words, word_of
 
 
 def record(*events: Event) -> Recorder:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fal_core.testing import InProcessHost
-from fal_core.testing.suite import *  # noqa: F403  # every law
+from fal_testing import InProcessHost
+from fal_testing.suite import *  # noqa: F403  # every law
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +15,7 @@ def host() -> InProcessHost:
 
 @pytest.fixture(scope="session")
 def host_program() -> str:
-    return "from fal_core.testing import InProcessHost\nhost = InProcessHost()"
+    return "from fal_testing import InProcessHost\nhost = InProcessHost()"
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fal_core import WorkerLost, function
-from fal_core.testing import ProcessHost
+from fal_testing import ProcessHost
 
 HOST = ProcessHost()
 

@@ -11,7 +11,7 @@ from fal_core.abilities import Driver
 from fal_core.calls import Call
 from fal_core.events import Sink
 from fal_core.hosts import Execution, Host
-from fal_core.testing import InProcessHost, WatchedHost
+from fal_testing import InProcessHost, WatchedHost
 
 
 @attrs.define(eq=False, slots=False)

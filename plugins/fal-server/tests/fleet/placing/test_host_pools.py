@@ -18,12 +18,12 @@ from fal_core.environments import CurrentEnvironment
 from fal_core.errors import HostError
 from fal_core.events import Log
 from fal_core.hosts import Host
-from fal_core.testing import InProcessHost
 from fal_server.fleet.placing import host_pools
 from fal_server.fleet.placing.host_pools import HostPool
 from fal_server.fleet.scheduling import NotWanted
 from fal_server.fleet.states import Lifecycle, RunnerPhase
 from fal_server.specs.runner_specs import RunnerSpec
+from fal_testing import InProcessHost
 
 needs_machines = pytest.mark.skipif(
     importlib.util.find_spec("fal_machines") is None,

@@ -15,8 +15,8 @@ import pytest
 from fal_core.environments import Environment, Interpreter
 from fal_core.errors import Cancelled
 from fal_core.events import LogSink
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Recorder
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Recorder
 
 
 def with_build(environment: Environment, before: Callable[[Event], None]) -> Environment:

@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 
 from fal_core.errors import Cancelled, HostError
 from fal_core.events import Level, Log, Outcome
-from fal_core.testing.harness.capabilities import needs_of_the_law
-from fal_core.testing.harness.notes import told_so_far
-from fal_core.testing.harness.recorders import Recorder
+from fal_testing.harness.capabilities import needs_of_the_law
+from fal_testing.harness.notes import told_so_far
+from fal_testing.harness.recorders import Recorder
 
 E = TypeVar("E", bound=BaseException)
 

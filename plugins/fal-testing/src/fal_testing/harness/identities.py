@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.processes import wait_until
 
 #: Why a law cannot tell whether processes have ended.
 HIDDEN = (

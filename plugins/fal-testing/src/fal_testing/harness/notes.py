@@ -9,8 +9,8 @@ from typing import Any
 from fal_core.calls import Call
 from fal_core.events import Event, Sink
 from fal_core.hosts import Execution, Host
-from fal_core.sinks.sinks_around import SinkAround
-from fal_core.testing.harness.recorders import in_words, word_of
+from fal_core.sinks import SinkAround
+from fal_testing.harness.recorders import in_words, word_of
 
 #: How many of the calls that have not ended are told of.
 _SHOWN = 4

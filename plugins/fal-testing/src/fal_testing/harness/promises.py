@@ -12,7 +12,7 @@ from typing import Any, Literal
 import attrs
 import pytest
 
-from fal_core.testing.harness.expectations import advice_for
+from fal_testing.harness.expectations import advice_for
 
 Kept = Literal["kept", "broken", "not claimed", "not checked"]
 

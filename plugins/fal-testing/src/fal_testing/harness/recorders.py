@@ -12,15 +12,14 @@ from fal_core.calls import Call
 from fal_core.events import Credit, Event, Exited, HomeCall, Item, Log, Outcome, Ready, State
 from fal_core.hosts import Execution
 from fal_core.reprs import in_one_line
-from fal_core.sinks.call_sinks import open_outcome
-from fal_core.testing.harness.capabilities import needs_of_the_law
+from fal_core.sinks import open_outcome
+from fal_testing.harness.capabilities import needs_of_the_law
 
 #: How many events a report names.
 _SHOWN = 16
 
 if TYPE_CHECKING:
-    from fal_core.calling.launcher import Launcher
-    from fal_core.sealing.opener import Opener
+    from fal_core.calling import Launcher
 
 
 class Recorder:
@@ -37,7 +36,7 @@ class Recorder:
 
     def __init__(self, launcher: Launcher) -> None:
         self.launcher = launcher
-        self.opener: Opener = launcher.opener
+        self.opener = launcher.opener
         self.call: Call | None = None
         self.execution: Execution | None = None
         self.events: list[Event] = []

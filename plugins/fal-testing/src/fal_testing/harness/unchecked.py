@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from fal_core.testing.harness.promises import MISSING, PromiseRecorder, warning_of
+from fal_testing.harness.promises import MISSING, PromiseRecorder, warning_of
 
 #: Where the laws are.
-_LAWS = "fal_core.testing.laws."
+_LAWS = "fal_testing.laws."
 #: Their names, each once.
 _UNCHECKED = pytest.StashKey[dict[str, None]]()
 

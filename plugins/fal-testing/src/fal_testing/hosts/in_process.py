@@ -17,8 +17,8 @@ from fal_core.calls import Call
 from fal_core.events import Sink
 from fal_core.groups import Preparation, Prepared, launch_group
 from fal_core.hosts import Capabilities, Execution, Host
-from fal_core.testing.hosts.in_process_calls import InProcessExecution
 from fal_core_worker.running.slots import Functions
+from fal_testing.hosts.in_process_calls import InProcessExecution
 
 
 @attrs.define(eq=False, slots=False)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from fal_core.calls import Call
+from fal_core.calls import Call, Node
 from fal_core.errors import Cancelled
 from fal_core.events import (
     Credit,
@@ -23,10 +23,7 @@ from fal_core.events import (
     Started,
     State,
 )
-from fal_core.testing.hosts.in_process_runtime import at_home
-from fal_core.testing.hosts.printing import CallPrinter, printed_by
-from fal_core.testing.hosts.services import InProcessService, tell_when_reachable
-from fal_core_worker.nodes import Node, add_note
+from fal_core_worker.nodes import add_note
 from fal_core_worker.opening import values
 from fal_core_worker.opening.exceptions import open_error
 from fal_core_worker.running.outcomes import (
@@ -39,6 +36,9 @@ from fal_core_worker.running.outcomes import (
 )
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.frames import RAISED, VALUE, WINDOW
+from fal_testing.hosts.in_process_runtime import at_home
+from fal_testing.hosts.printing import CallPrinter, printed_by
+from fal_testing.hosts.services import InProcessService, tell_when_reachable
 
 
 class HasFunctions(Protocol):

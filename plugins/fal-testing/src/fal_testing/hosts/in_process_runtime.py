@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from fal_core.calls import Node
-from fal_core.testing.hosts.services import InProcessService
 from fal_core_worker import current
+from fal_testing.hosts.services import InProcessService
 
 
 class RunningCall(Protocol):

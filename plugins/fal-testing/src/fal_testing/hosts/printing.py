@@ -15,7 +15,6 @@ import attrs
 
 from fal_core.calls import Call
 from fal_core.events import Level, Log
-from fal_core_worker.output.capture import last_written
 from fal_core_worker.serving.services import request_id
 
 #: Least seconds between two events for a line that has not ended.
@@ -49,7 +48,7 @@ class CallPrinter:
     def show(self, level: Level) -> None:
         """Deliver the visible part of a line that has not ended, after a flush."""
         with self._lock:
-            seen = last_written(self._partial.get(level, "")).rstrip("\r")
+            seen = self._partial.get(level, "").rstrip("\r").rpartition("\r")[2]
             if seen and time.monotonic() >= self._not_before:
                 self._not_before = time.monotonic() + _AGAIN
                 self._deliver(attrs.evolve(self._log(level, seen), partial=True))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from fal_core.testing.harness.requests import is_reachable
+from fal_testing.harness.requests import is_reachable
 
 
 class InProcessService:

@@ -9,9 +9,9 @@ import attrs
 from fal_core.calls import Call
 from fal_core.events import Event, Exited, Sink
 from fal_core.hosts import Execution
-from fal_core.sinks.sinks_around import SinkAround
-from fal_core.testing.harness.processes import wait_until
+from fal_core.sinks import SinkAround
 from fal_core.wrappers import WrapperHost
+from fal_testing.harness.processes import wait_until
 
 
 @attrs.define(eq=False, slots=False)

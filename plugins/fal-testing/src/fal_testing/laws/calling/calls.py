@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fal_core.errors import FalSerializationError
-from fal_core.testing.harness.capabilities import needs_of_the_law, requires
-from fal_core.testing.harness.expectations import expect, expect_error
-from fal_core.testing.harness.marks import Isolated, Marks
+from fal_testing.harness.capabilities import needs_of_the_law, requires
+from fal_testing.harness.expectations import expect, expect_error
+from fal_testing.harness.marks import Isolated, Marks
 
 #: What nearly every fault of these laws comes from.
 LOOK = (

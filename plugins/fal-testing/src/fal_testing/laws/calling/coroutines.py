@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fal_core.errors import UserFunctionException
-from fal_core.testing.harness.capabilities import needs_of_the_law, requires
-from fal_core.testing.harness.expectations import expect, expect_error
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.hosts.watched import WatchedHost
+from fal_testing.harness.capabilities import needs_of_the_law, requires
+from fal_testing.harness.expectations import expect, expect_error
+from fal_testing.harness.marks import Isolated
+from fal_testing.hosts.watched import WatchedHost
 
 LOOK = "A worker runs what an `async def` function returns; pass the call on as it is."
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fal_core.errors import Cancelled
 from fal_core.hosts import Host
-from fal_core.testing.harness.expectations import (
+from fal_testing.harness.expectations import (
     error_of,
     expect,
     expect_error,
@@ -15,7 +15,7 @@ from fal_core.testing.harness.expectations import (
     result_of,
     wait_for_all,
 )
-from fal_core.testing.harness.marks import Isolated
+from fal_testing.harness.marks import Isolated
 
 
 def test_every_future_has_its_own_result(isolated: Isolated, law_timeout: float) -> None:

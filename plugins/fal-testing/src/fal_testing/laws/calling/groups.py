@@ -12,20 +12,19 @@ from typing import Any
 import attrs
 import pytest
 
-from fal_core.decorators import function
+from fal_core import current_node, function
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import Exited
 from fal_core.groups import NodeFailed
 from fal_core.hosts import Host
-from fal_core.testing.harness.builds import with_build
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, expect_cancelled, expect_error
-from fal_core.testing.harness.marks import Isolated, Marks
-from fal_core.testing.harness.meetings import meet
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Follow, Recorder
-from fal_core.testing.hosts.in_process import InProcessHost
-from fal_core_worker.nodes import current_node
+from fal_testing.harness.builds import with_build
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect, expect_cancelled, expect_error
+from fal_testing.harness.marks import Isolated, Marks
+from fal_testing.harness.meetings import meet
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Follow, Recorder
+from fal_testing.hosts.in_process import InProcessHost
 
 LOOK = (
     "Launch the call once for each node, with `call.at_node(Node(rank, addresses))`, and join "

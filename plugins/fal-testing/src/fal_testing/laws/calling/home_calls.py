@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fal_core.decorators import function
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect
-from fal_core.testing.harness.identities import make_identify
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.hosts.in_process import InProcessHost
+from fal_core import function
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect
+from fal_testing.harness.identities import make_identify
+from fal_testing.harness.marks import Isolated
+from fal_testing.hosts.in_process import InProcessHost
 
 LOOK = (
     "Send on HomeCall as an event, and give the Reply that Execution.send gets to the worker; "

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterator
 from contextlib import closing
 
-from fal_core.testing.harness.capabilities import needs_of_the_law, requires
-from fal_core.testing.harness.expectations import expect, expect_error
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.hosts.watched import WatchedHost
+from fal_testing.harness.capabilities import needs_of_the_law, requires
+from fal_testing.harness.expectations import expect, expect_error
+from fal_testing.harness.marks import Isolated
+from fal_testing.hosts.watched import WatchedHost
 
 LOOK = "Pass on each Item of a batch as it came: first, count, and the outcomes in their order."
 
@@ -117,7 +117,7 @@ def test_a_map_over_endless_items_can_be_left(
 @requires("batch")
 def test_lines_of_a_batch_name_their_item(isolated: Isolated, law_timeout: float) -> None:
     """A line printed by an item of a batch carries the call's id and the item's number."""
-    from fal_core.testing.harness.recorders import Recorder
+    from fal_testing.harness.recorders import Recorder
 
     @isolated()
     def speak(number: int) -> int:

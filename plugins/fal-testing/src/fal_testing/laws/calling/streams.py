@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing
 
 from fal_core.events import Item, Log
-from fal_core.testing.harness.capabilities import needs_of_the_law, requires
-from fal_core.testing.harness.expectations import expect, expect_error, result_of
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.recorders import Follow
-from fal_core.testing.hosts.watched import WatchedHost
+from fal_testing.harness.capabilities import needs_of_the_law, requires
+from fal_testing.harness.expectations import expect, expect_error, result_of
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.recorders import Follow
+from fal_testing.hosts.watched import WatchedHost
 
 LOOK = "Pass on each Item as it came, in order, at once, and the outcome after the last one."
 

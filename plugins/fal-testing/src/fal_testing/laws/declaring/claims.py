@@ -5,14 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from fal_core.conversion.annotations import option_names
+import attrs
+
 from fal_core.errors import HostError
 from fal_core.hosts import Host
 from fal_core.options import HostOptions
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect_error
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.recorders import Follow
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect_error
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.recorders import Follow
 
 #: Options that have no effect without one of these capabilities.
 _NEEDS = {
@@ -27,7 +28,7 @@ _USED_BY = {"multiplex": "max_multiplexing", "secrets": "secrets"}
 def test_the_options_it_acts_on_are_documented(host: Host[..., Any]) -> None:
     """``capabilities.options`` names only documented options."""
     claimed = host.capabilities.options or frozenset()
-    unknown = sorted(claimed.difference(option_names(HostOptions)))
+    unknown = sorted(claimed.difference(attrs.fields_dict(HostOptions)))
     assert unknown == [], (
         f"No documented option is called {', '.join(unknown)}. Correct the name in "
         "capabilities.options; options of the host's own class need not be there."

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from fal_core.decorators import function
+from fal_core import function
 from fal_core.errors import EnvironmentBuildError
 from fal_core.hosts import Host
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, expect_error
-from fal_core.testing.variables import VARIABLE, python_with_variables, was_built_here
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect, expect_error
+from fal_testing.variables import VARIABLE, python_with_variables, was_built_here
 
 LOOK = "Run a call with the interpreter that call.environment.build returns."
 
@@ -28,7 +28,7 @@ def requirement() -> tuple[str, str]:
 @pytest.fixture
 def virtual(host: Host[..., Any]) -> Virtual:
     """The decorator for functions with requirements, where an environment builds them."""
-    from fal_core.plugins.installed import load_plugins
+    from fal_core.plugins import load_plugins
 
     if "virtualenv" not in load_plugins().environments:
         pytest.skip("No installed plugin provides kind 'virtualenv'.")

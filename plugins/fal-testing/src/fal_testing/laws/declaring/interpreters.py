@@ -7,16 +7,16 @@ from typing import Any, get_args
 
 import pytest
 
-from fal_core.decorators import function
+from fal_core import function
 from fal_core.environments import Channel
 from fal_core.errors import HostError, UnsupportedError
 from fal_core.hosts import Host
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, expect_cancelled
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Follow, Recorder
-from fal_core.testing.launchers import EXPLAINED, Launched, launched_python
 from fal_core_worker.serving.ports import free_port
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect, expect_cancelled
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Follow, Recorder
+from fal_testing.launchers import EXPLAINED, Launched, launched_python
 
 _WHOLE = (
     "Start the worker with the whole Command that Interpreter.command returns, as in "

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fal_core.decorators import function
+from fal_core import function
 from fal_core.errors import OptionTypeError, UnknownOptionError
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Host
 from fal_core.machines import Machine, UnknownMachineError
 from fal_core.plugins import registered
-from fal_core.testing.harness.expectations import expect, expect_error, result_of
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.hosts.in_process import InProcessHost
+from fal_testing.harness.expectations import expect, expect_error, result_of
+from fal_testing.harness.marks import Isolated
+from fal_testing.hosts.in_process import InProcessHost
 
 #: Options for other hosts, harmless on a host that acts on them.
 OTHERS: dict[str, Any] = {

@@ -7,10 +7,10 @@ import os
 import pytest
 
 from fal_core.errors import FalCoreError
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, expect_error
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.recorders import Follow
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect, expect_error
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.recorders import Follow
 
 
 @pytest.fixture

@@ -5,22 +5,17 @@ from __future__ import annotations
 import time
 
 from fal_core.errors import Cancelled
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import (
-    expect,
-    expect_cancelled,
-    expect_error,
-    result_of,
-)
-from fal_core.testing.harness.identities import (
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect, expect_cancelled, expect_error, result_of
+from fal_testing.harness.identities import (
     make_identify,
     make_start_children,
     number_of,
     still_living,
 )
-from fal_core.testing.harness.marks import Isolated, Marks
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Follow
+from fal_testing.harness.marks import Isolated, Marks
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Follow
 
 _END = (
     "Execution.cancel interrupts the function, ends its process after the grace, and is "

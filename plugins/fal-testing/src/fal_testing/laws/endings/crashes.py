@@ -7,21 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from fal_core.errors import HostError, WorkerLost
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import (
-    expect,
-    expect_error,
-    expect_printed,
-    wait_for_all,
-)
-from fal_core.testing.harness.identities import (
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect, expect_error, expect_printed, wait_for_all
+from fal_testing.harness.identities import (
     make_identify,
     make_start_children,
     number_of,
     still_living,
 )
-from fal_core.testing.harness.marks import Isolated, Marks
-from fal_core.testing.harness.recorders import Follow, Recorder
+from fal_testing.harness.marks import Isolated, Marks
+from fal_testing.harness.recorders import Follow, Recorder
 
 LOOK = (
     "Where the stream of a worker ends unasked, end its calls with Exited and a WorkerLost "

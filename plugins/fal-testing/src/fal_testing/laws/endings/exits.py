@@ -30,7 +30,7 @@ raise LookupError("the program has failed")
 @pytest.fixture(scope="session")
 def host_program(host_url: str) -> str:
     """Lines of Python that make the host, as ``host``, in another process."""
-    return f"from fal_core.plugins.installed import find_host\nhost = find_host({host_url!r})"
+    return f"from fal_core.plugins import find_host\nhost = find_host({host_url!r})"
 
 
 def test_submitted_calls_end_before_their_program(

@@ -9,10 +9,10 @@ import pytest
 
 from fal_core.errors import Timeout
 from fal_core.hosts import Host
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, expect_error, result_of
-from fal_core.testing.harness.marks import Isolated, Marks
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect, expect_error, result_of
+from fal_testing.harness.marks import Isolated, Marks
+from fal_testing.harness.processes import wait_until
 
 #: The options that limit how long a call runs.
 LIMITS = ("timeout", "request_timeout")

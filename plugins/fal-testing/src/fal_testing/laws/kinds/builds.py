@@ -8,13 +8,13 @@ from typing import Any
 import attrs
 import pytest
 
-from fal_core.decorators import function
+from fal_core import function
 from fal_core.environments import Environment
 from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
-from fal_core.testing.harness.builders import build_at_once
-from fal_core.testing.harness.expectations import expect, named
-from fal_core.testing.hosts.process_per_call import ProcessHost
+from fal_testing.harness.builders import build_at_once
+from fal_testing.harness.expectations import expect, named
+from fal_testing.hosts.process_per_call import ProcessHost
 
 #: How many processes need an environment at once.
 MANY = 32

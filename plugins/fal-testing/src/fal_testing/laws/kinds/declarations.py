@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fal_core.environments import Environment
 from fal_core.errors import OptionError
-from fal_core.testing.harness.builders import send_away
-from fal_core.testing.harness.expectations import expect
+from fal_testing.harness.builders import send_away
+from fal_testing.harness.expectations import expect
 
 #: A requirement that no environment has.
 _NOWHERE = "fal-core-law-nobody-has-this"

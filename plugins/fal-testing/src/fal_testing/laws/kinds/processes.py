@@ -14,10 +14,10 @@ from threading import Event
 import pytest
 
 from fal_core.environments import Environment, Interpreter
-from fal_core.testing.harness.commands import is_locked, run, started, stop
-from fal_core.testing.harness.expectations import expect
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.ports import free_port
+from fal_testing.harness.commands import is_locked, run, started, stop
+from fal_testing.harness.expectations import expect
+from fal_testing.harness.processes import wait_until
 
 #: Where processes with a file system of their own see the folder of a law.
 _THERE = "/fal-core-law"

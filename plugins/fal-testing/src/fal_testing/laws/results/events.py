@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from fal_core.events import Exited, Outcome, State
-from fal_core.testing.harness.expectations import expect
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.recorders import Follow
+from fal_testing.harness.expectations import expect
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.recorders import Follow
 
 #: Seconds to wait for what must not come.
 QUIET = 0.3

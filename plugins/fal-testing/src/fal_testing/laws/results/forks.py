@@ -10,17 +10,12 @@ from typing import Any
 
 import pytest
 
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect
-from fal_core.testing.harness.identities import (
-    HIDDEN,
-    make_identify,
-    make_living,
-    number_of,
-)
-from fal_core.testing.harness.marks import Isolated, Marks
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.laws.results.values import make_block
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect
+from fal_testing.harness.identities import HIDDEN, make_identify, make_living, number_of
+from fal_testing.harness.marks import Isolated, Marks
+from fal_testing.harness.processes import wait_until
+from fal_testing.laws.results.values import make_block
 
 _SIZE = 1 << 20
 

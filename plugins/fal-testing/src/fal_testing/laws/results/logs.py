@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import (
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import (
     LINES,
     expect,
     expect_lines,
     expect_printed,
     printed_before_outcome,
 )
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.recorders import Follow
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.recorders import Follow
 
 
 def test_lines_arrive_before_the_result(

@@ -10,14 +10,9 @@ import pytest
 from fal_core.errors import HostError
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Host
-from fal_core.plugins.installed import registered
-from fal_core.testing.harness.expectations import (
-    expect,
-    expect_error,
-    expect_no_error,
-    result_of,
-)
-from fal_core.testing.harness.marks import Isolated
+from fal_core.plugins import registered
+from fal_testing.harness.expectations import expect, expect_error, expect_no_error, result_of
+from fal_testing.harness.marks import Isolated
 
 LOOK = "Leave the observing hooks to the core, which calls them around launch."
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from fal_core.errors import UserFunctionException
 from fal_core.hosts import Host
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import error_of, expect, expect_error, expect_printed
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.recorders import Follow
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import error_of, expect, expect_error, expect_printed
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.recorders import Follow
 
 LOOK = "Pass on an outcome that has raised as it came, sealed."
 _EXITS = (

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect
-from fal_core.testing.harness.marks import Isolated
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect
+from fal_testing.harness.marks import Isolated
 
 LOOK = (
     "Buffers of what is sealed are memory of the process that sealed it: a host that opens "
@@ -168,8 +168,8 @@ def test_the_items_of_a_stream_may_be_changed(isolated: Isolated, size: int) -> 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_values_of_a_call_to_home_may_be_changed(isolated: Isolated, size: int) -> None:
     """What a function sends home, and what it gets from there, may be changed on either side."""
-    from fal_core.decorators import function
-    from fal_core.testing.hosts.in_process import InProcessHost
+    from fal_core import function
+    from fal_testing.hosts.in_process import InProcessHost
 
     Block = make_block()
 

@@ -11,21 +11,15 @@ from typing import Any
 import pytest
 
 from fal_core.abilities import detaching
-from fal_core.calling.spawning import spawn
 from fal_core.errors import Cancelled, HostError
 from fal_core.events import Event, Log
 from fal_core.hosts import Host
 from fal_core.spawns import SpawnInfo
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import (
-    expect,
-    expect_error,
-    expect_printed,
-    result_of,
-)
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Recorder
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect, expect_error, expect_printed, result_of
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Recorder
 
 Detach = Callable[..., SpawnInfo]
 
@@ -37,7 +31,7 @@ LOOK = (
 _OTHER_PROCESS = """\
 import sys, threading
 from fal_core.events import Exited, Log
-from fal_core.plugins.installed import find_host
+from fal_core.plugins import find_host
 ended = threading.Event()
 def sink(event):
     if isinstance(event, Log) and event.source == "USER":
@@ -64,7 +58,7 @@ def detach() -> Iterator[Detach]:
     infos: list[SpawnInfo] = []
 
     def detach(isolated: Any, *args: Any) -> SpawnInfo:
-        info = spawn(isolated.make_launcher(), args, {}, lifetime="detached")
+        info: SpawnInfo = isolated.with_policy(lifetime="detached").spawn(*args)
         infos.append(info)
         return info
 

@@ -8,19 +8,19 @@ from typing import Any
 
 from fal_core.errors import Timeout
 from fal_core.events import Exited
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import (
+from fal_core_worker.serving.ports import free_port
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import (
     expect,
     expect_cancelled,
     expect_error,
     expect_printed,
     result_of,
 )
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Follow
-from fal_core.testing.harness.requests import Response, ask, is_served
-from fal_core_worker.serving.ports import free_port
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Follow
+from fal_testing.harness.requests import Response, ask, is_served
 
 LOOK = (
     "Probe the port that the function exposes, and send Ready once it accepts connections, or "

@@ -11,12 +11,12 @@ import pytest
 
 from fal_core.errors import WorkerLost
 from fal_core.events import Log, Ready
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, expect_cancelled, result_of
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Follow
-from fal_core.testing.harness.requests import Response, ask, is_served
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect, expect_cancelled, result_of
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Follow
+from fal_testing.harness.requests import Response, ask, is_served
 
 LOOK = (
     "Launch `call.at_ports(...)`, and turn what the service announces into Ready, with a URL "

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from fal_core.decorators import function
+from fal_core import function
 from fal_core.errors import EnvironmentBuildError
 from fal_core.hosts import Host
-from fal_core.testing.counted import Counted, counted_builds
-from fal_core.testing.harness.builds import HeldBuild
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, expect_cancelled, named
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.recorders import Follow
+from fal_testing.counted import Counted, counted_builds
+from fal_testing.harness.builds import HeldBuild
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect, expect_cancelled, named
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.recorders import Follow
 
 #: How many calls need an environment at once.
 MANY = 32

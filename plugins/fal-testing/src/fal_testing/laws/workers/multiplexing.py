@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect, expect_cancelled, expect_printed
-from fal_core.testing.harness.identities import make_identify
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.recorders import Follow
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect, expect_cancelled, expect_printed
+from fal_testing.harness.identities import make_identify
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.recorders import Follow
 
 LOOK = (
     "With max_multiplexing=2 give a second call to the worker that runs the first, whose "

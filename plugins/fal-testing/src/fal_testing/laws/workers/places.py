@@ -12,9 +12,9 @@ import attrs
 import pytest
 
 from fal_core.hosts import Host
-from fal_core.testing.harness.expectations import expect, expect_printed
-from fal_core.testing.harness.marks import Isolated
-from fal_core.testing.harness.recorders import Follow, Recorder
+from fal_testing.harness.expectations import expect, expect_printed
+from fal_testing.harness.marks import Isolated
+from fal_testing.harness.recorders import Follow, Recorder
 
 #: How many calls are made at once, at most.
 _MANY = 32

@@ -9,17 +9,12 @@ from typing import Any
 import pytest
 
 from fal_core.hosts import Host
-from fal_core.testing.harness.capabilities import requires
-from fal_core.testing.harness.expectations import expect
-from fal_core.testing.harness.identities import (
-    HIDDEN,
-    make_identify,
-    started_at,
-    still_living,
-)
-from fal_core.testing.harness.marks import Isolated, Marks
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Follow
+from fal_testing.harness.capabilities import requires
+from fal_testing.harness.expectations import expect
+from fal_testing.harness.identities import HIDDEN, make_identify, started_at, still_living
+from fal_testing.harness.marks import Isolated, Marks
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Follow
 
 #: How many places are tried for a worker that is used again, at most.
 _PLACES = 16
