@@ -1,5 +1,5 @@
 """
-The conformance suite: the laws that every host keeps, as tests that ship with fal-core.
+The conformance suite: the laws that every host keeps, as tests.
 
 A host's whole test file imports :mod:`fal_testing.suite` and writes one
 fixture::
