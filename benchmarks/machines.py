@@ -22,8 +22,8 @@ def warm_call(count: int, *, enforce: bool = False, **options: Any) -> Iterator[
     """
     from fal_core import function
     from fal_core.machines import Machine
-    from fal_core.testing.harness.devices import gpu, machine_with
     from fal_host_local import LocalHost
+    from fal_testing.harness.devices import gpu, machine_with
 
     small = Machine(name="small", cpus=1, memory=1 << 30, processes=500)
     host = LocalHost(enforce=enforce)

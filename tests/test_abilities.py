@@ -17,8 +17,8 @@ from fal_core.abilities import (
     detaching,
 )
 from fal_core.errors import UnsupportedError
-from fal_core.testing import InProcessHost
 from fal_core.wrappers import WrapperHost
+from fal_testing import InProcessHost
 
 
 def test_work_that_has_ended_is_in_no_other_phase() -> None:

@@ -19,8 +19,8 @@ from fal_core.calls import Call
 from fal_core.errors import Cancelled, OptionError
 from fal_core.events import Sink
 from fal_core.hosts import Execution
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import wait_until
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import wait_until
 
 #: Seconds that anything may take.
 PATIENCE = 30

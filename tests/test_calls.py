@@ -7,7 +7,7 @@ import pytest
 
 from fal_core import function
 from fal_core.calls import SourceArchive
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 def test_calls_are_not_compared_by_what_is_in_them() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from fal_core.decorators import function
 from fal_core.errors import OptionError, OptionTypeError
-from fal_core.testing import InProcessHost
 from fal_core_worker import current
+from fal_testing import InProcessHost
 
 
 def test_named_module_is_looked_for_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from fal_core import function
 from fal_core.errors import OptionError
 from fal_core.functions import IsolatedFunction
 from fal_core.options import Options
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 def answer() -> int:

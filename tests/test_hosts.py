@@ -10,7 +10,7 @@ import pytest
 from fal_core import function
 from fal_core.errors import OptionTypeError, UnsupportedError
 from fal_core.hosts import Capabilities, Claims, Host
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 @attrs.define(eq=False, slots=False)

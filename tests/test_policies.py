@@ -7,7 +7,7 @@ import pytest
 from fal_core import function
 from fal_core.declaring.policy_checks import check_policy
 from fal_core.errors import OptionError
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 def test_a_long_timeout_is_waited_for_in_turns() -> None:

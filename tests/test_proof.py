@@ -65,7 +65,7 @@ def test_the_table_names_tests_that_exist() -> None:
     for name in [*table.short, *table.dear]:
         file, _, function = name.partition("::")
         text = (ROOT / file).read_text("utf-8") if (ROOT / file).is_file() else ""
-        is_law = function.startswith("test_") and "fal_core.testing.suite import *" in text
+        is_law = function.startswith("test_") and "fal_testing.suite import *" in text
         defined = re.search(rf"^(async )?def {function}\(", text, re.MULTILINE)
         if not text or (function and not (defined or is_law)):
             missing.append(name)

@@ -262,7 +262,7 @@ def variables_in_code() -> set[str]:
     ]
     found = set()
     for path in sources:
-        if "testing" in path.parts:
+        if "fal_testing" in path.parts:
             continue
         tree = ast.parse(path.read_text("utf-8"))
         texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))

@@ -12,8 +12,8 @@ import pytest
 from fal_core import function
 from fal_core.calls import Call
 from fal_core.events import Sink
-from fal_core.testing.hosts.in_process import InProcessHost
-from fal_core.testing.hosts.in_process_calls import InProcessExecution
+from fal_testing.hosts.in_process import InProcessHost
+from fal_testing.hosts.in_process_calls import InProcessExecution
 
 #: Seconds that the host of these tests needs for a launch.
 LAUNCH = 0.03

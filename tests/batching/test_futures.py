@@ -18,10 +18,10 @@ from fal_core.calling.late_executions import LateExecution
 from fal_core.calls import Call
 from fal_core.events import Exited, Item, Returned, Sealed, Sink, Started
 from fal_core.hosts import Capabilities, Execution, Host
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.opening import values
 from fal_core_worker.stream.frames import VALUE
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import wait_until
 
 
 def wait(seconds: float) -> float:

@@ -9,8 +9,8 @@ import pytest
 
 from fal_core import function
 from fal_core.batching.progresses import MapProgress, count_items
-from fal_core.testing import InProcessHost
 from fal_core_worker.stream.frames import RAISED, VALUE
+from fal_testing import InProcessHost
 
 
 def test_items_are_counted_where_all_inputs_have_a_size():

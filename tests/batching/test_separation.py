@@ -12,7 +12,7 @@ import pytest
 
 from fal_core import function
 from fal_core.batching.batches import Separation
-from fal_core.testing.hosts.in_process import InProcessHost
+from fal_testing.hosts.in_process import InProcessHost
 
 
 @dataclass

@@ -15,10 +15,10 @@ from fal_core.errors import HostError, UnsupportedError
 from fal_core.events import Event, HomeCall, Log, Message, Reply, Sink
 from fal_core.hosts import Execution
 from fal_core.sealing.arguments import seal_arguments
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Recorder
 from fal_core_worker.opening.exceptions import open_error
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Recorder
 
 #: Seconds that anything may take.
 PATIENCE = 30

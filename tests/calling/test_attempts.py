@@ -14,8 +14,8 @@ from fal_core.errors import Cancelled, HostError, WorkerLost
 from fal_core.events import Event, Exited, Outcome, Sink
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Execution, Host
-from fal_core.testing import InProcessHost
 from fal_core.wrappers import WrapperHost
+from fal_testing import InProcessHost
 
 
 @attrs.define(eq=False, slots=False)

@@ -17,7 +17,7 @@ from fal_core.errors import HostClosed
 from fal_core.events import Event, Exited, Message, Sink, State
 from fal_core.functions import IsolatedFunction
 from fal_core.hosts import Capabilities, Execution, Host
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 class Endless(Driven):

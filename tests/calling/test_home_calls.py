@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fal_core import function
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 def test_a_call_to_another_place_is_made_at_home() -> None:

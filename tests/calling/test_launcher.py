@@ -15,7 +15,7 @@ from fal_core.errors import FalSerializationError, UnsupportedError
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities
 from fal_core.plugins import registered
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 # -- Options that the host cannot use ------------------------------------------------
 

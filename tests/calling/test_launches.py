@@ -20,8 +20,8 @@ from fal_core.errors import Cancelled, HostClosed, HostError, OptionError
 from fal_core.events import Credit, Event, Exited, Message, Sink, State
 from fal_core.hosts import Capabilities, Execution, Host
 from fal_core.sinks import breaches, get_event_thread
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import wait_until
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import wait_until
 
 
 @attrs.define(eq=False, slots=False)

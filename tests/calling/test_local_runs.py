@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fal_core import function
-from fal_core.testing import InProcessHost, ProcessHost
+from fal_testing import InProcessHost, ProcessHost
 
 
 def count_setups() -> tuple[list[int], Callable[[], int]]:

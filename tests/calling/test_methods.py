@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fal_core import function
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 @pytest.fixture

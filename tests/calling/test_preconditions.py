@@ -29,9 +29,9 @@ from fal_core.machines import Machine
 from fal_core.options import Gateway, HostOptions
 from fal_core.plugins import registered
 from fal_core.sinks import breaches
-from fal_core.testing.hosts.in_process import InProcessHost
-from fal_core.testing.hosts.in_process_calls import InProcessExecution
 from fal_core.wrappers import WrapperHost
+from fal_testing.hosts.in_process import InProcessHost
+from fal_testing.hosts.in_process_calls import InProcessExecution
 
 
 @attrs.define(eq=False, slots=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_core.testing.harness.processes import python_programs
+from fal_testing.harness.processes import python_programs
 
 #: Seconds that a program may take.
 PATIENCE = 120
@@ -19,7 +19,7 @@ PATIENCE = 120
 FUNCTIONS = """
 import os, sys, time
 from fal_core import function
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 HOST = InProcessHost() if sys.argv[2:] == ["in-process"] else "local"
 

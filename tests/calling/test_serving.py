@@ -21,7 +21,7 @@ from fal_core.errors import UnsupportedError
 from fal_core.hooks import hookimpl
 from fal_core.plugins import load_plugins, registered
 from fal_core.routes import RouteSignature
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 class Serving(Server):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fal_core import WorkerLost, function
-from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import wait_until
 
 
 def fail_twice(path: str) -> int:

@@ -16,8 +16,8 @@ from fal_core.calls import Call
 from fal_core.errors import UnsupportedError
 from fal_core.events import Credit, Message, Sink
 from fal_core.hosts import Execution
-from fal_core.testing import InProcessHost
 from fal_core.wrappers import WrapperHost
+from fal_testing import InProcessHost
 
 
 class Watched:

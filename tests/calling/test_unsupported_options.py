@@ -17,8 +17,8 @@ from fal_core.events import Sink
 from fal_core.explanations import explain
 from fal_core.hosts import Capabilities, Execution
 from fal_core.options import HostOptions
-from fal_core.testing.hosts.in_process import InProcessHost
 from fal_core.wrappers import WrapperHost
+from fal_testing.hosts.in_process import InProcessHost
 
 REASON = "There is no rack here."
 

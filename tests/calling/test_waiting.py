@@ -10,7 +10,7 @@ import pytest
 from fal_core import function
 from fal_core.abilities import Driven
 from fal_core.events import Event, Exited, Message, Outcome, Ready, Sealed
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 class Interrupted(Driven):

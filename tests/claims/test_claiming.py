@@ -17,8 +17,8 @@ import pytest
 from fal_core.claims import Claim, DevicesHeld, Want, claim_devices
 from fal_core.errors import Cancelled
 from fal_core.machines import Device, Machine
-from fal_core.testing.harness.devices import gpu, gpu_slice, machine_with
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.devices import gpu, gpu_slice, machine_with
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -30,7 +30,7 @@ HOLDER = textwrap.dedent(
     """
     import sys
     from fal_core.claims import DevicesHeld, Want, claim_devices
-    from fal_core.testing.harness.devices import gpu, machine_with
+    from fal_testing.harness.devices import gpu, machine_with
     with machine_with(gpu(0), gpu(1)):
         sys.stdin.readline()
         try:

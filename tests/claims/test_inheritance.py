@@ -9,8 +9,8 @@ import textwrap
 import pytest
 
 from fal_core.claims import DevicesHeld, Want, claim_devices, describe_claim
-from fal_core.testing.harness.devices import gpu, machine_with
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.devices import gpu, machine_with
+from fal_testing.harness.processes import wait_until
 
 ONE = [Want(count=1)]
 

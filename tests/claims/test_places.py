@@ -17,7 +17,7 @@ from fal_core.claims import (
     claims_directory,
 )
 from fal_core.claims.places import lock_file, name_of, open_directory, release
-from fal_core.testing.harness.devices import gpu, machine_with
+from fal_testing.harness.devices import gpu, machine_with
 
 pytestmark = pytest.mark.faults
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fal_core.claims import visible_devices
-from fal_core.testing.harness.devices import gpu, gpu_slice
+from fal_testing.harness.devices import gpu, gpu_slice
 
 FOUR = [
     gpu(0),

@@ -7,7 +7,7 @@ import pytest
 from fal_core.claims import Want, wants_of
 from fal_core.machines import Machine
 from fal_core.options import HostOptions
-from fal_core.testing.harness.devices import GIB, gpu, gpu_slice, machine_with
+from fal_testing.harness.devices import GIB, gpu, gpu_slice, machine_with
 
 H100 = Machine(name="GPU-H100", gpus=1, gpu_model="H100", gpu_memory=80 * GIB)
 A100 = Machine(name="GPU-A100", gpus=2, gpu_model="A100")

@@ -13,14 +13,15 @@ import pytest
 
 PLACED = """
 import attrs
-from fal_core import hookimpl
-from fal_core.testing import InProcessHost
+from fal_core import Capabilities, Host, hookimpl
 
 fal_core_api = 1
 
 @attrs.define(eq=False, slots=False)
-class Placed(InProcessHost):
+class Placed(Host):
     name = "placed"
+    capabilities = Capabilities()
+    def launch(self, call, sink): ...
 
 @hookimpl
 def fal_register_hosts():
@@ -59,14 +60,14 @@ def test_hosts_of_one_name_are_one_sentence(command_line: Any) -> None:
 
 
 def test_check_names_the_extra_that_it_needs(command_line: Any) -> None:
-    """Without pytest the laws cannot be run, and one sentence says how to install it."""
+    """Without fal-testing the laws cannot be run, and one sentence says how to install it."""
     command_line.install("placed", PLACED)
     for spec in filter(None, map(find_spec, NEEDED)):
         assert spec.origin is not None
         source = Path(spec.origin)
         source = source.parent if source.name == "__init__.py" else source
         (command_line.folder / "site" / source.name).symlink_to(source)
-    # -S leaves out what is installed, and so pytest.
+    # -S leaves out what is installed, and so fal-testing.
     done = subprocess.run(
         [sys.executable, "-S", "-m", "fal_core.cli", "hosts", "check", "placed"],
         env=command_line.variables,
@@ -76,7 +77,7 @@ def test_check_names_the_extra_that_it_needs(command_line: Any) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "Error: The conformance laws are run by pytest, which is not installed. Run "
+        "Error: The conformance laws are those of fal-testing, which is not installed. Run "
         "`pip install 'fal-core[testing]'`, or `pip install -e '.[testing]'` in a clone.\n"
     )
 

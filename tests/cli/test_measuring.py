@@ -11,8 +11,8 @@ from fal_core.abilities import Usage
 from fal_core.cli.run import describe
 from fal_core.decorators import function
 from fal_core.machines import Machine
-from fal_core.testing.harness.devices import machine_with
-from fal_core.testing.hosts.in_process import InProcessHost
+from fal_testing.harness.devices import machine_with
+from fal_testing.hosts.in_process import InProcessHost
 
 SOURCE = """
 from fal_core import function
@@ -69,7 +69,7 @@ def test_a_measured_call_tells_what_it_has_used(command_line: CommandLine) -> No
 def test_a_host_that_cannot_is_named(command_line: CommandLine, option: str) -> None:
     """On a host that measures or enforces nothing, the command says so and what to do."""
     declared = SOURCE.replace('"current"', '"current", host=InProcessHost()')
-    imported = "from fal_core.testing import InProcessHost"
+    imported = "from fal_testing import InProcessHost"
     command_line.write("filling.py", f"{imported}\n{declared}")
     done = command_line("run", option, "filling.py::fill", "1")
     assert done.returncode == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.processes import wait_until
 
 FULL = "Error: The output cannot be written: No space left on device.\n"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fal_core import function
 from fal_core.cli.progress import Progress, shown
 from fal_core.events import Log
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 def test_showing_changes_neither_the_function_nor_its_host() -> None:

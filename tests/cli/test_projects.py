@@ -124,8 +124,8 @@ def run(command: list[str], folder: Path) -> str:
 
 def test_projects_are_installed_as_they_say(command_line: Any) -> None:
     """
-    In a new virtual environment with nothing but fal-core, both projects can be installed
-    and pass the tests of their users.
+    In a new virtual environment with fal-core and fal-testing alone, both projects can be
+    installed and pass the tests of their users.
     """
     uv = shutil.which(
         "uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -138,7 +138,8 @@ def test_projects_are_installed_as_they_say(command_line: Any) -> None:
         assert done.returncode == 0, done.stderr
     python = str(folder / "venv" / "bin" / "python")
     run([uv, "venv", "--quiet", "--python", sys.executable, "venv"], folder)
-    wanted = [str(ROOT), "./host[testing]", "./environment[testing]"]
+    library = str(ROOT / "plugins/fal-testing")
+    wanted = [str(ROOT), library, "./host[testing]", "./environment[testing]"]
     install = [uv, "pip", "install", "--quiet", "--python", python]
     done = subprocess.run(
         [*install, *(word for each in wanted for word in ("-e", each))],

@@ -14,7 +14,7 @@ _STYLE = re.compile(r"\033\[[0-9;]*m")
 TWO_HOSTS = '''
 import attrs
 from fal_core import hookimpl
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 fal_core_api = 1
 

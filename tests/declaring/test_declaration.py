@@ -13,7 +13,7 @@ from fal_core import function
 from fal_core.declaring.declaration import Declaration
 from fal_core.errors import UnknownOptionError, WrongKindError
 from fal_core.options import Options
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 def plain() -> None: ...

@@ -15,7 +15,7 @@ from fal_core.errors import OptionError, OptionTypeError
 from fal_core.hooks import hookimpl
 from fal_core.machines import Machine, UnknownMachineError
 from fal_core.plugins import registered
-from fal_core.testing.hosts.in_process import InProcessHost
+from fal_testing.hosts.in_process import InProcessHost
 
 
 class Knowing:

@@ -9,7 +9,7 @@ import pytest
 from fal_core import function
 from fal_core.declaring.policy_checks import check_policy
 from fal_core.errors import OptionError
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fal_core.declaring.requirement_files import (
     with_script,
 )
 from fal_core.errors import OptionError
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 BLOCK = '# /// script\n# dependencies = ["six"]\n#\n# ///\nimport six\n'
 

@@ -20,9 +20,9 @@ import pytest
 
 from fal_core import Executor, OptionError, Timeout, UnsupportedError, WorkerLost
 from fal_core.environments import CurrentEnvironment
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.hosts.in_process import InProcessHost
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import wait_until
+from fal_testing.hosts.in_process import InProcessHost
 
 #: Seconds that a wait may take; most take a fraction of one.
 PATIENCE = 120

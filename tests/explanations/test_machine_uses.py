@@ -12,7 +12,7 @@ from fal_core.hooks import hookimpl
 from fal_core.machines import Device, Machine
 from fal_core.options import HostOptions
 from fal_core.plugins import registered
-from fal_core.testing.hosts.in_process import InProcessHost
+from fal_testing.hosts.in_process import InProcessHost
 
 GB = 1000**3
 LARGE = Machine(

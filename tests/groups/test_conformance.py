@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from process_groups import ProcessGroupHost
 
-from fal_core.testing import suite
-from fal_core.testing.laws.calling.groups import *  # noqa: F403  # every law of groups
+from fal_testing import suite
+from fal_testing.laws.calling.groups import *  # noqa: F403  # every law of groups
 
 globals().update(
     {name: getattr(suite, name) for name in suite.__all__ if not name.startswith("test_")}

@@ -35,9 +35,9 @@ from fal_core.events import (
 )
 from fal_core.groups import NodeFailed, Preparation, Prepared, launch_group
 from fal_core.hosts import Execution
-from fal_core.testing import InProcessHost, Recorder
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.opening.seals import seal_plain
+from fal_testing import InProcessHost, Recorder
+from fal_testing.harness.processes import wait_until
 
 
 class Scripted(InProcessHost):

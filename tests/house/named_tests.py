@@ -19,7 +19,7 @@ FOLDERS = {
     "container": "plugins/fal-env-container/tests",
     "serve": "plugins/fal-serve/tests",
     "server": "plugins/fal-server/tests",
-    "laws": "src/fal_core/testing/laws",
+    "laws": "plugins/fal-testing/src/fal_testing/laws",
     "tests": "tests",
 }
 

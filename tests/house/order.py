@@ -47,10 +47,9 @@ ORDER: dict[str, tuple[str, ...]] = {
         "decorators front",
         "importing/",
         "executors/",
-        # What people are told, and what plugins are tested with.
+        # What people are told.
         "explanations/",
         "loading/",
-        "testing/",
         "cli/",
         "__init__",
     ),
@@ -75,6 +74,15 @@ ORDER: dict[str, tuple[str, ...]] = {
         "installing/",
         "fields",
         "testing",
+        "__init__",
+    ),
+    "fal_testing": (
+        "counted pythons variables",
+        "harness/",
+        "hosts/",
+        "fixtures launchers",
+        "laws/",
+        "kinds plugin suite",
         "__init__",
     ),
     "fal_env_virtualenv": (
@@ -225,6 +233,7 @@ ORDER: dict[str, tuple[str, ...]] = {
 UPWARD = {
     ("fal_core.hosts", "fal_core.front"): "Host.run, spawn and parse_options are documented",
     ("fal_core.machines", "fal_core.front"): "resolve_machine asks the plugins",
+    ("fal_core.cli.hosts", "fal_testing.suite"): "hosts check runs the laws where they are",
 }
 
 #: Folders that may have more than :data:`MOST_MODULES` modules, and how many.

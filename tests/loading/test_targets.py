@@ -21,7 +21,7 @@ from fal_core.loading.targets import (
 
 ONE = """
 from fal_core import function
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 @function("current", host=InProcessHost())
 def answer() -> int:
@@ -168,7 +168,7 @@ def test_a_wrong_declaration_names_its_line(write: Any) -> None:
         "misspelt.py",
         """\
         from fal_core import function
-        from fal_core.testing import InProcessHost
+        from fal_testing import InProcessHost
 
         @function("current", host=InProcessHost(), machine_tipe="GPU")
         def answer() -> int:

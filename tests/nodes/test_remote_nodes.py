@@ -26,9 +26,9 @@ from fal_core.hosts import Capabilities
 from fal_core.nodes import RemoteNode, agent_addresses, node_agents, node_arguments, node_facts
 from fal_core.nodes.node_workers import _unpack
 from fal_core.pools import POOL_OPTIONS, Start, WorkerHost
-from fal_core.testing.harness.processes import is_alive, wait_until
-from fal_core.testing.harness.recorders import Recorder
 from fal_core.workers import Worker
+from fal_testing.harness.processes import is_alive, wait_until
+from fal_testing.harness.recorders import Recorder
 
 #: Seconds until something counts as missing.
 PATIENCE = 60.0

@@ -15,8 +15,8 @@ import pytest
 
 from fal_core import function
 from fal_core.caches import write_atomically
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import is_alive, wait_until
 
 HELPER, TASKS = "outdated_helper", "outdated_tasks"
 

@@ -14,10 +14,10 @@ import pytest
 
 from fal_core import Cancelled, Gateway, HostOptions, OptionError, WorkerLost, function
 from fal_core.environments import CurrentEnvironment
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core.workers import Worker
 from fal_core_worker.stream import frames
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import is_alive, wait_until
 
 
 def get_pid() -> int:

@@ -10,7 +10,7 @@ import attrs
 from fal_core.environments import CurrentEnvironment
 from fal_core.options import HostOptions
 from fal_core.pools.worker_pools import RecentPool
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.processes import wait_until
 
 
 @attrs.frozen(kw_only=True)

@@ -19,9 +19,9 @@ from fal_core import function
 from fal_core.errors import HostError
 from fal_core.hosts import Capabilities
 from fal_core.pools import Start, WorkerHost, relay, relays
-from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import ARGUMENTS, Worker
 from fal_core_worker.serving.ports import free_port
+from fal_testing.harness.processes import wait_until
 
 PATIENCE = 60
 

@@ -18,8 +18,8 @@ from fal_core.errors import Cancelled, HostClosed, HostError, Timeout
 from fal_core.events import Event, Exited, Log
 from fal_core.hosts import Capabilities
 from fal_core.pools import Start, WorkerHost, pool, starts
-from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import ARGUMENTS, Worker
+from fal_testing.harness.processes import wait_until
 
 PATIENCE = 60
 

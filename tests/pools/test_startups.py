@@ -15,8 +15,8 @@ from fal_core import HostError, StartupTimeout, function
 from fal_core.environments import CurrentEnvironment, LocalInterpreter
 from fal_core.hooks import hookimpl
 from fal_core.plugins.installed import registered
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import is_alive, wait_until
 
 #: How long startups may take: the second where a busy machine has not come as far as the
 #: setup in the first.

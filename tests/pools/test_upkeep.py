@@ -8,7 +8,7 @@ import time
 import pytest
 
 from fal_core import function
-from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_testing.harness.processes import is_alive, wait_until
 
 
 def get_pid() -> int:

@@ -18,8 +18,8 @@ from fal_core.plugins.installed import registered
 from fal_core.pools.starts import NotWanted
 from fal_core.pools.waiting import WaitingCalls, WaitingExecution
 from fal_core.sinks.call_sinks import HandlerFailed
-from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import wait_until
 
 #: Seconds that anything may take.
 PATIENCE = 30

@@ -35,11 +35,11 @@ from fal_core.hosts import Capabilities, Execution
 from fal_core.options import HostOptions
 from fal_core.plugins.installed import registered
 from fal_core.pools import ServiceExecution, Start, WorkerHost, WorkerPools, worker_hosts
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Recorder
-from fal_core.testing.launchers import launched_python
 from fal_core.workers import ARGUMENTS, Worker
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Recorder
+from fal_testing.launchers import launched_python
 
 PATIENCE = 60.0
 

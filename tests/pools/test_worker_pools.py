@@ -12,9 +12,9 @@ from fal_core import function
 from fal_core.environments import CurrentEnvironment
 from fal_core.options import HostOptions
 from fal_core.pools import shared_by
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import wait_until
 
 
 @attrs.frozen(kw_only=True)

@@ -142,7 +142,7 @@ STEPS = (
     ),
     _alone("server", "server", usual=5),
     _alone("serve and serverless", "serve", "serverless", usual=5),
-    _alone("core", "core", usual=3.5),
+    _alone("core", "core", "testing", usual=3.5),
     Step(
         name="core on 3.10",
         command=["py310-core"],

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fal_core import OptionError, function
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 @pytest.mark.parametrize(

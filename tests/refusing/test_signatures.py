@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fal_core import function
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 def plain(a, b, c=1): ...

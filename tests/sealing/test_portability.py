@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_core.testing.pythons import find_other_python
+from fal_testing.pythons import find_other_python
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / "tests" / "sealing" / "home.py"

@@ -7,7 +7,7 @@ from typing import Any
 from fal_core import WorkerLost, errors, find_missing_dependencies, function
 from fal_core.sealing.functions import seal_function
 from fal_core.sealing.stubs import reduce_function, sealing
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 shared = function("current", host=InProcessHost())
 

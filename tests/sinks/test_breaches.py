@@ -17,10 +17,10 @@ from fal_core.errors import HostError, PluginError
 from fal_core.events import Exited, Item, Log, Message, Outcome, Sealed, Sink, Started, State
 from fal_core.hosts import Capabilities, Host
 from fal_core.sinks import breaches, missing_ends
-from fal_core.testing import ProcessHost
-from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
 from fal_core_worker.opening.seals import seal_plain
+from fal_testing import ProcessHost
+from fal_testing.harness.processes import wait_until
 
 #: Seconds that anything may take.
 PATIENCE = 30.0

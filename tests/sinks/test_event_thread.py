@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fal_core.sinks.event_thread import EventThread, get_event_thread
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.processes import wait_until
 
 #: Seconds that the thread has for what it is asked.
 PATIENCE = 30

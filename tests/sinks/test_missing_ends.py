@@ -16,9 +16,9 @@ from fal_core.hosts import Execution
 from fal_core.sinks import breaches, missing_ends
 from fal_core.sinks.call_sinks import CallSink, HandlerFailed
 from fal_core.sinks.missing_ends import expect_end, note_end
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import wait_until
 
 #: Seconds that anything may take.
 PATIENCE = 30.0

@@ -20,7 +20,7 @@ NUDGE = 10
 
 DECLARED = """
 from fal_core import function
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 @function("current", host=InProcessHost(), keep_alive=7)
 def double(x: int) -> int:
@@ -32,7 +32,7 @@ import attrs
 from fal_core.environments import CurrentEnvironment
 from fal_core.events import Log, State
 from fal_core.wrappers import WrapperHost
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 @attrs.define(eq=False, slots=False)
 class Building(WrapperHost):

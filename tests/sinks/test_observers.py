@@ -17,10 +17,10 @@ from fal_core.hooks import hookimpl
 from fal_core.hosts import Execution, Host
 from fal_core.plugins import registered
 from fal_core.sinks.observers import current_traceparent, launch_observed
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Recorder
 from fal_core_worker.opening.seals import seal_plain
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Recorder
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from fal_core.events import Message, Sink
 from fal_core.hosts import Execution, Host
 from fal_core.sinks import breaches, get_event_thread
 from fal_core.sinks.requests import try_cancel
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
 from fal_core_worker import current
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import wait_until
 
 
 @attrs.define(eq=False, slots=False)

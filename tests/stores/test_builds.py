@@ -15,7 +15,7 @@ from fal_core.caches import is_locked
 from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
 from fal_core.stores import Build, DirectoryStore, builds, locked
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.processes import wait_until
 
 if TYPE_CHECKING:
     from conftest import Start

@@ -16,8 +16,8 @@ import pytest
 from fal_core import function
 from fal_core.hosts import Host
 from fal_core.nodes import agent_addresses
-from fal_core.testing.suite import *  # noqa: F403  # every law
-from fal_core.testing.suite import GROUPS
+from fal_testing.suite import *  # noqa: F403  # every law
+from fal_testing.suite import GROUPS
 
 #: What the example does itself; the rest is that of workers and their pools.
 OWN = {"environment", "crash", "cancel", "exits", "places", "serve", "own servers"}

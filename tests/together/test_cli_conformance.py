@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.processes import wait_until
 
-GROUPS = pytest.importorskip("fal_core.testing.suite").GROUPS
+GROUPS = pytest.importorskip("fal_testing.suite").GROUPS
 
 #: Seconds that all laws of a host may take.
 PATIENCE = 300

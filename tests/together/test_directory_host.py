@@ -17,9 +17,9 @@ from fal_core import attach, function
 from fal_core.abilities import DetachingHost, detaching
 from fal_core.errors import Timeout, WorkerLost
 from fal_core.hosts import Host
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.suite import *  # noqa: F403  # every law
-from fal_core.testing.suite import GROUPS
+from fal_testing.harness.processes import wait_until
+from fal_testing.suite import *  # noqa: F403  # every law
+from fal_testing.suite import GROUPS
 
 #: What the example does itself; the rest is that of hosts of workers.
 OWN = {"detach", "events", "claims"}

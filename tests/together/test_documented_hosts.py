@@ -25,11 +25,11 @@ from fal_core.plugins import registered
 from fal_core.pools import Start, WorkerHost
 from fal_core.pools.worker_pools import _OF_CALLS
 from fal_core.sinks import get_event_thread
-from fal_core.testing.harness.recorders import Recorder
-from fal_core.testing.suite import *  # noqa: F403  # every law
-from fal_core.testing.suite import GROUPS
 from fal_core.workers import ARGUMENTS, Worker
 from fal_host_local import LocalHost
+from fal_testing.harness.recorders import Recorder
+from fal_testing.suite import *  # noqa: F403  # every law
+from fal_testing.suite import GROUPS
 
 #: What the examples do themselves; the rest is that of the worker and the inner host.
 OWN = {"events", "detach", "serve", "own servers", "groups"}

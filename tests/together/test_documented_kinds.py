@@ -29,7 +29,7 @@ def block(text: str) -> str:
 def test_the_kind_of_the_page_keeps_the_laws(command_line: Any) -> None:
     """The page's plugin passes with the page's test file, as installed in a project of its own."""
     command_line.install("snapshots", "\n".join(map(block, PARTS)))
-    laws = block("from fal_core.testing.kinds import *")
+    laws = block("from fal_testing.kinds import *")
     command_line.write("test_laws.py", f"from snapshots import Snapshot\n{laws}")
     command_line.write("pytest.ini", "[pytest]\n")
     done = subprocess.run(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fal_core import function
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import is_alive, wait_until
 
 pytest.importorskip("fal_env_virtualenv")
 

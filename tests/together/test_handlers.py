@@ -15,10 +15,10 @@ from fal_core import function
 from fal_core.calls import Call
 from fal_core.events import Event, Item, Log, Sink, State
 from fal_core.hosts import Execution, Host
-from fal_core.testing import InProcessHost, ProcessHost
-from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
+from fal_testing import InProcessHost, ProcessHost
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -21,8 +21,8 @@ if None in map(importlib.util.find_spec, ("fal_host_serverless", "fal_server", "
 from programs import Program, end_runners  # path
 
 from fal_core import FalServerlessException
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker import current
+from fal_testing.harness.processes import wait_until
 
 SOURCE = """
     import contextlib

@@ -16,9 +16,9 @@ import pytest
 
 from fal_core import errors, function
 from fal_core.hosts import Host
-from fal_core.testing.harness.processes import is_alive, wait_until
-from fal_core.testing.harness.recorders import Recorder
 from fal_core_worker import trees
+from fal_testing.harness.processes import is_alive, wait_until
+from fal_testing.harness.recorders import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 

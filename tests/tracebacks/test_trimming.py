@@ -11,8 +11,8 @@ import pytest
 
 from fal_core import Executor
 from fal_core.errors import OptionError, PluginError
-from fal_core.testing import InProcessHost
 from fal_core.tracebacks.trimming import begins_at_caller, trim, trim_to_user
+from fal_testing import InProcessHost
 
 
 def names_of(error: BaseException) -> list[str]:

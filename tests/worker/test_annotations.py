@@ -15,8 +15,8 @@ from fal_core import function
 from fal_core.calling.methods import BoundFunction
 from fal_core.facts import facts_of
 from fal_core.sealing.dependencies import used_modules
-from fal_core.testing import InProcessHost
 from fal_core_worker.annotations import annotations_of, signature_of
+from fal_testing import InProcessHost
 
 #: A module that evaluates its annotations when they are read.
 LATE = '''

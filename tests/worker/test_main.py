@@ -12,8 +12,8 @@ from pipe_hosts import PATIENCE, Owner, PipeHost
 
 from fal_core import function
 from fal_core.events import Log
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.stream import frames
+from fal_testing.harness.processes import wait_until
 
 
 def test_a_worker_describes_itself(pipe_host: PipeHost) -> None:

@@ -19,12 +19,12 @@ from fal_core import Node, current_node, function
 from fal_core.calls import Call
 from fal_core.events import Sink
 from fal_core.hosts import Execution
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
 from fal_core_worker import current
 from fal_core_worker.nodes import ALONE, pack_node, unpack_node
 from fal_core_worker.stream.frames import UnreadableFrame
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import wait_until
 
 SECOND = Node(1, ("10.0.0.1", "10.0.0.2"))
 

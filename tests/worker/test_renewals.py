@@ -25,8 +25,8 @@ from fal_core.errors import FalSerializationError
 from fal_core.explanations import explain
 from fal_core.sealing import seal_function
 from fal_core.sealing.arguments import seal_arguments
-from fal_core.testing import InProcessHost
 from fal_core_worker.opening.seals import SealingError
+from fal_testing import InProcessHost
 
 #: Seconds that a thread may take to come to its point.
 PATIENCE = 60

@@ -15,8 +15,8 @@ import pytest
 
 from fal_core import cached, function
 from fal_core.sealing import seal_function
-from fal_core.testing import InProcessHost
 from fal_core_worker.results import MOST_KEPT
+from fal_testing import InProcessHost
 
 #: Seconds that a thread may take to come to its point.
 PATIENCE = 60

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core_worker import trees
+from fal_testing.harness.processes import is_alive, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs subreapers")
 

@@ -19,8 +19,8 @@ from fal_core.hooks import hookimpl
 from fal_core.hosts import Capabilities
 from fal_core.plugins import registered
 from fal_core.pools import Start, WorkerHost
-from fal_core.testing import ProcessHost
 from fal_core.workers import ARGUMENTS, Worker
+from fal_testing import ProcessHost
 
 #: Stands for Python 3.8 to whoever starts it with the arguments of a worker.
 OLD_PYTHON = """\

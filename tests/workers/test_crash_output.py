@@ -10,10 +10,10 @@ import sys
 import pytest
 
 from fal_core import WorkerLost, function
-from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import CrashOutput
 from fal_core.workers.payloads_in import unpack_lines
 from fal_core_worker.output import standard_streams
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -19,7 +19,6 @@ from fal_core.abilities import Driver
 from fal_core.errors import WorkerLost
 from fal_core.events import Event, Exited, Log, Outcome, State
 from fal_core.sinks.event_thread import get_event_thread
-from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import ARGUMENTS, Worker
 from fal_core.workers.driving import Banner
 from fal_core_worker.stream.frames import (
@@ -33,6 +32,7 @@ from fal_core_worker.stream.frames import (
     READY,
     VERSION,
 )
+from fal_testing.harness.processes import wait_until
 
 
 @given(st.binary().filter(lambda data: MAGIC not in data), st.binary(), st.integers(1, 60))

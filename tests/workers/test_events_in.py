@@ -12,12 +12,12 @@ from pipe_hosts import PATIENCE, Owner, PipeHost
 from fal_core import function
 from fal_core.errors import WorkerLost
 from fal_core.events import Event, Item, Log, Ready, Returned, Sealed, Started
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import wait_until
 from fal_core.workers.events_in import RunningCalls
 from fal_core.workers.execution import WorkerExecution
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.payloads import pack_lines, pack_texts
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import wait_until
 
 
 class Calls:

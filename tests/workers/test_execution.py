@@ -17,9 +17,9 @@ from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Event, Exited, Log, Outcome, Sealed, Started
 from fal_core.sinks.call_sinks import HandlerFailed
 from fal_core.sinks.event_thread import get_event_thread
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Recorder
 from fal_core.workers.execution import WorkerExecution
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Recorder
 
 
 def record(isolated: Any, *arguments: Any, kind: type[Recorder] = Recorder) -> Recorder:

@@ -13,11 +13,11 @@ import pytest
 from fal_core import function
 from fal_core.calls import Call, Node, SealedFunction, SourceArchive
 from fal_core.events import Sealed
-from fal_core.testing import InProcessHost
 from fal_core.workers.frames_out import FUNCTION_SLOTS, CallSender
 from fal_core_worker.nodes import unpack_node
 from fal_core_worker.stream import frames
 from fal_core_worker.stream.streams import FrameStream
+from fal_testing import InProcessHost
 
 
 class Sent:

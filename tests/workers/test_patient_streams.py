@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from fal_core.sinks import get_event_thread
-from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import patient_streams
 from fal_core.workers.patient_streams import PatientStream
 from fal_core_worker.stream.frames import CALL
 from fal_core_worker.stream.streams import FrameStream
+from fal_testing.harness.processes import wait_until
 
 
 @pytest.mark.parametrize("kind", ["pipes", "sockets"])

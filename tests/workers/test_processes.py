@@ -21,9 +21,9 @@ from fal_core.errors import HostClosed, HostError, WorkerLost
 from fal_core.events import Event, Exited, Log, State
 from fal_core.hosts import Capabilities
 from fal_core.pools import Start, WorkerHost
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core.workers import ARGUMENTS, Worker
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import is_alive, wait_until
 
 PATIENCE = 60.0
 

@@ -13,9 +13,9 @@ from pipe_hosts import PATIENCE, PipeHost
 from fal_core import function
 from fal_core.errors import Cancelled, HostError, OutOfMemory, WorkerLost
 from fal_core.machines import Machine
-from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import reason_of_exit
 from fal_core_worker.running.guards import OUT_OF_MEMORY
+from fal_testing.harness.processes import wait_until
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from fal_core.calls import Call
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Sink
 from fal_core.hosts import Capabilities, Execution, Host
-from fal_core.testing.harness.processes import wait_until
 from fal_core.workers import ARGUMENTS, Worker
 from fal_core_worker.stream import streams
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.faults
 

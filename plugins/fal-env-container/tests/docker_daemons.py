@@ -13,7 +13,7 @@ from pathlib import Path
 from image_roots import python_archive
 from local_engines import PYTHON
 
-from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_testing.harness.processes import is_alive, wait_until
 
 #: Seconds that a daemon has to answer.
 _PATIENCE = 60.0

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import pytest
 
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.processes import wait_until
 
 USER, PASSWORD = "reader", "hidden-password"
 

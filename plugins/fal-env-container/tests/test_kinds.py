@@ -13,8 +13,8 @@ from fal_core.declaring import structure_environment, unstructure_environment
 from fal_core.declaring.vocabulary import restore_environment
 from fal_core.errors import OptionError
 from fal_core.plugins import find_environment
-from fal_core.testing import ProcessHost
 from fal_env_container import Container, ContainerImage
+from fal_testing import ProcessHost
 
 
 def declare(**options: Any) -> Container:

@@ -14,8 +14,8 @@ from fal_core import function
 from fal_core.declaring import structure_environment
 from fal_core.errors import OptionError
 from fal_core.options import Options
-from fal_core.testing import InProcessHost
 from fal_env_virtualenv.kinds import Virtualenv
+from fal_testing import InProcessHost
 
 if TYPE_CHECKING:
     from conftest import Builder, Evaluate

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fal_core.testing.suite import *  # noqa: F403  # every law
 from fal_core_worker import trees
 from fal_host_local import LocalHost
+from fal_testing.suite import *  # noqa: F403  # every law
 
 
 @pytest.fixture(scope="session")

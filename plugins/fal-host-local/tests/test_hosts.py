@@ -23,8 +23,8 @@ from fal_core import (
 )
 from fal_core.environments import CurrentEnvironment
 from fal_core.explanations.explaining import explain
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import is_alive, wait_until
 
 
 def get_pid() -> int:

@@ -11,9 +11,9 @@ import random
 
 import pytest
 
-from fal_core.testing.suite import *  # noqa: F403  # every law
-from fal_core.testing.suite import GROUPS
 from fal_host_ray import RayHost
+from fal_testing.suite import *  # noqa: F403  # every law
+from fal_testing.suite import GROUPS
 
 #: Those of what other files test, and of kinds that only this process knows.
 LEFT_OUT = ("serve", "own servers", "detach", "groups", "interpreter")

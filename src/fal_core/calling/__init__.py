@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from fal_core.calling.attempts import with_attempts
     from fal_core.calling.deadlines import with_deadline
     from fal_core.calling.late_executions import LateExecution
+    from fal_core.calling.launcher import Launcher
     from fal_core.calling.preconditions import environment_for, for_machine
 
 __all__ = [
     "LateExecution",
+    "Launcher",
     "environment_for",
     "for_machine",
     "with_attempts",
@@ -24,6 +26,7 @@ _exports = lazily(
     __name__,
     {
         "LateExecution": "fal_core.calling.late_executions",
+        "Launcher": "fal_core.calling.launcher",
         "environment_for": "fal_core.calling.preconditions",
         "for_machine": "fal_core.calling.preconditions",
         "with_attempts": "fal_core.calling.attempts",

@@ -50,7 +50,7 @@ def find_launch(host: Host[..., Any], name: str) -> tuple[Launch, Launch]:
         name: What the host is called in messages.
     """
     launch: Launch = host.launch
-    is_own = str(getattr(launch, "__module__", "")).startswith("fal_core.")
+    is_own = str(getattr(launch, "__module__", "")).startswith(("fal_core.", "fal_testing."))
     if os.environ.get(STRICT_VARIABLE, "0") not in ("", "0"):
         from fal_core.sinks.strict_sinks import launch_strictly
 

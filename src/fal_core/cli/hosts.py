@@ -145,7 +145,7 @@ _TEST = """\
 import pytest
 
 from fal_core.plugins.installed import find_host
-from fal_core.testing.suite import *
+from fal_testing.suite import *
 
 
 @pytest.fixture(scope="session")
@@ -191,21 +191,16 @@ def check_host(
     Raises:
         ClickException: The laws cannot be run.
     """
-    if importlib.util.find_spec("pytest") is None:
+    if importlib.util.find_spec("fal_testing") is None:
         raise click.ClickException(
-            "The conformance laws are run by pytest, which is not installed. "
+            "The conformance laws are those of fal-testing, which is not installed. "
             "Run `pip install 'fal-core[testing]'`, or `pip install -e '.[testing]'` in a "
             "clone."
         )
     import pytest
 
-    from fal_core.testing.harness.promises import (
-        PromiseRecorder,
-        count_of,
-        rows_of,
-        warning_of,
-    )
-    from fal_core.testing.suite import GROUPS
+    from fal_testing.harness.promises import PromiseRecorder, count_of, rows_of, warning_of
+    from fal_testing.suite import GROUPS
 
     recorder = PromiseRecorder(GROUPS, tells=True, stops=not keep_going)
     with tempfile.TemporaryDirectory(prefix="fal-core-check-") as folder:

@@ -28,7 +28,7 @@ DOCUMENTED: Mapping[Role, Mapping[str, str]] = {
     },
 }
 
-#: The modules of these plugins that programs import, and the extra that brings each.
+#: The modules of these distributions that programs import, and the extra that brings each.
 MODULES_OF_EXTRAS: Mapping[str, str] = {
     "fal_compat": "compat",
     "fal_env_conda": "conda",
@@ -40,6 +40,7 @@ MODULES_OF_EXTRAS: Mapping[str, str] = {
     "fal_machines": "machines",
     "fal_serve": "serve",
     "fal_server": "server",
+    "fal_testing": "testing",
 }
 
 #: The hint for a name that was given in one role and belongs to the other.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 #: Names of the module that a script is.
 MAIN = ("__main__", "__mp_main__")
 
-#: Never local, even in a checkout: the worker brings its own copies.
-_OURS = ("fal_core", "fal_core_worker", "cloudpickle")
+#: Never local, even in a checkout: the worker brings its own copies, and laws stay here.
+_OURS = ("fal_core", "fal_core_worker", "fal_testing", "cloudpickle")
 
 
 #: What a name is bound to that is imported at its first use, by ours and by Python 3.15.

@@ -8,7 +8,7 @@ from fal_core.exports import lazily
 
 if TYPE_CHECKING:
     from fal_core.sinks.breaches import check_execution
-    from fal_core.sinks.call_sinks import CallSink, HandlerFailed, failed
+    from fal_core.sinks.call_sinks import CallSink, HandlerFailed, failed, open_outcome
     from fal_core.sinks.dropped_lines import UnreadableRecord, skip_events
     from fal_core.sinks.event_thread import Timer, get_event_thread
     from fal_core.sinks.journals import Journal, JournalReader, read_journal
@@ -29,6 +29,7 @@ __all__ = [
     "encode_message",
     "failed",
     "get_event_thread",
+    "open_outcome",
     "print_log",
     "read_journal",
     "skip_events",
@@ -49,6 +50,7 @@ _exports = lazily(
         "encode_message": "fal_core.sinks.records",
         "failed": "fal_core.sinks.call_sinks",
         "get_event_thread": "fal_core.sinks.event_thread",
+        "open_outcome": "fal_core.sinks.call_sinks",
         "print_log": "fal_core.sinks.printing",
         "read_journal": "fal_core.sinks.journals",
         "skip_events": "fal_core.sinks.dropped_lines",

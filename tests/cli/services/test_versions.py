@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_testing.harness.processes import is_alive, wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -14,7 +14,7 @@ import pytest
 
 from fal_core import function
 from fal_core.cli.services.serving import Watched
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 #: Seconds that anything may take.
 PATIENCE = 30

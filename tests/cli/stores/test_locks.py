@@ -16,7 +16,7 @@ def test_function_of_another_kind_has_no_lock(
     """The error names the kind."""
     monkeypatch.chdir(tmp_path)
     Path("plain_of_locks.py").write_text(
-        "from fal_core import function\nfrom fal_core.testing import ProcessHost\n\n\n"
+        "from fal_core import function\nfrom fal_testing import ProcessHost\n\n\n"
         "@function('current', host=ProcessHost())\ndef plain() -> int:\n    return 1\n"
     )
     answer = CliRunner().invoke(cli, ["env", "lock", "plain_of_locks.py::plain"])

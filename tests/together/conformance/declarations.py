@@ -9,8 +9,8 @@ import attrs
 from mutants.wrappers import Selects
 
 from fal_core.hosts import Host
-from fal_core.testing import InProcessHost
 from fal_host_local import LocalHost
+from fal_testing import InProcessHost
 
 Make = Callable[[], Host[..., Any]]
 

@@ -10,7 +10,7 @@ import pytest
 
 from fal_core.environments import Environment
 from fal_core.plugins import registered
-from fal_core.testing.kinds import *  # noqa: F403  # every law
+from fal_testing.kinds import *  # noqa: F403  # every law
 
 
 @pytest.fixture

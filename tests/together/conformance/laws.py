@@ -8,7 +8,7 @@ import pytest
 import whole_hosts
 
 from fal_core.hosts import Host
-from fal_core.testing.suite import *  # noqa: F403  # every law
+from fal_testing.suite import *  # noqa: F403  # every law
 
 host_program = whole_hosts.host_program
 lose_place = whole_hosts.lose_place

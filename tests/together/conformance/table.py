@@ -35,7 +35,7 @@ from mutants import (
 from mutants.wrappers import Wraps
 from process_groups import ProcessGroupHost
 
-from fal_core.testing import InProcessHost, ProcessHost
+from fal_testing import InProcessHost, ProcessHost
 
 # What many rows have in common.
 around_in_process = partial(around, inner=InProcessHost)

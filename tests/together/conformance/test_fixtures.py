@@ -19,9 +19,9 @@ from fal_core.events import LogSink, Sink, State
 from fal_core.hooks import hookimpl
 from fal_core.hosts import Execution
 from fal_core.plugins.installed import registered
-from fal_core.testing.harness.promises import PromiseRecorder
-from fal_core.testing.suite import GROUPS
 from fal_host_local import LocalHost
+from fal_testing.harness.promises import PromiseRecorder
+from fal_testing.suite import GROUPS
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +78,7 @@ class Mute(LocalHost):
 
 LAWS = """
 import pytest
-from fal_core.testing.suite import *
+from fal_testing.suite import *
 
 @pytest.fixture(scope="session")
 def host(request):

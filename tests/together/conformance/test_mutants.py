@@ -14,8 +14,8 @@ from runner import collect_laws, run_laws
 from table import MUTANTS
 
 from fal_core.abilities import ExecutionStatus
-from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import wait_until
 
 EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
 

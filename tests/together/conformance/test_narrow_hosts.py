@@ -16,8 +16,8 @@ from fal_core.calls import Call
 from fal_core.errors import Cancelled
 from fal_core.events import Event, Exited, HomeCall, Message, Reply, Sink
 from fal_core.hosts import Execution, Host
-from fal_core.testing.suite import *  # noqa: F403  # every law
 from fal_host_local import LocalHost
+from fal_testing.suite import *  # noqa: F403  # every law
 
 host_program = whole_hosts.host_program
 

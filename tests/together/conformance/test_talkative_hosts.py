@@ -12,9 +12,9 @@ from mutants.wrappers import Broken, Passing
 from fal_core.calls import Call
 from fal_core.events import Event, Exited, Log, Outcome, Sink
 from fal_core.hosts import Execution, Host
-from fal_core.testing import InProcessHost
-from fal_core.testing.suite import *  # noqa: F403  # every law
 from fal_host_local import LocalHost
+from fal_testing import InProcessHost
+from fal_testing.suite import *  # noqa: F403  # every law
 
 host_program = whole_hosts.host_program
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fal_core.hosts import Host
-from fal_core.testing.suite import GROUPS
 from fal_core_worker import trees
+from fal_testing.suite import GROUPS
 
 #: Makes the host of another program, where the one that is tested says nothing else.
 _LOCAL = "from fal_host_local import LocalHost\nhost = LocalHost()"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fal_core import Cancelled, function
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.append(str(ROOT / "plugins" / "fal-env-container" / "tests"))

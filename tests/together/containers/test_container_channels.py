@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fal_core.testing import ProcessHost
-from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
+from fal_testing import ProcessHost
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -16,10 +16,10 @@ from local_engines import LocalEngine
 
 from fal_core import WorkerLost, function
 from fal_core.errors import HostError
-from fal_core.testing.harness.processes import wait_until
 from fal_env_container import finding
 from fal_env_container.finding import find_engine
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.faults
 

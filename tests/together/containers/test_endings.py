@@ -18,8 +18,8 @@ from local_engines import LocalEngine
 
 from fal_core import Cancelled, WorkerLost
 from fal_core.errors import HostError
-from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -12,8 +12,8 @@ from local_engines import LocalEngine, RootlessEngine
 
 from fal_core import OutOfMemory, function
 from fal_core.machines import Machine
-from fal_core.testing.harness.devices import machine_with
 from fal_host_local import LocalHost
+from fal_testing.harness.devices import machine_with
 
 pytestmark = pytest.mark.faults
 
@@ -124,7 +124,7 @@ import sys
 from fal_core import UnsupportedError, function
 from fal_core.explanations import explain
 from fal_core.machines import Machine
-from fal_core.testing.harness.devices import machine_with
+from fal_testing.harness.devices import machine_with
 from fal_host_local import LocalHost
 
 def work():

@@ -17,9 +17,9 @@ from docker_daemons import DockerDaemon
 from local_engines import LocalEngine
 
 from fal_core import WorkerLost, function
-from fal_core.testing import ProcessHost
-from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
+from fal_testing import ProcessHost
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.faults
 

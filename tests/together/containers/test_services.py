@@ -13,9 +13,9 @@ import pytest
 
 from fal_core import Cancelled
 from fal_core.errors import HostError
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.ports import free_port, is_free
 from fal_host_local import PortTaken
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fal_core.hosts import Host
-from fal_core.testing.suite import *  # noqa: F403  # every law
+from fal_testing.suite import *  # noqa: F403  # every law
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from fal_core.hosts import Host
-from fal_core.testing import ProcessHost
+from fal_testing import ProcessHost
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -73,7 +73,7 @@ def open_smallest(folder: Path) -> Iterator[Place]:
     host = ProcessHost()
     yield Place(
         host=host,
-        program="from fal_core.testing import ProcessHost\nhost = ProcessHost()",
+        program="from fal_testing import ProcessHost\nhost = ProcessHost()",
         law_timeout=EACH_ITS_OWN,
     )
     host.close()

@@ -12,8 +12,8 @@ import pytest
 from matrix_kinds import KINDS
 from matrix_places import PLACES, Place
 
-from fal_core.testing.harness.promises import Promise, PromiseRecorder
-from fal_core.testing.suite import GROUPS
+from fal_testing.harness.promises import Promise, PromiseRecorder
+from fal_testing.suite import GROUPS
 
 T = TypeVar("T")
 

@@ -29,7 +29,7 @@ Offers = Mapping[tuple[str, str], Mapping[str, bool] | None]
 TITLES = {
     "local": "`local`",
     "serverless": "`serverless`, on `fal-core server`",
-    "process": "`fal_core.testing.ProcessHost`",
+    "process": "`fal_testing.ProcessHost`",
     "directory": "`examples/directory_host.py`",
     "ray": "`ray`",
 }

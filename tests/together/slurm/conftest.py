@@ -17,8 +17,8 @@ from types import ModuleType
 import attrs
 import pytest
 
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.ports import free_port
+from fal_testing.harness.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Where Debian has the daemons.

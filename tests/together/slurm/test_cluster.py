@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.processes import wait_until
 
 
 def test_job_has_what_it_asks_for(slurm: Any):

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from fal_core.hosts import Host
-from fal_core.testing.suite import *  # noqa: F403  # every law
-from fal_core.testing.suite import GROUPS
+from fal_testing.suite import *  # noqa: F403  # every law
+from fal_testing.suite import GROUPS
 
 pytestmark = pytest.mark.faults
 

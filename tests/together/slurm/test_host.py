@@ -21,8 +21,8 @@ from fal_core.hooks import hookimpl
 from fal_core.hosts import Host
 from fal_core.machines import Machine
 from fal_core.plugins import registered
-from fal_core.testing.harness.processes import is_alive, wait_until
-from fal_core.testing.harness.recorders import Recorder
+from fal_testing.harness.processes import is_alive, wait_until
+from fal_testing.harness.recorders import Recorder
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "examples/slurm_host.py"

@@ -22,12 +22,12 @@ from fal_core import function
 from fal_core.calls import Call
 from fal_core.events import Sink
 from fal_core.sealing.functions import seal_function
-from fal_core.testing import InProcessHost
 from fal_core_worker.opening.pickling import seal
 from fal_core_worker.opening.seals import PREFIX_SIZE
 from fal_core_worker.opening.unpickling import ForeignUnpickler
 from fal_core_worker.running.outcomes import CallCancelled
 from fal_core_worker.serving.services import StartupError
+from fal_testing import InProcessHost
 
 #: By module, names that pickles have as what is called or filled.
 NAMES = {

@@ -11,8 +11,8 @@ import pytest
 from pipe_hosts import PipeHost
 
 from fal_core import function
-from fal_core.testing import InProcessHost
 from fal_core_worker.opening.stubs import make_stub
+from fal_testing import InProcessHost
 
 
 @pytest.mark.parametrize(

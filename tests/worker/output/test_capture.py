@@ -15,10 +15,10 @@ import pytest
 
 from fal_core import function
 from fal_core.events import Log
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Recorder
 from fal_core_worker.output.capture import Output
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Recorder
 
 
 def record(isolated: Any, *arguments: Any) -> Recorder:

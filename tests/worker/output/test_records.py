@@ -9,9 +9,9 @@ import pytest
 
 from fal_core import function
 from fal_core.events import Log, Returned
-from fal_core.testing.harness.recorders import Recorder
 from fal_core_worker.output.records import level_of
 from fal_host_local import LocalHost
+from fal_testing.harness.recorders import Recorder
 
 
 def record(isolated: Any, *arguments: Any) -> list[Log]:

@@ -11,7 +11,7 @@ import pytest
 from pipe_hosts import PATIENCE, PipeHost
 
 from fal_core import function
-from fal_core.testing import InProcessHost
+from fal_testing import InProcessHost
 
 
 @pytest.fixture(params=[1, 4], ids=["one at a time", "several at once"])

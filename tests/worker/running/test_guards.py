@@ -13,7 +13,7 @@ from pipe_hosts import PATIENCE, PipeHost
 
 from fal_core import function
 from fal_core.errors import WorkerLost
-from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_testing.harness.processes import is_alive, wait_until
 
 
 @pytest.fixture

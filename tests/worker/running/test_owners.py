@@ -14,12 +14,12 @@ import pytest
 
 from fal_core import function
 from fal_core.events import Log
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Recorder
 from fal_core_worker.running.owners import StartedThreads
 from fal_core_worker.stream.frames import LEFT
 from fal_host_local import LocalHost
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Recorder
 
 #: Sets the options of functions that share one worker.
 SHARED = {"max_concurrency": 1, "keep_alive": 60}

@@ -15,9 +15,9 @@ from pipe_hosts import PATIENCE, PipeHost
 from fal_core import function
 from fal_core.errors import Cancelled, UserFunctionException
 from fal_core.events import Item, Log
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Recorder
 from fal_core.workers import frames_out
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Recorder
 
 
 @pytest.fixture

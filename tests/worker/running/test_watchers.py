@@ -8,8 +8,8 @@ from typing import Any
 
 from fal_core import function
 from fal_core.events import Item, Log, Outcome
-from fal_core.testing.harness.recorders import Recorder
 from fal_host_local import LocalHost
+from fal_testing.harness.recorders import Recorder
 
 
 def record(isolated: Any, *arguments: Any) -> Recorder:

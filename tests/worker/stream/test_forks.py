@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.stream.forks import Fork, Forks, Loan
 from fal_core_worker.stream.forks import forks as forks_of_this_process
+from fal_testing.harness.processes import wait_until
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="needs memfd_create"),

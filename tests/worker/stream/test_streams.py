@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.stream import streams
 from fal_core_worker.stream.arenas import InboundArena, OutboundArena
 from fal_core_worker.stream.frames import (
@@ -33,6 +32,7 @@ from fal_core_worker.stream.frames import (
     pack_frame,
 )
 from fal_core_worker.stream.streams import FrameStream
+from fal_testing.harness.processes import wait_until
 
 MIB = 1 << 20
 

@@ -13,9 +13,9 @@ from threading import Event
 import pytest
 
 from fal_core.errors import Cancelled
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_env_conda.rattling import processes
 from fal_env_conda.rattling.processes import Rattler, RattlerError
+from fal_testing.harness.processes import is_alive, wait_until
 
 
 def test_one_process_answers_many_requests() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fal_core import function
-from fal_core.testing import ProcessHost
+from fal_testing import ProcessHost
 
 
 def test_function_runs_in_its_environment(channel: str) -> None:

@@ -17,8 +17,8 @@ import pytest
 
 from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
-from fal_core.testing.harness.processes import wait_until
 from fal_env_conda import Conda
+from fal_testing.harness.processes import wait_until
 from fal_uv.testing import write_project
 
 #: Seconds that a build may take to begin or to end.

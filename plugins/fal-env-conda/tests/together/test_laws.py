@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fal_core.testing.kinds import *  # noqa: F403  # every law
 from fal_env_conda import Conda
+from fal_testing.kinds import *  # noqa: F403  # every law
 
 
 @pytest.fixture(scope="session")

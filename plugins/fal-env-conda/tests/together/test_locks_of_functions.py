@@ -17,7 +17,7 @@ def test_lock_and_explicit_list_are_written(
     """A function of a file may name the lock afterwards."""
     monkeypatch.chdir(tmp_path)
     Path("words.py").write_text(
-        "from fal_core import function\nfrom fal_core.testing import ProcessHost\n\n\n"
+        "from fal_core import function\nfrom fal_testing import ProcessHost\n\n\n"
         f"@function('conda', host=ProcessHost(), packages=['words'], channels=['{channel}'])\n"
         "def words() -> int:\n    return 1\n"
     )
@@ -37,7 +37,7 @@ def test_lock_is_of_the_machine_type_of_the_function(
     monkeypatch.chdir(tmp_path)
     declared = f"host=ProcessHost(), packages=['engine'], channels=['{channel}']"
     Path("locked_types.py").write_text(
-        "from fal_core import function\nfrom fal_core.testing import ProcessHost\n\n\n"
+        "from fal_core import function\nfrom fal_testing import ProcessHost\n\n\n"
         f"@function('conda', {declared}, machine_type='S')\ndef small() -> None: ...\n\n\n"
         f"@function('conda', {declared})\ndef here() -> None: ...\n"
     )

@@ -10,10 +10,10 @@ from image_builders import ImageBuilder
 
 from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
-from fal_core.testing.harness.processes import wait_until
 from fal_env_container import Container
 from fal_env_container.building import inventory
 from fal_env_container.building.keys import find_or_build
+from fal_testing.harness.processes import wait_until
 
 
 def test_image_has_what_its_dockerfile_says(build: ImageBuilder):

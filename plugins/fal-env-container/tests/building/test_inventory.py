@@ -10,10 +10,10 @@ import pytest
 from local_engines import LocalEngine
 
 from fal_core.errors import EnvironmentBuildError
-from fal_core.testing.harness.processes import wait_until
 from fal_env_container.building import inventory
 from fal_env_container.engines import Engine
 from fal_env_container.finding import find_engine
+from fal_testing.harness.processes import wait_until
 
 _PROGRAM = """#!/bin/sh
 echo '{said}' >&2

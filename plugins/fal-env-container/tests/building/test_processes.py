@@ -18,10 +18,10 @@ from image_builders import ImageBuilder
 from local_engines import LocalEngine, missing
 
 from fal_core.errors import Cancelled, EnvironmentBuildError
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core_worker import trees
 from fal_env_container import finding
 from fal_env_container.building import processes
+from fal_testing.harness.processes import is_alive, wait_until
 
 PROGRAM = """
 import json, sys

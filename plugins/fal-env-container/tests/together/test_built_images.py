@@ -10,8 +10,8 @@ import pytest
 
 from fal_core import function
 from fal_core.errors import EnvironmentBuildError
-from fal_core.testing.harness.processes import wait_until
 from fal_env_container import ContainerImage
+from fal_testing.harness.processes import wait_until
 
 LocalHost = pytest.importorskip("fal_host_local", reason="fal-host-local is missing").LocalHost
 

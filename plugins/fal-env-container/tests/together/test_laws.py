@@ -6,8 +6,8 @@ import uuid
 
 import pytest
 
-from fal_core.testing.kinds import *  # noqa: F403  # every law
 from fal_env_container import Container, ContainerImage
+from fal_testing.kinds import *  # noqa: F403  # every law
 
 
 @pytest.fixture

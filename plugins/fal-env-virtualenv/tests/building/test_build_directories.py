@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fal_core.environments import LocalInterpreter
-from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
 from fal_env_virtualenv.store.environments import STORE
+from fal_testing.harness.processes import wait_until
 
 if TYPE_CHECKING:
     from conftest import Builder, BuildsIn, Evaluate, ProcessesBelow, Project

@@ -13,8 +13,8 @@ import pytest
 
 from fal_core.errors import Cancelled, EnvironmentBuildError
 from fal_core.events import Log
-from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
+from fal_testing.harness.processes import wait_until
 
 if TYPE_CHECKING:
     from conftest import Builder, Evaluate, Project

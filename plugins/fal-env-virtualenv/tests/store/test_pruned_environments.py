@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fal_core.stores import prune
-from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
 from fal_env_virtualenv.store.environments import STORE, record_path
 from fal_env_virtualenv.store.listing import list_environments
+from fal_testing.harness.processes import wait_until
 
 if TYPE_CHECKING:
     from conftest import Builder, Built, LetGo

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fal_core.errors import Cancelled
-from fal_core.testing.harness.processes import wait_until
 from fal_env_virtualenv import Virtualenv
+from fal_testing.harness.processes import wait_until
 
 if TYPE_CHECKING:
     from conftest import ProcessesBelow, Project

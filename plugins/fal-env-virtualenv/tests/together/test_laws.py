@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fal_core.testing.kinds import *  # noqa: F403  # every law
 from fal_env_virtualenv import Virtualenv
+from fal_testing.kinds import *  # noqa: F403  # every law
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ TEXT = """\
 # dependencies = ["gamma"]
 # ///
 from fal_core import SCRIPT, function
-from fal_core.testing import ProcessHost
+from fal_testing import ProcessHost
 
 host = ProcessHost()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.processes import wait_until
 
 LAUNCHER = """
 import os, sys, time

@@ -20,11 +20,11 @@ from fal_core import Cancelled, HostError, WorkerLost, attach
 from fal_core.detached import followers
 from fal_core.events import Exited, Log
 from fal_core.sinks import Journal
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core_worker.stream.frames import DRAIN, HEADER, VERSION
 from fal_host_local import LocalHost
 from fal_host_local.detached import executions, records
 from fal_host_local.detached.records import connect
+from fal_testing.harness.processes import is_alive, wait_until
 
 
 def test_detached_work_survives_its_client(

@@ -19,9 +19,9 @@ from fal_core.detached import Supervisor
 from fal_core.events import Event, Exited, Log, Sink
 from fal_core.hosts import Execution
 from fal_core.sinks import read_journal
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import is_alive, wait_until
 
 
 def test_a_killed_supervisor_is_reported(

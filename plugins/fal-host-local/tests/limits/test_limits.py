@@ -16,14 +16,14 @@ import pytest
 
 from fal_core import OutOfMemory, UnsupportedError, WorkerLost, function
 from fal_core.machines import Machine, count_cpus
-from fal_core.testing.harness.devices import machine_with
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker import trees
 from fal_host_local import LocalHost
 from fal_host_local.limits import no_network
 from fal_host_local.limits.cgroups import find_hierarchies
 from fal_host_local.workers.confinement import group_name
 from fal_host_local.workers.keepers import Keeper
+from fal_testing.harness.devices import machine_with
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -200,7 +200,7 @@ PROGRAM = textwrap.dedent(
     import sys, time
     from fal_core import function, OutOfMemory
     from fal_core.machines import Machine
-    from fal_core.testing.harness.devices import machine_with
+    from fal_testing.harness.devices import machine_with
     from fal_host_local import LocalHost
     tiny = Machine(name="tiny", cpus=1, memory=100_000_000, processes=60)
     roomy = Machine(name="roomy", memory=400_000_000)
@@ -398,7 +398,7 @@ NARROW = textwrap.dedent(
     """
     from fal_core import function
     from fal_core.machines import Machine
-    from fal_core.testing.harness.devices import machine_with
+    from fal_testing.harness.devices import machine_with
     from fal_host_local import LocalHost
     host = LocalHost(enforce=True)
     with machine_with(machines=(Machine(name="one", cpus=1),)):

@@ -21,10 +21,10 @@ from fal_core.hooks import hookimpl
 from fal_core.machines import Device
 from fal_core.options import Gateway
 from fal_core.plugins import registered
-from fal_core.testing.harness.devices import GIB, gpu
-from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
 from fal_host_local.limits import no_network
+from fal_testing.harness.devices import GIB, gpu
+from fal_testing.harness.processes import wait_until
 
 MB = 1000**2
 

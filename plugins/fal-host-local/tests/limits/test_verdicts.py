@@ -6,8 +6,8 @@ import pickle
 
 from fal_core import OutOfMemory, WorkerLost
 from fal_core.machines import Machine
-from fal_core.testing.harness.devices import machine_with
 from fal_host_local.limits.verdicts import judge
+from fal_testing.harness.devices import machine_with
 
 MB = 1000**2
 SMALL = Machine(name="small", memory=100 * MB)

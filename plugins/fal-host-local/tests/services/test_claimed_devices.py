@@ -21,10 +21,10 @@ from fal_core.hosts import Execution
 from fal_core.options import Gateway
 from fal_core.sealing import seal_function
 from fal_core.sealing.arguments import seal_arguments
-from fal_core.testing.harness.devices import gpu, machine_with
-from fal_core.testing.harness.processes import wait_until
 from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
+from fal_testing.harness.devices import gpu, machine_with
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -17,10 +17,10 @@ from fal_core import Cancelled, StartupTimeout, WorkerLost, function
 from fal_core.abilities import LimitedSink
 from fal_core.events import Exited, Log
 from fal_core.options import Gateway
-from fal_core.testing.harness.processes import is_alive, python_programs, wait_until
 from fal_core_worker.serving import ports
 from fal_core_worker.trees import children
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import is_alive, python_programs, wait_until
 
 PATIENCE = 60.0
 

@@ -20,12 +20,12 @@ from fal_core.environments import Command, CurrentEnvironment
 from fal_core.events import Exited, Sealed
 from fal_core.options import Gateway
 from fal_core.sealing import seal_function
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core_worker.serving import networks, ports
 from fal_core_worker.serving.services import Server
 from fal_core_worker.trees import children
 from fal_host_local import LocalHost, PortTaken
 from fal_host_local.services.ports import ServicePort
+from fal_testing.harness.processes import is_alive, wait_until
 
 PATIENCE = 60.0
 

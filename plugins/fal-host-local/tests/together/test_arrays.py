@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fal_core import function
-from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import wait_until
 
 numpy = pytest.importorskip("numpy")
 

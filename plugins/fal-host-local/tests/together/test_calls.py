@@ -7,7 +7,7 @@ import os
 import pytest
 
 from fal_core import function
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.processes import wait_until
 
 
 def arena_sizes() -> list[int]:

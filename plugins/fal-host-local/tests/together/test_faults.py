@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from fal_core import WorkerLost, function
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import is_alive, wait_until
 
 pytestmark = pytest.mark.faults
 

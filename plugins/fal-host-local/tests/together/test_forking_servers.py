@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fal_core.testing.harness.processes import is_alive, wait_until
+from fal_testing.harness.processes import is_alive, wait_until
 
 pytest.importorskip("gunicorn")
 pytestmark = pytest.mark.faults

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from fal_core import HostError, WorkerLost, attach, function
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core_worker import trees
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import is_alive, wait_until
 
 #: A client that makes one call, in the way that its second argument names.
 CLIENT = """

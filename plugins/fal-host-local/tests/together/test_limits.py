@@ -13,9 +13,9 @@ from fal_core import Timeout, WorkerLost, function
 from fal_core.calls import Call
 from fal_core.events import Event, Exited, Sink
 from fal_core.hosts import Execution
-from fal_core.testing import InProcessHost
 from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
+from fal_testing import InProcessHost
 
 
 @attrs.define(eq=False, slots=False)

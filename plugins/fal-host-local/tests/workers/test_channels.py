@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from fal_core import HostError, IsolatedFunction, WorkerLost, function
-from fal_core.testing.harness.processes import is_alive, wait_until
-from fal_core.testing.launchers import Launched, launched_python
 from fal_host_local import LocalHost
 from fal_host_local.workers.sockets import Handover
+from fal_testing.harness.processes import is_alive, wait_until
+from fal_testing.launchers import Launched, launched_python
 
 pytestmark = pytest.mark.faults
 
@@ -148,7 +148,7 @@ def test_a_process_that_never_becomes_a_worker_is_an_error(
     host: LocalHost, launched: Launched, channel: str, monkeypatch: pytest.MonkeyPatch
 ):
     """A call whose program ends before there is a worker tells what that program has said."""
-    from fal_core.testing import launchers
+    from fal_testing import launchers
 
     monkeypatch.setattr(launchers, "_LAUNCH", "import sys; sys.exit('the engine is down')")
     decorate = function(

@@ -16,9 +16,9 @@ import pytest
 from fal_core import OptionValueError, UnsupportedError, WorkerLost, function
 from fal_core.claims import Claim, DevicesHeld, Want, claim_devices
 from fal_core.machines import Machine
-from fal_core.testing.harness.devices import gpu, machine_with
-from fal_core.testing.harness.processes import wait_until
 from fal_host_local import LocalHost
+from fal_testing.harness.devices import gpu, machine_with
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -229,7 +229,7 @@ IDLE = textwrap.dedent(
     """
     import sys
     from fal_core import function
-    from fal_core.testing.harness.devices import gpu, machine_with
+    from fal_testing.harness.devices import gpu, machine_with
     with machine_with(gpu(0), gpu(1)):
         take = function("current", num_gpus=2, keep_alive=600)(lambda: None)
         take()
@@ -266,7 +266,7 @@ CALLER = textwrap.dedent(
     """
     import time
     from fal_core import function
-    from fal_core.testing.harness.devices import gpu, machine_with
+    from fal_testing.harness.devices import gpu, machine_with
     with machine_with(gpu(0), gpu(1)):
         @function("current", num_gpus=2)
         def hold():

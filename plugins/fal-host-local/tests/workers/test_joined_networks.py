@@ -13,9 +13,9 @@ from threading import Thread
 import pytest
 
 from fal_core.environments import Command
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving import networks
 from fal_host_local.workers.joined_networks import NAMESPACE, make_network
+from fal_testing.harness.processes import wait_until
 
 pytestmark = pytest.mark.skipif(
     networks.missing() != "", reason="pasta or user namespaces are missing"

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from fal_core import Cancelled, WorkerLost, function
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local.workers.keepers import Keeper
+from fal_testing.harness.processes import is_alive, wait_until
 
 pytestmark = pytest.mark.faults
 

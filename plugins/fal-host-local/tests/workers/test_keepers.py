@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from fal_core import HostError, OutOfMemory, WorkerLost, function
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_host_local import LocalHost
 from fal_host_local.workers.keepers import Keeper, memory_kills
+from fal_testing.harness.processes import is_alive, wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -14,10 +14,10 @@ from fal_core import function
 from fal_core.environments import LocalInterpreter
 from fal_core.errors import EnvironmentBuildError, HostError, WorkerLost
 from fal_core.events import State
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Recorder
 from fal_host_ray import RayHost
 from fal_host_ray.testing import Cluster
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Recorder
 
 #: Seconds until something counts as missing.
 PATIENCE = 60.0

@@ -14,10 +14,10 @@ import pytest
 
 from fal_core import function
 from fal_core.errors import HostClosed, HostError
-from fal_core.testing.harness.processes import wait_until
-from fal_core.testing.harness.recorders import Recorder
 from fal_host_ray import RayHost
 from fal_host_ray.testing import shared_cluster
+from fal_testing.harness.processes import wait_until
+from fal_testing.harness.recorders import Recorder
 
 pytestmark = [
     pytest.mark.faults,

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from fal_core.testing.suite import *  # noqa: F403  # every law
-from fal_core.testing.suite import GROUPS
 from fal_host_ray import RayHost
 from fal_host_ray.testing import Cluster, shared_cluster
+from fal_testing.suite import *  # noqa: F403  # every law
+from fal_testing.suite import GROUPS
 
 pytestmark = [
     pytest.mark.faults,

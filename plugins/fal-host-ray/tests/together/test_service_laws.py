@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from fal_core.testing.suite import *  # noqa: F403  # every law
-from fal_core.testing.suite import GROUPS
 from fal_host_ray import RayHost
+from fal_testing.suite import *  # noqa: F403  # every law
+from fal_testing.suite import GROUPS
 
 #: So many of each group run by default.
 SHARES = {"serve": 1, "own servers": 1, "detach": 2}

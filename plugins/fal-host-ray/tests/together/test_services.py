@@ -10,8 +10,8 @@ import pytest
 
 from fal_core import attach, function
 from fal_core.errors import Cancelled
-from fal_core.testing.harness.processes import wait_until
 from fal_host_ray import RayHost
+from fal_testing.harness.processes import wait_until
 
 
 def serve_words(port: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from fal_core import function
 from fal_core.errors import FalSerializationError
-from fal_core.testing.pythons import find_other_python
+from fal_testing.pythons import find_other_python
 
 
 def test_agent_has_nothing_of_ours(host: Any, agent_python: Path):

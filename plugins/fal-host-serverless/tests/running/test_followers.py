@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from fal_core.testing.harness.processes import wait_until
 from fal_host_serverless.running import followers
 from fal_host_serverless.running.followers import follow
+from fal_testing.harness.processes import wait_until
 
 PATIENCE = 60
 

@@ -14,12 +14,12 @@ import pytest
 
 from fal_core import function
 from fal_core.options import Gateway
-from fal_core.testing import InProcessHost
 from fal_core_worker.serving.services import SOCKET_MARK
 from fal_host_serverless import SyncServerlessClient
 from fal_host_serverless.errors import InternalServerlessRunFailed
 from fal_host_serverless.far_end import sent_calls
 from fal_host_serverless.running import pickled_calls
+from fal_testing import InProcessHost
 
 
 def test_outcome_that_is_code_is_not_opened(tmp_path: Path):

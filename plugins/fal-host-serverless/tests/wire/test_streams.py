@@ -12,8 +12,8 @@ import grpc
 import isolate_proto
 import pytest
 
-from fal_core.testing.harness.processes import wait_until
 from fal_host_serverless.wire import channels, streams
+from fal_testing.harness.processes import wait_until
 
 
 def test_unread_streams_are_released(monkeypatch: pytest.MonkeyPatch):

@@ -3,7 +3,7 @@ A plugin of pytest for the tests of applications.
 
 It is switched on by a line in ``conftest.py``::
 
-    pytest_plugins = ["fal_core.testing.plugin", "fal_serve.testing"]
+    pytest_plugins = ["fal_testing.plugin", "fal_serve.testing"]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Connect", "InProcessAppClient", "app_client", "open_in_process"]
 
 AppT = TypeVar("AppT", bound="App")
 
-#: The marker of ``fal_core.testing.plugin``.
+#: The marker of ``fal_testing.plugin``.
 _MARKER = "real_environment"
 
 

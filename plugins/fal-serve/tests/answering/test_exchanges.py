@@ -13,10 +13,10 @@ import pytest
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve import App, AppClient, AppClientError, FalFastAPI, endpoint
 from fal_serve.servables import BaseServable
+from fal_testing.harness.processes import wait_until
 
 PATIENCE = 60
 #: Seconds of a request that is to begin in time, also on a machine that stands still for one.

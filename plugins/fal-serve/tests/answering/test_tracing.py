@@ -17,11 +17,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering import tracing
 from fal_serve.answering.metrics import RouteLabels
 from fal_serve.servables import BaseServable
+from fal_testing.harness.processes import wait_until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"

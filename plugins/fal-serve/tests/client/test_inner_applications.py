@@ -8,9 +8,9 @@ from contextlib import ExitStack
 import pytest
 
 from fal_core import function
-from fal_core.testing.harness.processes import is_alive, wait_until
 from fal_core_worker import current
 from fal_serve import App, AppClient, AppClientError, AsyncAppClient, endpoint
+from fal_testing.harness.processes import is_alive, wait_until
 
 PATIENCE = 60
 

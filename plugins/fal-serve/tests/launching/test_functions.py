@@ -14,9 +14,9 @@ from fal_core.explanations import explain
 from fal_core.hooks import hookimpl
 from fal_core.machines import Machine, UnknownMachineError
 from fal_core.plugins import registered
-from fal_core.testing.hosts.in_process import InProcessHost
 from fal_serve import App
 from fal_serve.declaring.settings import ServiceSettings
+from fal_testing.hosts.in_process import InProcessHost
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from realtime_examples import Gated
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from fal_core.testing.harness.processes import wait_until
 from fal_serve import endpoint, realtime
+from fal_testing.harness.processes import wait_until
 
 
 class Streams(Gated):

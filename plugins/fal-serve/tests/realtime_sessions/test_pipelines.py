@@ -12,7 +12,7 @@ import pytest
 from realtime_examples import Realtime, error, send, take, take_all
 from websockets.sync.client import ClientConnection, connect
 
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.processes import wait_until
 
 
 def wait_for(served: Any, *expected: Any) -> None:

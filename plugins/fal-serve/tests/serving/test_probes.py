@@ -9,12 +9,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.answering.metrics import UNMATCHED, ServiceMetrics
 from fal_serve.servables import BaseServable
 from fal_serve.serving.listeners import bind, url_of
 from fal_serve.serving.probes import Phase, ProbeServer
+from fal_testing.harness.processes import wait_until
 
 PATIENCE = 60
 

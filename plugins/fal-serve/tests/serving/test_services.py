@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
-from fal_core.testing.harness.processes import python_programs
 from fal_core_worker.serving.ports import free_port
 from fal_core_worker.serving.routes import RouteSignature
 from fal_serve.servables import BaseServable
+from fal_testing.harness.processes import python_programs
 
 PATIENCE = 30
 

@@ -14,7 +14,7 @@ import pytest
 
 from fal_core import function
 from fal_core.errors import OptionError
-from fal_core.testing.harness.processes import python_programs
+from fal_testing.harness.processes import python_programs
 
 PATIENCE = 60.0
 

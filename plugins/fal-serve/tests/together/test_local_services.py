@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from fal_core import Cancelled, HostError, WorkerLost, attach, function
-from fal_core.testing import InProcessHost
-from fal_core.testing.harness.processes import is_alive, wait_until
-from fal_core.testing.harness.requests import Response, ask, is_reachable
 from fal_core_worker.serving.ports import free_port
 from fal_host_local import LocalHost, PortTaken
 from fal_serve import App, AppException, HealthCheck, endpoint
+from fal_testing import InProcessHost
+from fal_testing.harness.processes import is_alive, wait_until
+from fal_testing.harness.requests import Response, ask, is_reachable
 
 PATIENCE = 60.0
 

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from fal_core.testing.harness.processes import wait_until
 from fal_core_worker.serving.ports import free_port
+from fal_testing.harness.processes import wait_until
 
 #: Seconds that anything may take; most takes a fraction of one.
 PATIENCE = 60

@@ -17,9 +17,9 @@ from bare_runners import make_runner, until
 from raw_agents import Agent, answering, holding, listening, run
 
 from fal_core.machines import Machine
-from fal_core.testing.harness.devices import gpu, machine_with
 from fal_server.dashboard import usages
 from fal_server.dashboard.usages import Usages, read_usage
+from fal_testing.harness.devices import gpu, machine_with
 
 sys.path.insert(0, str(Path(__file__).parents[4] / "tests" / "vendor"))
 

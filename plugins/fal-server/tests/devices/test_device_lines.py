@@ -11,9 +11,9 @@ import pytest
 
 from fal_core.claims import DevicesHeld, Want, claim_devices, wanted_devices
 from fal_core.machines import Device, Machine
-from fal_core.testing.harness.devices import gpu, gpu_slice, machine_with
 from fal_server.devices.device_lines import DeviceLine, Turn
 from fal_server.devices.inventories import Inventory
+from fal_testing.harness.devices import gpu, gpu_slice, machine_with
 
 PATIENCE = 60.0
 H100 = Machine(name="GPU-H100", gpus=1, gpu_model="H100")

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from fal_core.testing.harness.devices import gpu, machine_with
 from fal_server.devices.inventories import Inventory
+from fal_testing.harness.devices import gpu, machine_with
 
 
 def test_what_changes_is_logged(

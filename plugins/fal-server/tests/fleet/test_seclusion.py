@@ -13,9 +13,9 @@ import pytest
 
 from fal_core.abilities import IsolatingHost
 from fal_core.environments import CurrentEnvironment, Environment
-from fal_core.testing import InProcessHost
 from fal_server.fleet.seclusion import OpenRunner, Seclusion
 from fal_server.specs.runner_specs import RunnerSpec
+from fal_testing import InProcessHost
 
 
 class Isolating(InProcessHost, IsolatingHost):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from kept_lines import BASE, history
 
-from fal_core.testing.harness.processes import wait_until
 from fal_server.http.bodies import to_text
+from fal_testing.harness.processes import wait_until
 
 
 def test_history_is_newest_first(plane, add_lines, runner_id):

@@ -15,9 +15,9 @@ pytest.importorskip("fal_env_virtualenv")
 
 from fal_core import function
 from fal_core.events import Log
-from fal_core.testing.harness.processes import wait_until
 from fal_host_serverless import FalServerlessHost
 from fal_host_serverless.running import followers
+from fal_testing.harness.processes import wait_until
 
 
 @pytest.fixture(scope="module")

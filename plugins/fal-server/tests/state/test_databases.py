@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fal_core.testing.harness.processes import wait_until
 from fal_server.errors import StorageFull, Unavailable
 from fal_server.state.databases import Database
+from fal_testing.harness.processes import wait_until
 
 numbers = sa.Table(
     "test_numbers", sa.MetaData(), sa.Column("number", sa.Integer, primary_key=True)

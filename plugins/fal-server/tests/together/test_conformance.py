@@ -16,9 +16,9 @@ import pytest
 pytest.importorskip("fal_host_serverless")
 pytest.importorskip("fal_env_virtualenv")
 
-from fal_core.testing.harness.capabilities import missing_capabilities
-from fal_core.testing.suite import *  # noqa: F403  # every law
 from fal_host_serverless import FalServerlessHost
+from fal_testing.harness.capabilities import missing_capabilities
+from fal_testing.suite import *  # noqa: F403  # every law
 
 pytestmark = pytest.mark.faults
 

@@ -15,7 +15,7 @@ from isolate_proto import ListRunnersRequest, RunnerInfo, UpdateApplicationReque
 
 from fal_core.claims import DevicesHeld, Want, claim_devices
 from fal_core.machines import Device, Machine
-from fal_core.testing.harness.devices import gpu, machine_with
+from fal_testing.harness.devices import gpu, machine_with
 
 pytestmark = pytest.mark.faults
 

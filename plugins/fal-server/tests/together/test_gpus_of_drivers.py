@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fal_core.claims import DevicesHeld, Want, claim_devices
-from fal_core.testing.harness.devices import gpu, machine_with
+from fal_testing.harness.devices import gpu, machine_with
 
 pytest.importorskip("fal_machines")
 

@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from fal_core.errors import HostError
-from fal_core.testing.harness.processes import is_alive
+from fal_testing.harness.processes import is_alive
 
 pytestmark = pytest.mark.faults
 

@@ -20,9 +20,9 @@ from programs import to_metadata
 from served import fill
 
 from fal_core.caches import cache_root
-from fal_core.testing.harness.processes import is_alive
 from fal_core_worker.stream.frames import HEADER, LOG, OUTCOME, READY, VERSION
 from fal_core_worker.stream.payloads import pack_lines, pack_texts
+from fal_testing.harness.processes import is_alive
 
 pytestmark = [
     pytest.mark.faults,

@@ -25,8 +25,8 @@ import httpx
 import pytest
 from isolate_proto import controller_pb2 as wire
 
-from fal_core.testing.harness.processes import is_alive
 from fal_host_local import LocalHost
+from fal_testing.harness.processes import is_alive
 
 EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
 MOMENTS = range(50 if EVERY else 5)

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from programs import read_told
 
-from fal_core.testing.pythons import find_other_python
 from fal_server.state.data_directories import DataDirectory
+from fal_testing.pythons import find_other_python
 
 #: A function, as a client of fal-core runs it.
 CORE_FUNCTION = """

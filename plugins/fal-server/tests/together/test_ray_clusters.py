@@ -28,8 +28,8 @@ from ray_nodes import (
     submit,
 )
 
-from fal_core.testing.harness.processes import wait_until
 from fal_host_ray.testing import Cluster
+from fal_testing.harness.processes import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import pytest
 from isolate_proto import RegisterApplicationRequest
 from isolate_proto import controller_pb2 as wire
 
-from fal_core.testing.harness.processes import is_alive
 from fal_server.fleet import runners
+from fal_testing.harness.processes import is_alive
 
 EVERY = os.environ.get("FAL_CORE_FAULTS") == "all"
 

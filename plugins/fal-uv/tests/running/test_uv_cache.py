@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fal_core.stores import prune
-from fal_core.testing.harness.processes import wait_until
+from fal_testing.harness.processes import wait_until
 from fal_uv.running import uv_cache
 from fal_uv.running.uv_cache import UvCache
 

@@ -17,8 +17,8 @@ from fal_core.errors import Cancelled
 from fal_core.events import Event, Exited, Sink
 from fal_core.hosts import Execution
 from fal_core.pools import Start
-from fal_core.testing import ProcessHost
 from fal_core.workers import Worker
+from fal_testing import ProcessHost
 from mutants.wrappers import Broken, Passing, drop
 
 

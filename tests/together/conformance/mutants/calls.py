@@ -132,7 +132,7 @@ class CopiesClasses(Broken):
         if isinstance(event, Outcome) and not event.raised and not passing.call.batch:
             value = open_value(event.sealed)
             kind = type(value)
-            if kind.__module__.startswith("fal_core.testing.laws"):
+            if kind.__module__.startswith("fal_testing.laws"):
                 fields = {
                     name: item
                     for name, item in vars(kind).items()

@@ -10,7 +10,7 @@ from fal_core.calling.spawning import SpawnSink
 from fal_core.errors import Cancelled, WorkerLost
 from fal_core.events import Event, Exited, Outcome
 from fal_core.sinks.sinks_around import SinkAround
-from fal_core.testing.harness.recorders import Recorder
+from fal_testing.harness.recorders import Recorder
 from mutants.wrappers import Passing
 
 

@@ -9,8 +9,8 @@ from fal_core.calls import Call
 from fal_core.errors import HostClosed
 from fal_core.events import Sink
 from fal_core.hosts import Execution
-from fal_core.testing import InProcessHost
-from fal_core.testing.hosts.in_process_calls import InProcessExecution
+from fal_testing import InProcessHost
+from fal_testing.hosts.in_process_calls import InProcessExecution
 from mutants.wrappers import Broken
 
 

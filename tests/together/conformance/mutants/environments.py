@@ -12,8 +12,8 @@ from fal_core.calls import Call
 from fal_core.events import Sink
 from fal_core.hosts import Capabilities, Execution
 from fal_core.pools import Start
-from fal_core.testing import ProcessHost
 from fal_core.workers import ARGUMENTS, Worker
+from fal_testing import ProcessHost
 
 
 class DropsVariables(ProcessHost):

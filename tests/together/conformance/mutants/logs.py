@@ -10,8 +10,8 @@ import attrs
 
 from fal_core.calls import Call
 from fal_core.events import Event, Exited, Log, Outcome, Sink
-from fal_core.testing import InProcessHost
-from fal_core.testing.hosts.in_process_calls import InProcessExecution
+from fal_testing import InProcessHost
+from fal_testing.hosts.in_process_calls import InProcessExecution
 from mutants.conditions import is_crash, is_recorded, is_spawned
 from mutants.wrappers import Broken, Passing
 

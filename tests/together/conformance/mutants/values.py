@@ -8,8 +8,8 @@ from typing import Any
 
 from fal_core.calls import Call
 from fal_core.events import Sink
-from fal_core.testing import InProcessHost
-from fal_core.testing.hosts.in_process_calls import InProcessExecution
+from fal_testing import InProcessHost
+from fal_testing.hosts.in_process_calls import InProcessExecution
 
 
 class MakesReadOnly(InProcessHost):

@@ -19,7 +19,6 @@ from fal_core.environments import CurrentEnvironment
 from fal_core.errors import HostError
 from fal_core.events import Log, Sink
 from fal_core.hosts import Execution, Host
-from fal_core.testing import InProcessHost
 from fal_core.wrappers import WrapperHost
 from fal_host_local import LocalHost
 from fal_server.fleet.placing import host_pools
@@ -27,6 +26,7 @@ from fal_server.fleet.placing.host_pools import HostPool
 from fal_server.fleet.scheduling import NotWanted
 from fal_server.fleet.states import Lifecycle, RunnerPhase
 from fal_server.specs.runner_specs import RunnerSpec
+from fal_testing import InProcessHost
 
 needs_machines = pytest.mark.skipif(
     importlib.util.find_spec("fal_machines") is None,

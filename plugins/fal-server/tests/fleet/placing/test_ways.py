@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 
 from fal_core.abilities import Tunnel, TunnellingHost
-from fal_core.testing import InProcessHost
 from fal_server.fleet.placing.ways import Way, find_origin, read_tunnel
+from fal_testing import InProcessHost
 
 TUNNEL = Tunnel("fd00::7", 4000, b"token forward 8080\n")
 
