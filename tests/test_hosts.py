@@ -9,7 +9,7 @@ import pytest
 
 from fal_core import function
 from fal_core.errors import OptionTypeError, UnsupportedError
-from fal_core.hosts import Capabilities, Claims, Host
+from fal_core.hosts import Capabilities, Host
 from fal_testing import InProcessHost
 
 
@@ -58,14 +58,6 @@ def test_a_host_of_workers_claims_what_workers_keep() -> None:
     assert Capabilities.of_workers().options == {"setup_function"}
     assert Capabilities.of_workers(options=None).options is None
     assert not Capabilities.of_workers(home_calls=False).home_calls
-
-
-def test_every_claim_can_be_made_of_workers() -> None:
-    """The keywords of ``of_workers`` are the fields, of the same types."""
-    fields = {field.name: field.type for field in attrs.fields(Capabilities)}
-    assert {name: each.__forward_arg__ for name, each in Claims.__annotations__.items()} == (
-        fields
-    )
 
 
 @pytest.mark.parametrize("make", [Capabilities, Capabilities.of_workers])

@@ -11,7 +11,6 @@ from typing import (
     Generic,
     ParamSpec,
     Protocol,
-    TypedDict,
     TypeVar,
 )
 
@@ -24,7 +23,7 @@ from fal_core.reprs import show_fields
 from fal_core.validators import at_least, check_claims
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self
 
     from fal_core.calls import AuthMode, Call
     from fal_core.environments import Environment
@@ -34,29 +33,6 @@ if TYPE_CHECKING:
 ArgsT = ParamSpec("ArgsT")
 ReturnT = TypeVar("ReturnT", covariant=True)
 AbilityT = TypeVar("AbilityT")
-
-
-class Claims(TypedDict, total=False):
-    """The fields of :class:`Capabilities`, as keywords of :meth:`Capabilities.of_workers`."""
-
-    kinds: frozenset[str] | None
-    python_versions: tuple[str, ...] | None
-    same_python: bool
-    options: frozenset[str] | None
-    concurrency: int
-    nodes: int
-    stream: bool
-    batch: bool
-    cancel: bool
-    crash: bool
-    keep_alive: bool
-    multiplex: bool
-    home_calls: bool
-    secrets: bool
-    serve: bool
-    detach: bool
-    inherits: bool
-    own_machines: bool
 
 
 @attrs.frozen(kw_only=True, field_transformer=check_claims)
@@ -132,26 +108,25 @@ class Capabilities:
     inherits: bool = False
     own_machines: bool = False
 
-    @classmethod
-    def of_workers(cls, **more: Unpack[Claims]) -> Self:
-        """
-        Return what a :class:`~fal_core.workers.Worker` keeps by itself, and *more*.
+    if TYPE_CHECKING:
+        # It takes the fields of this class.
+        of_workers: ClassVar[type[Capabilities]]
+    else:
 
-        That is: *stream*, *batch*, *cancel*, *crash*, *home_calls* and the option
-        ``setup_function``, to which those in *more* are added. The host says which kinds it
-        runs.
-        """
-        claims: Claims = {
-            "stream": True,
-            "batch": True,
-            "cancel": True,
-            "crash": True,
-            "home_calls": True,
-            **more,
-        }
-        options = cls(**more).options
-        claims["options"] = None if options is None else options | {"setup_function"}
-        return cls(**claims)
+        @classmethod
+        def of_workers(cls, **claims: Any) -> Self:
+            """
+            Return what a :class:`~fal_core.workers.Worker` keeps by itself, and *claims*.
+
+            That is: *stream*, *batch*, *cancel*, *crash*, *home_calls* and the option
+            ``setup_function``, to which those in *claims* are added. The host says which
+            kinds it runs.
+            """
+            own = ("stream", "batch", "cancel", "crash", "home_calls")
+            made = cls(**dict.fromkeys(own, True) | claims)
+            if made.options is None:
+                return made
+            return attrs.evolve(made, options=made.options | {"setup_function"})
 
     @classmethod
     def both(cls, one: Capabilities, other: Capabilities) -> Self:
