@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING
 from fal_core.exports import lazily
 
 if TYPE_CHECKING:
-    from fal_core.conversion.structuring import structure
-
-__all__ = [
-    "structure",
-]
-
-_exports = lazily(
-    __name__,
-    {
-        "structure": "fal_core.conversion.structuring",
-    },
-)
-
-if not TYPE_CHECKING:
+    from fal_core.conversion.structuring import structure as structure
+else:
     # For type checkers, a name that is not there is an error.
-    __getattr__, __dir__ = _exports
+    __getattr__, __dir__, __all__ = lazily(
+        __name__,
+        {
+            "fal_core.conversion.structuring": "structure",
+        },
+    )

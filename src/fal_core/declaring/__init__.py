@@ -7,55 +7,34 @@ from typing import TYPE_CHECKING
 from fal_core.exports import lazily
 
 if TYPE_CHECKING:
-    from fal_core.declaring.health_checks import HealthCheck
-    from fal_core.declaring.machine_types import check_machine_types
-    from fal_core.declaring.named_hosts import default_host, to_host
+    from fal_core.declaring.health_checks import HealthCheck as HealthCheck
+    from fal_core.declaring.machine_types import check_machine_types as check_machine_types
+    from fal_core.declaring.named_hosts import default_host as default_host
+    from fal_core.declaring.named_hosts import to_host as to_host
     from fal_core.declaring.requirement_files import (
-        check_requirement_file,
-        inline_metadata,
-        with_script,
+        check_requirement_file as check_requirement_file,
     )
-    from fal_core.declaring.vocabulary import (
-        parse_options,
-        structure_environment,
-        structure_gateway,
-        structure_host_options,
-        unstructure_environment,
-    )
-
-__all__ = [
-    "HealthCheck",
-    "check_machine_types",
-    "check_requirement_file",
-    "default_host",
-    "inline_metadata",
-    "parse_options",
-    "structure_environment",
-    "structure_gateway",
-    "structure_host_options",
-    "to_host",
-    "unstructure_environment",
-    "with_script",
-]
-
-_exports = lazily(
-    __name__,
-    {
-        "HealthCheck": "fal_core.declaring.health_checks",
-        "check_machine_types": "fal_core.declaring.machine_types",
-        "check_requirement_file": "fal_core.declaring.requirement_files",
-        "default_host": "fal_core.declaring.named_hosts",
-        "inline_metadata": "fal_core.declaring.requirement_files",
-        "parse_options": "fal_core.declaring.vocabulary",
-        "structure_environment": "fal_core.declaring.vocabulary",
-        "structure_gateway": "fal_core.declaring.vocabulary",
-        "structure_host_options": "fal_core.declaring.vocabulary",
-        "to_host": "fal_core.declaring.named_hosts",
-        "unstructure_environment": "fal_core.declaring.vocabulary",
-        "with_script": "fal_core.declaring.requirement_files",
-    },
-)
-
-if not TYPE_CHECKING:
+    from fal_core.declaring.requirement_files import inline_metadata as inline_metadata
+    from fal_core.declaring.requirement_files import with_script as with_script
+    from fal_core.declaring.vocabulary import parse_options as parse_options
+    from fal_core.declaring.vocabulary import structure_environment as structure_environment
+    from fal_core.declaring.vocabulary import structure_gateway as structure_gateway
+    from fal_core.declaring.vocabulary import structure_host_options as structure_host_options
+    from fal_core.declaring.vocabulary import unstructure_environment as unstructure_environment
+else:
     # For type checkers, a name that is not there is an error.
-    __getattr__, __dir__ = _exports
+    __getattr__, __dir__, __all__ = lazily(
+        __name__,
+        {
+            "fal_core.declaring.health_checks": "HealthCheck",
+            "fal_core.declaring.machine_types": "check_machine_types",
+            "fal_core.declaring.named_hosts": "default_host to_host",
+            "fal_core.declaring.requirement_files": (
+                "check_requirement_file inline_metadata with_script"
+            ),
+            "fal_core.declaring.vocabulary": (
+                "parse_options structure_environment structure_gateway structure_host_options "
+                "unstructure_environment"
+            ),
+        },
+    )

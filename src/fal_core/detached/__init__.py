@@ -12,35 +12,20 @@ from typing import TYPE_CHECKING
 from fal_core.exports import lazily
 
 if TYPE_CHECKING:
-    from fal_core.detached.followers import FollowedExecution, SupervisedExecution
-    from fal_core.detached.statuses import LOST, describe, end_status, read_status, write_status
-    from fal_core.detached.supervisors import Supervisor
-
-__all__ = [
-    "LOST",
-    "FollowedExecution",
-    "SupervisedExecution",
-    "Supervisor",
-    "describe",
-    "end_status",
-    "read_status",
-    "write_status",
-]
-
-_exports = lazily(
-    __name__,
-    {
-        "FollowedExecution": "fal_core.detached.followers",
-        "LOST": "fal_core.detached.statuses",
-        "SupervisedExecution": "fal_core.detached.followers",
-        "Supervisor": "fal_core.detached.supervisors",
-        "describe": "fal_core.detached.statuses",
-        "end_status": "fal_core.detached.statuses",
-        "read_status": "fal_core.detached.statuses",
-        "write_status": "fal_core.detached.statuses",
-    },
-)
-
-if not TYPE_CHECKING:
+    from fal_core.detached.followers import FollowedExecution as FollowedExecution
+    from fal_core.detached.followers import SupervisedExecution as SupervisedExecution
+    from fal_core.detached.statuses import LOST as LOST
+    from fal_core.detached.statuses import describe as describe
+    from fal_core.detached.statuses import read_status as read_status
+    from fal_core.detached.statuses import write_status as write_status
+    from fal_core.detached.supervisors import Supervisor as Supervisor
+else:
     # For type checkers, a name that is not there is an error.
-    __getattr__, __dir__ = _exports
+    __getattr__, __dir__, __all__ = lazily(
+        __name__,
+        {
+            "fal_core.detached.followers": "FollowedExecution SupervisedExecution",
+            "fal_core.detached.statuses": "LOST describe read_status write_status",
+            "fal_core.detached.supervisors": "Supervisor",
+        },
+    )

@@ -53,38 +53,28 @@ __all__ = [
     "version_tuple",
 ]
 
-_exports = lazily(
-    __name__,
-    {
-        "App": "fal_compat.app",
-        "BillingComponents": "fal_compat.billing",
-        "BillingDeclaration": "fal_compat.billing",
-        "ContainerImage": "fal_compat.container",
-        "FalServerlessHost": "fal_host_serverless",
-        "FalServerlessKeyCredentials": "fal_compat.key_credentials",
-        "HealthCheck": "fal_serve",
-        "LocalHost": "fal_host_local",
-        "__version__": "fal_compat.versions",
-        "cached": "fal_core",
-        "cloud": "fal_compat.hosts",
-        "endpoint": "fal_compat.app",
-        "function": "fal_compat.functions",
-        "isolated": "fal_compat.functions:function",
-        "local": "fal_compat.hosts",
-        "realtime": "fal_compat.app",
-        "serverless": "fal_compat.hosts",
-        "sync_dir": "fal_compat.sync",
-        "version_tuple": "fal_compat.versions",
-        "wrap_app": "fal_compat.app",
-    },
-    (
-        *("api", "app", "apps", "container", "distributed", "exceptions", "files"),
-        *("ref", "sdk", "sync", "toolkit"),
-    ),
-)
-
 install()
 
 if not TYPE_CHECKING:
     # For type checkers, a name that is not there is an error.
-    __getattr__, __dir__ = _exports
+    __getattr__, __dir__, _ = lazily(
+        __name__,
+        {
+            "fal_compat.app": "App endpoint realtime wrap_app",
+            "fal_compat.billing": "BillingComponents BillingDeclaration",
+            "fal_compat.container": "ContainerImage",
+            "fal_compat.functions": "function isolated=function",
+            "fal_compat.hosts": "cloud local serverless",
+            "fal_compat.key_credentials": "FalServerlessKeyCredentials",
+            "fal_compat.sync": "sync_dir",
+            "fal_compat.versions": "__version__ version_tuple",
+            "fal_core": "cached",
+            "fal_host_local": "LocalHost",
+            "fal_host_serverless": "FalServerlessHost",
+            "fal_serve": "HealthCheck",
+        },
+        (
+            *("api", "app", "apps", "container", "distributed", "exceptions", "files"),
+            *("ref", "sdk", "sync", "toolkit"),
+        ),
+    )

@@ -14,28 +14,33 @@ from fal_compat.absent import refuse
 
 
 def lazily(
-    package: str, names: Mapping[str, str], modules: Iterable[str] = ()
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    package: str, modules: Mapping[str, str], own: Iterable[str] = ()
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """
-    Return the functions ``__getattr__`` and ``__dir__`` of *package*.
+    Return the ``__getattr__``, the ``__dir__`` and the ``__all__`` of *package*.
 
     Arguments:
-        names: The module of each name; as ``module:other`` if it has another name there.
+        modules: The names of each module, separated by spaces; as ``name=other`` if it has
+            another name there.
 
-        modules: The modules of the package that are its attributes too.
+        own: The modules of the package that are its attributes too.
     """
-    known = frozenset(modules)
+    known = frozenset(own)
+    places = {
+        name: (module, other or name)
+        for module, names in modules.items()
+        for name, _, other in (each.partition("=") for each in names.split())
+    }
 
     def find(name: str) -> Any:
         if name in known:
             return importlib.import_module(f"{package}.{name}")
-        place = names.get(name)
-        if place is None:
+        if name not in places:
             refuse(package, name)
-        module, _, other = place.partition(":")
-        return getattr(importlib.import_module(module), other or name)
+        module, other = places[name]
+        return getattr(importlib.import_module(module), other)
 
     def list_names() -> list[str]:
-        return sorted({*names, *known})
+        return sorted({*places, *known})
 
-    return find, list_names
+    return find, list_names, sorted(places)

@@ -10,10 +10,13 @@ from fal_core.hooks import hookimpl
 
 if TYPE_CHECKING:
     from fal_core.hosts import Host
-    from fal_host_local.errors import PortTaken
-    from fal_host_local.hosts import LocalHost
-
-__all__ = ["LocalHost", "PortTaken"]
+    from fal_host_local.errors import PortTaken as PortTaken
+    from fal_host_local.hosts import LocalHost as LocalHost
+else:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__, __all__ = lazily(
+        __name__, {"fal_host_local.errors": "PortTaken", "fal_host_local.hosts": "LocalHost"}
+    )
 
 fal_core_api = 1
 
@@ -24,13 +27,3 @@ def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
     from fal_host_local.hosts import LocalHost
 
     return [LocalHost]
-
-
-_exports = lazily(
-    __name__,
-    {"LocalHost": "fal_host_local.hosts", "PortTaken": "fal_host_local.errors"},
-)
-
-if not TYPE_CHECKING:
-    # For type checkers, a name that is not there is an error.
-    __getattr__, __dir__ = _exports

@@ -10,10 +10,13 @@ from fal_core.hooks import hookimpl
 
 if TYPE_CHECKING:
     from fal_core.hosts import Host
-    from fal_host_ray.hosts import RayHost
-    from fal_host_ray.options import RayOptions
-
-__all__ = ["RayHost", "RayOptions"]
+    from fal_host_ray.hosts import RayHost as RayHost
+    from fal_host_ray.options import RayOptions as RayOptions
+else:
+    # For type checkers, a name that is not there is an error.
+    __getattr__, __dir__, __all__ = lazily(
+        __name__, {"fal_host_ray.hosts": "RayHost", "fal_host_ray.options": "RayOptions"}
+    )
 
 fal_core_api = 1
 
@@ -24,9 +27,3 @@ def fal_register_hosts() -> Iterable[type[Host[..., Any]]]:
     from fal_host_ray.hosts import RayHost
 
     return [RayHost]
-
-
-__getattr__, __dir__ = lazily(
-    __name__,
-    {"RayHost": "fal_host_ray.hosts", "RayOptions": "fal_host_ray.options"},
-)

@@ -7,71 +7,40 @@ from typing import TYPE_CHECKING
 from fal_core.exports import lazily
 
 if TYPE_CHECKING:
-    from fal_host_serverless.client import (
-        AppsNamespace,
-        KeysNamespace,
-        RunnersNamespace,
-        SecretsNamespace,
-        SyncServerlessClient,
-    )
-    from fal_host_serverless.client_aio import AsyncServerlessClient
-    from fal_host_serverless.credentials import Credentials
-    from fal_host_serverless.hosts import FalServerlessHost
+    from fal_host_serverless.client import AppsNamespace as AppsNamespace
+    from fal_host_serverless.client import KeysNamespace as KeysNamespace
+    from fal_host_serverless.client import RunnersNamespace as RunnersNamespace
+    from fal_host_serverless.client import SecretsNamespace as SecretsNamespace
+    from fal_host_serverless.client import SyncServerlessClient as SyncServerlessClient
+    from fal_host_serverless.client_aio import AsyncServerlessClient as AsyncServerlessClient
+    from fal_host_serverless.credentials import Credentials as Credentials
+    from fal_host_serverless.hosts import FalServerlessHost as FalServerlessHost
+    from fal_host_serverless.values import AliasInfo as AliasInfo
+    from fal_host_serverless.values import EnvironmentInfo as EnvironmentInfo
+    from fal_host_serverless.values import KeyPreset as KeyPreset
+    from fal_host_serverless.values import KeyScope as KeyScope
     from fal_host_serverless.values import (
-        AliasInfo,
-        EnvironmentInfo,
-        KeyPreset,
-        KeyScope,
-        RegisterApplicationResult,
-        RunnerInfo,
-        ServerlessSecret,
-        SubmittedRequest,
-        UserKeyInfo,
+        RegisterApplicationResult as RegisterApplicationResult,
     )
-
-__all__ = [
-    "AliasInfo",
-    "AppsNamespace",
-    "AsyncServerlessClient",
-    "Credentials",
-    "EnvironmentInfo",
-    "FalServerlessHost",
-    "KeyPreset",
-    "KeyScope",
-    "KeysNamespace",
-    "RegisterApplicationResult",
-    "RunnerInfo",
-    "RunnersNamespace",
-    "SecretsNamespace",
-    "ServerlessSecret",
-    "SubmittedRequest",
-    "SyncServerlessClient",
-    "UserKeyInfo",
-]
-
-_exports = lazily(
-    __name__,
-    {
-        "AliasInfo": "fal_host_serverless.values",
-        "AppsNamespace": "fal_host_serverless.client",
-        "AsyncServerlessClient": "fal_host_serverless.client_aio",
-        "Credentials": "fal_host_serverless.credentials",
-        "EnvironmentInfo": "fal_host_serverless.values",
-        "FalServerlessHost": "fal_host_serverless.hosts",
-        "KeyPreset": "fal_host_serverless.values",
-        "KeyScope": "fal_host_serverless.values",
-        "KeysNamespace": "fal_host_serverless.client",
-        "RegisterApplicationResult": "fal_host_serverless.values",
-        "RunnerInfo": "fal_host_serverless.values",
-        "RunnersNamespace": "fal_host_serverless.client",
-        "SecretsNamespace": "fal_host_serverless.client",
-        "ServerlessSecret": "fal_host_serverless.values",
-        "SubmittedRequest": "fal_host_serverless.values",
-        "SyncServerlessClient": "fal_host_serverless.client",
-        "UserKeyInfo": "fal_host_serverless.values",
-    },
-)
-
-if not TYPE_CHECKING:
+    from fal_host_serverless.values import RunnerInfo as RunnerInfo
+    from fal_host_serverless.values import ServerlessSecret as ServerlessSecret
+    from fal_host_serverless.values import SubmittedRequest as SubmittedRequest
+    from fal_host_serverless.values import UserKeyInfo as UserKeyInfo
+else:
     # For type checkers, a name that is not there is an error.
-    __getattr__, __dir__ = _exports
+    __getattr__, __dir__, __all__ = lazily(
+        __name__,
+        {
+            "fal_host_serverless.client": (
+                "AppsNamespace KeysNamespace RunnersNamespace SecretsNamespace "
+                "SyncServerlessClient"
+            ),
+            "fal_host_serverless.client_aio": "AsyncServerlessClient",
+            "fal_host_serverless.credentials": "Credentials",
+            "fal_host_serverless.hosts": "FalServerlessHost",
+            "fal_host_serverless.values": (
+                "AliasInfo EnvironmentInfo KeyPreset KeyScope RegisterApplicationResult "
+                "RunnerInfo ServerlessSecret SubmittedRequest UserKeyInfo"
+            ),
+        },
+    )

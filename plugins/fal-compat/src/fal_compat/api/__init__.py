@@ -1,7 +1,5 @@
 """Functions, hosts, and the client of an account."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from fal_compat.api.api import *  # noqa: F403  # as fal's does
@@ -22,11 +20,9 @@ __all__ = [
     "SyncServerlessClient",
 ]
 
-_exports = lazily(
-    __name__,
-    {},
-    ("apps", "client", "deploy", "environments", "keys", "runners", "secrets"),
-)
-
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _exports
+    __getattr__, __dir__, _ = lazily(
+        __name__,
+        {},
+        ("apps", "client", "deploy", "environments", "keys", "runners", "secrets"),
+    )

@@ -1,19 +1,7 @@
 """The client of an account."""
 
-from __future__ import annotations
-
-from fal_host_serverless.client import (
-    AppsNamespace,
-    KeysNamespace,
-    RunnersNamespace,
-    SecretsNamespace,
-    SyncServerlessClient,
-)
-
-__all__ = [
-    "AppsNamespace",
-    "KeysNamespace",
-    "RunnersNamespace",
-    "SecretsNamespace",
-    "SyncServerlessClient",
-]
+from fal_host_serverless.client import AppsNamespace as AppsNamespace
+from fal_host_serverless.client import KeysNamespace as KeysNamespace
+from fal_host_serverless.client import RunnersNamespace as RunnersNamespace
+from fal_host_serverless.client import SecretsNamespace as SecretsNamespace
+from fal_host_serverless.client import SyncServerlessClient as SyncServerlessClient

@@ -1,15 +1,5 @@
 """Deployments."""
 
-from __future__ import annotations
-
-from fal_host_serverless.deploy import (
-    DeploymentResult,
-    User,
-    deploy,
-)
-
-__all__ = [
-    "DeploymentResult",
-    "User",
-    "deploy",
-]
+from fal_host_serverless.deploy import DeploymentResult as DeploymentResult
+from fal_host_serverless.deploy import User as User
+from fal_host_serverless.deploy import deploy as deploy

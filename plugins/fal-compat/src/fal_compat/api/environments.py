@@ -1,15 +1,5 @@
 """Stages, which fal calls environments."""
 
-from __future__ import annotations
-
-from fal_host_serverless.environments import (
-    create_environment,
-    delete_environment,
-    list_environments,
-)
-
-__all__ = [
-    "create_environment",
-    "delete_environment",
-    "list_environments",
-]
+from fal_host_serverless.environments import create_environment as create_environment
+from fal_host_serverless.environments import delete_environment as delete_environment
+from fal_host_serverless.environments import list_environments as list_environments

@@ -1,15 +1,5 @@
 """Keys of an account."""
 
-from __future__ import annotations
-
-from fal_host_serverless.keys import (
-    create_key,
-    list_keys,
-    revoke_key,
-)
-
-__all__ = [
-    "create_key",
-    "list_keys",
-    "revoke_key",
-]
+from fal_host_serverless.keys import create_key as create_key
+from fal_host_serverless.keys import list_keys as list_keys
+from fal_host_serverless.keys import revoke_key as revoke_key

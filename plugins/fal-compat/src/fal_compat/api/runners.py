@@ -1,15 +1,5 @@
 """Runners of an account."""
 
-from __future__ import annotations
-
-from fal_host_serverless.runners import (
-    kill_runner,
-    list_runners,
-    stop_runner,
-)
-
-__all__ = [
-    "kill_runner",
-    "list_runners",
-    "stop_runner",
-]
+from fal_host_serverless.runners import kill_runner as kill_runner
+from fal_host_serverless.runners import list_runners as list_runners
+from fal_host_serverless.runners import stop_runner as stop_runner

@@ -1,15 +1,5 @@
 """Secrets of an account."""
 
-from __future__ import annotations
-
-from fal_host_serverless.secrets import (
-    list_secrets,
-    set_secret,
-    unset_secret,
-)
-
-__all__ = [
-    "list_secrets",
-    "set_secret",
-    "unset_secret",
-]
+from fal_host_serverless.secrets import list_secrets as list_secrets
+from fal_host_serverless.secrets import set_secret as set_secret
+from fal_host_serverless.secrets import unset_secret as unset_secret

@@ -58,14 +58,12 @@ class AppFileUploadException(Exception):
         return f"{self.relative_path}: {self.message}"
 
 
-# Those of programs that call functions, which are not there where functions run.
-_exports = lazily(
-    __name__,
-    {
-        "FalServerlessException": "fal_core",
-        "UnauthenticatedException": "fal_host_serverless.credentials:MissingCredentials",
-    },
-)
-
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = _exports
+    # Those of programs that call functions, which are not there where functions run.
+    __getattr__, __dir__, _ = lazily(
+        __name__,
+        {
+            "fal_core": "FalServerlessException",
+            "fal_host_serverless.credentials": "UnauthenticatedException=MissingCredentials",
+        },
+    )

@@ -1,17 +1,8 @@
 """Compiled kernels of PyTorch."""
 
-from __future__ import annotations
-
+from fal_serve.media.compilation import get_gpu_type as get_gpu_type
+from fal_serve.media.compilation import load_inductor_cache as load_inductor_cache
+from fal_serve.media.compilation import sync_inductor_cache as sync_inductor_cache
 from fal_serve.media.compilation import (
-    get_gpu_type,
-    load_inductor_cache,
-    sync_inductor_cache,
-    synchronized_inductor_cache,
+    synchronized_inductor_cache as synchronized_inductor_cache,
 )
-
-__all__ = [
-    "get_gpu_type",
-    "load_inductor_cache",
-    "sync_inductor_cache",
-    "synchronized_inductor_cache",
-]

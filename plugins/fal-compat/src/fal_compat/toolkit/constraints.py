@@ -1,23 +1,9 @@
 """Constraints of media."""
 
-from __future__ import annotations
-
-from fal_serve.media.constraints import (
-    ImageSizeConstraints,
-    ImageValidationConfig,
-    ImageValidationOptions,
-    VideoNormalizationConfig,
-    VideoValidationConfig,
-    VideoValidationOptions,
-    to_xfal,
-)
-
-__all__ = [
-    "ImageSizeConstraints",
-    "ImageValidationConfig",
-    "ImageValidationOptions",
-    "VideoNormalizationConfig",
-    "VideoValidationConfig",
-    "VideoValidationOptions",
-    "to_xfal",
-]
+from fal_serve.media.constraints import ImageSizeConstraints as ImageSizeConstraints
+from fal_serve.media.constraints import ImageValidationConfig as ImageValidationConfig
+from fal_serve.media.constraints import ImageValidationOptions as ImageValidationOptions
+from fal_serve.media.constraints import VideoNormalizationConfig as VideoNormalizationConfig
+from fal_serve.media.constraints import VideoValidationConfig as VideoValidationConfig
+from fal_serve.media.constraints import VideoValidationOptions as VideoValidationOptions
+from fal_serve.media.constraints import to_xfal as to_xfal

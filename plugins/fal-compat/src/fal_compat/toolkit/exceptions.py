@@ -1,19 +1,8 @@
 """Exceptions of the toolkit."""
 
-from __future__ import annotations
+from fal_serve.media.errors import FileUploadException as FileUploadException
+from fal_serve.media.errors import FileUploadFallbackException as FileUploadFallbackException
+from fal_serve.media.errors import KVStoreException as KVStoreException
+from fal_serve.media.errors import MediaError as _MediaError
 
-from fal_serve.media.errors import (
-    FileUploadException,
-    FileUploadFallbackException,
-    KVStoreException,
-)
-from fal_serve.media.errors import (
-    MediaError as FalTookitException,
-)
-
-__all__ = [
-    "FalTookitException",
-    "FileUploadException",
-    "FileUploadFallbackException",
-    "KVStoreException",
-]
+FalTookitException = _MediaError

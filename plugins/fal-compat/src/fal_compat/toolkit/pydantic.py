@@ -1,27 +1,12 @@
 """Models and fields."""
 
-from __future__ import annotations
+from pydantic import Field as Field
 
-from pydantic import Field
-
-from fal_serve.media.fields import (
-    AudioField,
-    FalBaseModel,
-    FileField,
-    Hidden,
-    ImageField,
-    VideoField,
-)
-
-__all__ = [
-    "IS_PYDANTIC_V2",
-    "AudioField",
-    "FalBaseModel",
-    "Field",
-    "FileField",
-    "Hidden",
-    "ImageField",
-    "VideoField",
-]
+from fal_serve.media.fields import AudioField as AudioField
+from fal_serve.media.fields import FalBaseModel as FalBaseModel
+from fal_serve.media.fields import FileField as FileField
+from fal_serve.media.fields import Hidden as Hidden
+from fal_serve.media.fields import ImageField as ImageField
+from fal_serve.media.fields import VideoField as VideoField
 
 IS_PYDANTIC_V2 = True

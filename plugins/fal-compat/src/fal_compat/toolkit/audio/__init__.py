@@ -1,15 +1,3 @@
 """Sounds."""
 
-from __future__ import annotations
-
-from fal_serve.media.fields import (
-    AudioField,
-)
-from fal_serve.media.images import (
-    Audio,
-)
-
-__all__ = [
-    "Audio",
-    "AudioField",
-]
+from fal_compat.toolkit.audio.audio import *  # noqa: F403  # as fal's does

@@ -1,15 +1,4 @@
 """Sounds."""
 
-from __future__ import annotations
-
-from fal_serve.media.fields import (
-    AudioField,
-)
-from fal_serve.media.images import (
-    Audio,
-)
-
-__all__ = [
-    "Audio",
-    "AudioField",
-]
+from fal_serve.media.fields import AudioField as AudioField
+from fal_serve.media.images import Audio as Audio

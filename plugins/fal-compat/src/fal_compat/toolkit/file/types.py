@@ -1,17 +1,6 @@
 """What repositories take."""
 
-from __future__ import annotations
-
-from fal_serve.media.repositories import (
-    FileData,
-    FileRepository,
-    RepositoryId,
-    Reservation,
-)
-
-__all__ = [
-    "FileData",
-    "FileRepository",
-    "RepositoryId",
-    "Reservation",
-]
+from fal_serve.media.repositories import FileData as FileData
+from fal_serve.media.repositories import FileRepository as FileRepository
+from fal_serve.media.repositories import RepositoryId as RepositoryId
+from fal_serve.media.repositories import Reservation as Reservation

@@ -1,33 +1,13 @@
 """Images."""
 
-from __future__ import annotations
-
-from fal_serve.media.fields import (
-    ImageField,
-    ImageSizeField,
-)
-from fal_serve.media.images import (
-    IMAGE_SIZE_PRESETS,
-    MAX_IMAGE_DOWNLOAD_SIZE,
-    Image,
-    ImageFormat,
-    ImageSize,
-    ImageSizeInput,
-    ImageSizePreset,
-    get_image_size,
-    read_image_from_url,
-)
-
-__all__ = [
-    "IMAGE_SIZE_PRESETS",
-    "MAX_IMAGE_DOWNLOAD_SIZE",
-    "Image",
-    "ImageField",
-    "ImageFormat",
-    "ImageSize",
-    "ImageSizeField",
-    "ImageSizeInput",
-    "ImageSizePreset",
-    "get_image_size",
-    "read_image_from_url",
-]
+from fal_serve.media.fields import ImageField as ImageField
+from fal_serve.media.fields import ImageSizeField as ImageSizeField
+from fal_serve.media.images import IMAGE_SIZE_PRESETS as IMAGE_SIZE_PRESETS
+from fal_serve.media.images import MAX_IMAGE_DOWNLOAD_SIZE as MAX_IMAGE_DOWNLOAD_SIZE
+from fal_serve.media.images import Image as Image
+from fal_serve.media.images import ImageFormat as ImageFormat
+from fal_serve.media.images import ImageSize as ImageSize
+from fal_serve.media.images import ImageSizeInput as ImageSizeInput
+from fal_serve.media.images import ImageSizePreset as ImageSizePreset
+from fal_serve.media.images import get_image_size as get_image_size
+from fal_serve.media.images import read_image_from_url as read_image_from_url

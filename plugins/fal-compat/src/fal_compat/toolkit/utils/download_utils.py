@@ -1,37 +1,14 @@
 """Downloads."""
 
-from __future__ import annotations
+from fal_serve.media.clones import clone_repository as clone_repository
+from fal_serve.media.downloads import download_file as download_file
+from fal_serve.media.downloads import download_model_weights as download_model_weights
+from fal_serve.media.downloads import hash_url as _hash_url  # noqa: F401  # programs use it
+from fal_serve.media.errors import DownloadError as DownloadError
+from fal_serve.media.places import PERSISTENT as _PERSISTENT
+from fal_serve.media.places import REPOSITORIES as _REPOSITORIES
+from fal_serve.media.places import WEIGHTS as _WEIGHTS
 
-from fal_serve.media.clones import (
-    clone_repository,
-)
-from fal_serve.media.downloads import (
-    download_file,
-    download_model_weights,
-    hash_url,
-)
-from fal_serve.media.errors import (
-    DownloadError,
-)
-from fal_serve.media.places import (
-    PERSISTENT as FAL_PERSISTENT_DIR,
-)
-from fal_serve.media.places import (
-    REPOSITORIES as FAL_REPOSITORY_DIR,
-)
-from fal_serve.media.places import (
-    WEIGHTS as FAL_MODEL_WEIGHTS_DIR,
-)
-
-__all__ = [
-    "FAL_MODEL_WEIGHTS_DIR",
-    "FAL_PERSISTENT_DIR",
-    "FAL_REPOSITORY_DIR",
-    "DownloadError",
-    "clone_repository",
-    "download_file",
-    "download_model_weights",
-]
-
-#: Programs use it, although it is private.
-_hash_url = hash_url
+FAL_PERSISTENT_DIR = _PERSISTENT
+FAL_REPOSITORY_DIR = _REPOSITORIES
+FAL_MODEL_WEIGHTS_DIR = _WEIGHTS

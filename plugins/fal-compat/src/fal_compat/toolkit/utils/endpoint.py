@@ -1,7 +1,3 @@
 """What the handlers of endpoints use."""
 
-from __future__ import annotations
-
-from fal_serve import cancel_on_disconnect
-
-__all__ = ["cancel_on_disconnect"]
+from fal_serve import cancel_on_disconnect as cancel_on_disconnect

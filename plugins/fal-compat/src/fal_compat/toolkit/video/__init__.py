@@ -1,15 +1,3 @@
 """Videos."""
 
-from __future__ import annotations
-
-from fal_serve.media.fields import (
-    VideoField,
-)
-from fal_serve.media.images import (
-    Video,
-)
-
-__all__ = [
-    "Video",
-    "VideoField",
-]
+from fal_compat.toolkit.video.video import *  # noqa: F403  # as fal's does
