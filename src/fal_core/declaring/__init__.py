@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fal_core.exports import lazily
 
 if TYPE_CHECKING:
-    from fal_core.declaring.health_checks import HealthCheck
+    from fal_core.declaring.health_checks import HealthCheckConfig
     from fal_core.declaring.machine_types import check_machine_types
     from fal_core.declaring.named_hosts import default_host, to_host
     from fal_core.declaring.requirement_files import (
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "HealthCheck",
+    "HealthCheckConfig",
     "check_machine_types",
     "check_requirement_file",
     "default_host",
@@ -41,7 +41,7 @@ __all__ = [
 _exports = lazily(
     __name__,
     {
-        "HealthCheck": "fal_core.declaring.health_checks",
+        "HealthCheckConfig": "fal_core.declaring.health_checks",
         "check_machine_types": "fal_core.declaring.machine_types",
         "check_requirement_file": "fal_core.declaring.requirement_files",
         "default_host": "fal_core.declaring.named_hosts",
