@@ -7,21 +7,21 @@ from typing import Any
 
 import pytest
 
-from fal_core.declaring import HealthCheck
+from fal_core.declaring import HealthCheckConfig
 from fal_core.errors import OptionError
 
 
 @pytest.mark.parametrize("make", [dict, SimpleNamespace])
 def test_mappings_and_objects_are_read(make: Any) -> None:
     """Fields that are not declared are left to the host."""
-    check = HealthCheck.read(make(path="/up", timeout_seconds=3))
-    assert check == HealthCheck(path="/up", timeout_seconds=3)
+    check = HealthCheckConfig.read(make(path="/up", timeout_seconds=3))
+    assert check == HealthCheckConfig(path="/up", timeout_seconds=3)
     assert check.method is None
 
 
 def test_without_a_check_the_value_is_none() -> None:
     """A service may have no check."""
-    assert HealthCheck.read(None) is None
+    assert HealthCheckConfig.read(None) is None
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,4 @@ def test_without_a_check_the_value_is_none() -> None:
 def test_other_values_are_refused(config: Any, said: str) -> None:
     """The error names the wrong field."""
     with pytest.raises(OptionError, match=said):
-        HealthCheck.read(config)
+        HealthCheckConfig.read(config)

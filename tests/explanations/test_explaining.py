@@ -35,12 +35,11 @@ def test_reasons_why_it_does_not_run(explaining: Any) -> None:
     assert "thread" in " ".join(explanation["reasons"])
 
 
-def test_locks_that_travel_as_new_ones_are_noted(explaining: Any) -> None:
-    """The explanation says of each variable with a lock or queue that the worker has another."""
+def test_a_captured_lock_is_a_reason(explaining: Any) -> None:
+    """A function that refers to a lock does not run: the reason names its variable."""
     (explanation,) = explain(explaining, "refers_to_a_lock")
-    assert explanation["runs"]
-    told = "It travels as a new one, which this process does not share."
-    assert explanation["notes"] == [f"Global 'lock' holds a lock. {told}"]
+    assert not explanation["runs"]
+    assert "because of global 'lock': a lock" in " ".join(explanation["reasons"])
 
 
 def test_explanation_has_the_environment_for_serving(explaining: Any) -> None:

@@ -54,7 +54,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "__init__",
     ),
     "fal_core_worker": (
-        "annotations archives current renewals results sharing trees",
+        "annotations archives current results sharing trees",
         "stream/",
         "nodes",
         "output/",

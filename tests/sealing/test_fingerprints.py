@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
 
-from fal_core.errors import FalSerializationError
 from fal_core.sealing.functions import seal_function
 
 
@@ -55,25 +53,3 @@ def test_seal_sees_cells_and_hidden_builtins() -> None:
         assert not seal.captures.are_unchanged()
     finally:
         del f.__globals__["len"]
-
-
-@pytest.mark.parametrize("make", [threading.Lock, threading.RLock])
-@pytest.mark.parametrize("place", ["global", "cell"])
-def test_seal_with_a_held_lock_is_stale(make: Any, place: str) -> None:
-    """A lock that was free when it was sealed, and is held now, is refused by its name."""
-    lock = make()
-
-    def in_cell() -> Any:
-        return lock
-
-    space: dict[str, Any] = {"__name__": "__main__", "lock": lock}
-    exec("def in_global(): return lock", space)
-    f = in_cell if place == "cell" else space["in_global"]
-    seal = seal_function(f)
-    assert seal.captures.are_unchanged()
-
-    with lock:
-        assert not seal.captures.are_unchanged()
-        with pytest.raises(FalSerializationError, match="'lock'"):
-            seal_function(f)
-    assert seal.captures.are_unchanged()

@@ -120,14 +120,11 @@ def test_functions_that_refer_to_large_values(portable: bool) -> None:
     assert opened() == [1 << 20] * 3
 
 
-#: How the error for a lock that is held goes on.
-HELD = "because of {} enclosing function: a lock that is held"
-
-
 def test_function_that_cannot_be_pickled() -> None:
     """The error names the captured variable."""
     lock = threading.Lock()
-    with lock, pytest.raises(FalSerializationError, match=HELD.format("variable 'lock' of an")):
+    where = "because of variable 'lock' of an enclosing function: a lock belongs"
+    with pytest.raises(FalSerializationError, match=where):
         seal_function(lambda: lock)
 
     def use(number: int, log: Any = sys.__stdin__) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fal_server.queue.pending_requests import PendingRequest
-from fal_server.queue.queue_room import Place
+from fal_server.queue.queue_room import Slot
 from fal_server.store.queued_requests import QueuedRequest
 
 
@@ -28,4 +28,4 @@ def make_pending(id: str = "one", number: int = 1, **fields: Any) -> PendingRequ
     """Return the same as a request without a response."""
     request = make_request(id, number, **fields)
     name = (request.owner_name, request.alias)
-    return PendingRequest.of(request, Place(name, (request.sender, "")))
+    return PendingRequest.of(request, Slot(name, (request.sender, "")))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fal_core.exports import lazily
 
 if TYPE_CHECKING:
-    from fal_core.declaring.health_checks import HealthCheck as HealthCheck
+    from fal_core.declaring.health_checks import HealthCheckConfig as HealthCheckConfig
     from fal_core.declaring.machine_types import check_machine_types as check_machine_types
     from fal_core.declaring.named_hosts import default_host as default_host
     from fal_core.declaring.named_hosts import to_host as to_host
@@ -26,7 +26,7 @@ else:
     __getattr__, __dir__, __all__ = lazily(
         __name__,
         {
-            "fal_core.declaring.health_checks": "HealthCheck",
+            "fal_core.declaring.health_checks": "HealthCheckConfig",
             "fal_core.declaring.machine_types": "check_machine_types",
             "fal_core.declaring.named_hosts": "default_host to_host",
             "fal_core.declaring.requirement_files": (

@@ -11,7 +11,7 @@ from fal_core.errors import OptionError
 
 
 @attrs.frozen(kw_only=True)
-class HealthCheck:
+class HealthCheckConfig:
     """
     How a host asks a service whether it works. None stands for the host's default.
 
@@ -38,7 +38,7 @@ class HealthCheck:
     call_regularly: bool | None = None
 
     @classmethod
-    def read(cls, config: Any) -> HealthCheck | None:
+    def read(cls, config: Any) -> HealthCheckConfig | None:
         """
         Return the check that *config* declares: a mapping, or an object with attributes.
 

@@ -246,14 +246,7 @@ def _try_to_seal(function: IsolatedFunction[..., Any], reasons: list[str]) -> li
         reasons.append(str(error))
         return []
     refusal = launcher.seal.sealed.refusal
-    notes = [f"On another Python than {THIS_PYTHON}: {refusal}"] if refusal else []
-    for seal in filter(None, (launcher.seal, launcher.setup_seal)):
-        for capture, kinds in seal.captures.find_renewed(seal.by_value):
-            notes.append(
-                f"{capture[0].upper()}{capture[1:]} holds {' and '.join(kinds)}. It travels as "
-                "a new one, which this process does not share."
-            )
-    return notes
+    return [f"On another Python than {THIS_PYTHON}: {refusal}"] if refusal else []
 
 
 def _missing(function: IsolatedFunction[..., Any]) -> Iterator[str]:

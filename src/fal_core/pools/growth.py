@@ -82,7 +82,7 @@ class GrowingPool(ABC):
         self._begin_worker = begin
         self._once = once
         self._quick = quick
-        self._limits = limits = Limits(options, count, once=once)
+        self._limits = limits = PoolLimits(options, count, once=once)
         self._lock = threading.Lock()
         self.waiting: WaitingCalls = WaitingCalls(self._lock)
         self.startups: Startups = Startups(options.startup_timeout, has_setup=has_setup)
@@ -303,7 +303,7 @@ KEEP_ALIVE = 10.0
 _PAUSE = 5.0
 
 
-class Limits:
+class PoolLimits:
     """
     What the options of a pool's calls say about its workers.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from math import inf
 from time import monotonic
 
-from fal_core.declaring import HealthCheck
+from fal_core.declaring import HealthCheckConfig
 from fal_core.sinks import get_event_thread
 
 #: Seconds between two probes: at first, and at most.
@@ -131,7 +131,7 @@ class Watch:
     def __init__(
         self,
         port: int,
-        check: HealthCheck | None,
+        check: HealthCheckConfig | None,
         listens: Callable[[], bool],
         ready: Callable[[], None],
         failed: Callable[[], None],
@@ -198,7 +198,7 @@ class Watch:
             get_event_thread().after(_REGULARLY, self.probe)
 
 
-def _request(check: HealthCheck) -> bytes:
+def _request(check: HealthCheckConfig) -> bytes:
     """Return the HTTP request of *check*, as it is sent."""
     path = check.path if check.path.startswith("/") else f"/{check.path}"
     line = f"{(check.method or 'GET').upper()} {path} HTTP/1.1\r\n"

@@ -10,7 +10,7 @@ import attrs
 
 from fal_core.calling import LateExecution
 from fal_core.calls import Call
-from fal_core.declaring import HealthCheck
+from fal_core.declaring import HealthCheckConfig
 from fal_core.errors import HostError, StartupTimeout, WorkerLost
 from fal_core.events import Event, Exited, Message, Ready, Sink, State
 from fal_core.pools.pool import Pool
@@ -62,7 +62,7 @@ class ServiceExecution(SinkAround):
         self._outer_sink = sink
         self._notify = ended
         self._reach = reach
-        self._check = HealthCheck.read(call.host_options.health_check_config)
+        self._check = HealthCheckConfig.read(call.host_options.health_check_config)
         self._inner = LateExecution(call.id)
         self._timeout = call.host_options.startup_timeout
         self._reason: HostError | None = None

@@ -12,7 +12,6 @@ import attrs
 from fal_core.reprs import show_fields
 from fal_core.sealing.imports import MAIN
 from fal_core_worker.annotations import annotations_of
-from fal_core_worker.renewals import LOCKS, is_free
 
 _ABSENT = object()
 
@@ -31,8 +30,6 @@ class Captures:
         cells: Variables of enclosing functions, and their contents.
 
         functions: The functions, with their code, defaults and keyword defaults.
-
-        locks: Those of the objects that are locks; they must be free when they travel.
     """
 
     __repr__ = show_fields
@@ -40,7 +37,6 @@ class Captures:
     names: tuple[Name, ...]
     cells: tuple[tuple[CellType, Any], ...]
     functions: tuple[tuple[FunctionType, Any, Any, Any], ...]
-    locks: tuple[Any, ...] = ()
 
     @classmethod
     def of(cls, functions: Iterable[FunctionType], named: Iterable[Name] = ()) -> Captures:
@@ -57,13 +53,11 @@ class Captures:
             cells += [(cell, _content(cell)) for cell in function.__closure__ or ()]
             defaults = (function.__defaults__, function.__kwdefaults__)
             states.append((function, function.__code__, *defaults))
-        found = [value for _, _, value in names.values()] + [value for _, value in cells]
-        locks = tuple(value for value in found if type(value) in LOCKS)
-        return cls(tuple(names.values()), tuple(cells), tuple(states), locks)
+        return cls(tuple(names.values()), tuple(cells), tuple(states))
 
     def are_unchanged(self) -> bool:
         """
-        Tell whether every capture is still the same object, and each lock is free.
+        Tell whether every capture is still the same object.
 
         It runs before each call.
         """
@@ -80,8 +74,7 @@ class Captures:
                 or function.__kwdefaults__ is not keyword_defaults
             ):
                 return False
-        # Sealed again, a lock that is held is refused by its name.
-        return not self.locks or all(map(is_free, self.locks))
+        return True
 
     def find_culprit(self, by_value: Callable[[str], bool]) -> str:
         """
@@ -99,24 +92,6 @@ class Captures:
                 path = find_path(value, {"by_value": by_value})
                 return f" because of {what.format(repr(name + path))}"
         return ""
-
-    def find_renewed(self, by_value: Callable[[str], bool]) -> Iterator[tuple[str, list[str]]]:
-        """
-        Yield each capture that travels with new locks, queues or the like, and what they are.
-
-        Arguments:
-            by_value: Tells whether the objects of a module travel by value.
-        """
-        from fal_core_worker.opening.pickling import Pickler, dump
-
-        for what, name, value in self._named():
-            pickler = Pickler(by_value=by_value)
-            try:
-                dump(pickler, value)
-            except Exception:
-                continue
-            if pickler.renewed:
-                yield what.format(repr(name)), list(dict.fromkeys(pickler.renewed))
 
     def _named(self) -> Iterator[tuple[str, str, Any]]:
         """Yield what each capture is, with a place for its name, its name and its value."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from fal_core.sealing.imports import is_standard_path
 from fal_core_worker.opening.portable import (
-    Place,
+    Position,
     Unit,
     codes_like,
     compile_unit,
@@ -24,7 +24,7 @@ class NotPortable(Exception):
     """Something cannot be written as source; the text is a sentence that says why."""
 
 
-def locate(function: types.FunctionType) -> tuple[Unit, Place]:
+def locate(function: types.FunctionType) -> tuple[Unit, Position]:
     """
     Return the statement that *function* comes from, and where in it the function is.
 

@@ -21,7 +21,7 @@ from fal_core.events import Log, LogSink
 from fal_core.reprs import show_fields
 from fal_core.stores.disks import describe_disk_error
 from fal_core.stores.failures import Failures
-from fal_core.stores.places import COMPLETE, GUARD, IN_USE, Place
+from fal_core.stores.places import COMPLETE, GUARD, IN_USE, CacheDirectory
 from fal_core.stores.removal import discard, sweep
 
 #: Seconds between two tries to take a lock that another process holds.
@@ -121,7 +121,7 @@ def failures_kept(failures: Failures) -> Iterator[None]:
 
 @contextmanager
 def building(
-    place: Place, key: str, *, log: LogSink, cancelled: Event, terms: object = None
+    place: CacheDirectory, key: str, *, log: LogSink, cancelled: Event, terms: object = None
 ) -> Iterator[None]:
     """Hold the lock of *key* in *place*, see :meth:`DirectoryStore.building`."""
 
@@ -139,7 +139,7 @@ def building(
 
 
 def build_entry(
-    place: Place,
+    place: CacheDirectory,
     key: str,
     build: Callable[[Build], None],
     *,
@@ -187,7 +187,7 @@ class Build:
 
     __repr__ = show_fields
 
-    place: Place
+    place: CacheDirectory
     key: str
     cancelled: Event
     in_place: bool = False

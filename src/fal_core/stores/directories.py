@@ -11,7 +11,7 @@ from collections.abc import Callable
 from threading import Event
 from typing import TYPE_CHECKING
 
-from fal_core.stores.places import Place
+from fal_core.stores.places import CacheDirectory
 from fal_core.stores.stores import Store
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fal_core.stores.entries import StoredEntry
 
 
-class DirectoryStore(Place, Store):
+class DirectoryStore(CacheDirectory, Store):
     """
     A directory of the cache whose entries are directories, each built once.
 

@@ -40,7 +40,7 @@ os.register_at_fork(after_in_child=_taken.clear)
 
 
 @attrs.frozen(kw_only=True)
-class Place:
+class CacheDirectory:
     """
     A directory of the cache whose entries are directories.
 

@@ -10,19 +10,21 @@ from fal_core.caches import is_locked, remove_quietly, try_lock, unlock
 from fal_core.stores.disks import disk_usage, list_directory
 from fal_core.stores.entries import StoredEntry
 from fal_core.stores.failures import FAILURE
-from fal_core.stores.places import COMPLETE, GUARD, IN_USE, Place
+from fal_core.stores.places import COMPLETE, GUARD, IN_USE, CacheDirectory
 from fal_core.stores.processes import command_lines
 from fal_core.stores.sizes import entry_usage
 
 
-def list_entries(place: Place) -> list[StoredEntry]:
+def list_entries(place: CacheDirectory) -> list[StoredEntry]:
     """Return the entries of *place* whose builds have finished, sorted by name."""
     commands = command_lines()
     found = (describe_entry(place, name, commands) for name in place.finished_names())
     return [entry for entry in found if entry is not None]
 
 
-def describe_entry(place: Place, name: str, commands: Sequence[bytes]) -> StoredEntry | None:
+def describe_entry(
+    place: CacheDirectory, name: str, commands: Sequence[bytes]
+) -> StoredEntry | None:
     """Return the entry *name* of *place*; None if it is being removed."""
     path = place.path(name)
     try:
@@ -46,7 +48,7 @@ def describe_entry(place: Place, name: str, commands: Sequence[bytes]) -> Stored
 
 
 def remove_entry(
-    place: Place, key: str, name: str, *, forget: Callable[[str, str], None]
+    place: CacheDirectory, key: str, name: str, *, forget: Callable[[str, str], None]
 ) -> bool:
     """
     Remove the entry *name*, which is built for *key*, unless it is in use or being built.
@@ -92,7 +94,7 @@ def remove_directory(root: str, path: str) -> bool:
     return True
 
 
-def remove_leftovers(place: Place, strays: Iterable[str], *, dry_run: bool) -> int:
+def remove_leftovers(place: CacheDirectory, strays: Iterable[str], *, dry_run: bool) -> int:
     """Remove what nobody continues or uses any more, and return how many bytes it had."""
     freed = 0
     for path in list(find_leftovers(place, strays)):
@@ -117,7 +119,7 @@ def remove_failures(folder: str) -> None:
             remove_quietly(path)
 
 
-def find_leftovers(place: Place, strays: Iterable[str]) -> Iterator[str]:
+def find_leftovers(place: CacheDirectory, strays: Iterable[str]) -> Iterator[str]:
     """Yield unfinished builds that nobody continues, strays, and trash."""
     root = place.root
     for name in list_directory(os.path.join(root, "building")):
@@ -131,7 +133,7 @@ def find_leftovers(place: Place, strays: Iterable[str]) -> Iterator[str]:
         yield os.path.join(root, "trash", name)
 
 
-def remove_unfinished(place: Place, name: str, *, dry_run: bool) -> bool:
+def remove_unfinished(place: CacheDirectory, name: str, *, dry_run: bool) -> bool:
     """
     Remove the entry *name* that a killed build left in its place; return whether it is gone.
 
@@ -169,7 +171,7 @@ def discard(root: str, path: str) -> None:
     shutil.rmtree(moved, ignore_errors=True)
 
 
-def sweep(place: Place, key: str) -> None:
+def sweep(place: CacheDirectory, key: str) -> None:
     """
     Remove what killed builds of *key* left behind, and the trash.
 

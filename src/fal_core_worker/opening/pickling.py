@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import io
 import pickle
@@ -13,7 +14,6 @@ from typing import Any, ClassVar
 
 from cloudpickle import cloudpickle
 
-from fal_core_worker import renewals
 from fal_core_worker.annotations import readable
 from fal_core_worker.buffers.libraries import (
     BUFFER_SIZE,
@@ -58,6 +58,27 @@ _FILES = (
 _BUILTIN_TYPES.update(kind for kind in vars(types).values() if type(kind) is type)
 
 
+#: Objects that would arrive without what they stand for, by the names of their classes.
+_BOUND = {
+    ("_thread", "lock"): "a lock",
+    ("_thread", "RLock"): "a lock",
+    ("threading", "Condition"): "a condition",
+    ("threading", "Semaphore"): "a semaphore",
+    ("threading", "Event"): "an event",
+    ("threading", "Barrier"): "a barrier",
+    ("threading", "Thread"): "a thread",
+    ("_thread", "_local"): "a thread-local object",
+    ("queue", "Queue"): "a queue",
+    ("_queue", "SimpleQueue"): "a queue",
+    ("subprocess", "Popen"): "a child process",
+    ("concurrent.futures._base", "Future"): "a future",
+    ("concurrent.futures.thread", "ThreadPoolExecutor"): "an executor",
+    # Some have no descriptor, and refer to themselves.
+    ("selectors", "BaseSelector"): "a selector",
+    ("ctypes", "CDLL"): "a loaded C library",
+}
+
+
 def only_main(module: str) -> bool:
     """Tell whether objects of *module* travel by value: those of ``__main__`` and stand-ins."""
     return module in _MAIN or is_origin(module)
@@ -90,8 +111,6 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
 
         storages: The storages of its tensors, by address: in one mapping those that tensors
             have in common.
-
-        renewed: What is in it that travels as a new one, as in ``a lock``.
     """
 
     contains_code = False
@@ -118,7 +137,6 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         self.buffers: list[memoryview] = []
         self.storages: list[dict[int, Any]] = [{}]
         self._ordinary: set[type] = set()
-        self.renewed: list[str] = []
 
     def _keep_in_band(self, buffer: pickle.PickleBuffer) -> bool:
         try:
@@ -161,10 +179,12 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         special = self.special.get(kind)
         if special is not None:
             return special(self, value)
-        if renewals.is_one(kind):
-            return self._reduce_renewed(value)
+        what = find_bound(value)
+        if what is not None:
+            raise TypeError(f"{what} belongs to its process")
         if not issubclass(kind, memory_classes()):
-            self._ordinary.add(kind)
+            if not hasattr(kind, "fileno"):
+                self._ordinary.add(kind)
             return NotImplemented
         if self.apart:
             self.storages.append({})
@@ -236,13 +256,6 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no 
         by_value = self.travels_by_value(cached)
         return self._reduce_decorated(cached) if by_value else NotImplemented
 
-    def _reduce_renewed(self, value: Any) -> Any:
-        renewed = renewals.renew(value)
-        if renewed is None:
-            return NotImplemented
-        self.renewed.append(renewed[0])
-        return renewed[1]
-
     def _reduce_file(self, file: Any) -> Any:
         # cloudpickle would send the contents of a text file instead.
         if file is sys.stdout or file is sys.stderr:
@@ -282,6 +295,34 @@ class ApartPickler(Pickler):
         if type(value) not in FIXED:
             # Functions of one module share the dictionary that their globals are put into.
             self._look_at(value, self.globals_ref.values())
+
+
+def find_bound(value: Any) -> str | None:
+    """Return what *value* is, as in ``a lock``, if it belongs to its process; or else None."""
+    kind: Any = type(value)
+    if kind in copyreg.dispatch_table or any(
+        getattr(kind, name, None) is not getattr(object, name, None)
+        for name in ("__reduce__", "__reduce_ex__", "__getstate__")
+    ):
+        # The class says what is pickled of its objects, instead of all attributes.
+        return None
+    for base in kind.__mro__:
+        what = _BOUND.get((base.__module__, base.__name__))
+        if what is not None:
+            return what
+    if not hasattr(kind, "fileno") or value is sys.stdout or value is sys.stderr:
+        return None
+    if (kind.__module__, kind.__name__) == ("tempfile", "SpooledTemporaryFile"):
+        # Asked for its descriptor, it would make a file of what it has in memory.
+        return None
+    try:
+        number = value.fileno()
+    except Exception:
+        # It is closed, or has none.
+        return None
+    # The copy would use whatever has that number elsewhere.
+    is_open = isinstance(number, int) and number >= 0
+    return f"an open {kind.__name__}, file descriptor {number}," if is_open else None
 
 
 def _reduce_builtin(cls: type) -> Any:
@@ -357,7 +398,7 @@ def find_path(value: Any, options: dict[str, Any], names: Sequence[str] = ()) ->
     """
     path = ""
     for depth in range(8):
-        if renewals.is_one(type(value)):
+        if find_bound(value) is not None:
             # What it consists of is nothing that a user would know.
             break
         parts = _parts(value)

@@ -23,7 +23,7 @@ Unit = tuple[str, int, str, tuple[str, ...]]
 
 #: A code object in a unit: its name, first line, parameters and free variables, and how
 #: many code objects alike come before it.
-Place = tuple[str, int, tuple[str, ...], tuple[str, ...], int]
+Position = tuple[str, int, tuple[str, ...], tuple[str, ...], int]
 
 _ALLOW_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
@@ -62,7 +62,7 @@ def codes_like(unit: Unit, description: tuple[Any, ...]) -> list[types.CodeType]
     return [code for code in codes if describe_code(code) == description]
 
 
-def make_function(unit: Unit, place: Place, space: dict[str, Any]) -> types.FunctionType:
+def make_function(unit: Unit, place: Position, space: dict[str, Any]) -> types.FunctionType:
     """Make a function from source. Its defaults and variables are filled later."""
     *description, index = place
     found = [

@@ -64,7 +64,6 @@ MUTANTS: tuple[Mutant, ...] = (
         calls.IgnoresSetup, "test_the_result_of_the_setup_is_the_first_argument", of="predict"
     ),
     around(Wraps, "test_a_parameter_may_be_called_self", calls.takes_self, of="add_up"),
-    around(calls.PicklesAnew, "test_locks_and_queues_travel_as_new_ones", of="use_all"),
     # Values.
     makes_read_only("test_a_function_may_change_its_arguments", of="change"),
     makes_read_only("test_a_caller_may_change_results", of="keep_for_later"),

@@ -19,7 +19,7 @@ from fal_uv.fields import masked_repr, refuse_for_service, to_absolute_path, to_
 if TYPE_CHECKING:
     from fal_core.events import LogSink
     from fal_core.machines import Machine
-    from fal_env_conda.building.recipes import Recipe
+    from fal_env_conda.building.recipes import CondaRecipe
     from fal_env_conda.declaring.definitions import Definition
     from fal_env_conda.declaring.environment_files import EnvironmentFile
 
@@ -224,11 +224,11 @@ class Conda(Environment, LockingEnvironment):
         return EnvironmentFile()
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> CondaRecipe:
         """What tells this environment from others."""
-        from fal_env_conda.building.recipes import Recipe
+        from fal_env_conda.building.recipes import CondaRecipe
 
-        return Recipe(definition=self._definition, machine=self._machine)
+        return CondaRecipe(definition=self._definition, machine=self._machine)
 
     @property
     def key(self) -> str:

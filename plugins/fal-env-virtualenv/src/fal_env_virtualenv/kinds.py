@@ -16,7 +16,7 @@ from fal_uv.fields import PackageOptions, to_texts
 
 if TYPE_CHECKING:
     from fal_core.events import LogSink
-    from fal_env_virtualenv.building.recipes import Recipe
+    from fal_env_virtualenv.building.recipes import VenvRecipe
 
 # Imports inside functions: every program that declares a function of whatever kind imports
 # this module, and few of them write requirements.
@@ -74,11 +74,11 @@ class Virtualenv(PackageOptions, Environment, LockingEnvironment):
             )
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> VenvRecipe:
         """The options that tell this environment from others."""
-        from fal_env_virtualenv.building.recipes import Recipe
+        from fal_env_virtualenv.building.recipes import VenvRecipe
 
-        return Recipe(
+        return VenvRecipe(
             packages=self.package_request(),
             python_version=self.python_version,
             compile_bytecode=self.compile_bytecode,

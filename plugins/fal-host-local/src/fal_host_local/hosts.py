@@ -153,9 +153,9 @@ class LocalHost(
 
     def begin(self, start: Start) -> Worker:
         from fal_host_local.workers.devices import start_on_terms
-        from fal_host_local.workers.places import Place
+        from fal_host_local.workers.places import Placement
 
-        place = Place(shares_memory=not start.serves, meter=self._meter)
+        place = Placement(shares_memory=not start.serves, meter=self._meter)
         return start_on_terms(self._find_keeper, start, place, self.terms)
 
     def expect(
@@ -196,9 +196,9 @@ class LocalHost(
         if is_service and not self.network:
             raise UnsupportedError(self.name, "serve a function without a network")
         if is_service and options.health_check_config is not None:
-            from fal_core.declaring import HealthCheck
+            from fal_core.declaring import HealthCheckConfig
 
-            HealthCheck.read(options.health_check_config)
+            HealthCheckConfig.read(options.health_check_config)
 
     def unmet(self, options: HostOptions, environment: Environment) -> Mapping[str, str]:
         if not asks_for_devices(options):

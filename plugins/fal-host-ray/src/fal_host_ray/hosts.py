@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fal_core.options import Gateway
     from fal_core.pools import Start
     from fal_core.workers import Worker
-    from fal_host_ray.cluster.launchers import Actor, Launcher
+    from fal_host_ray.cluster.launchers import Actor, DriverProcess
 
 _hosts: weakref.WeakSet[RayHost] = weakref.WeakSet()
 
@@ -71,7 +71,7 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
     python: str | None = None
 
     _launching: Any = attrs.field(init=False, factory=threading.Lock, repr=False)
-    _launcher: Launcher | None = attrs.field(init=False, default=None, repr=False)
+    _launcher: DriverProcess | None = attrs.field(init=False, default=None, repr=False)
     _relays: Relays = attrs.field(init=False, factory=Relays, repr=False)
     _agents: weakref.WeakKeyDictionary[Worker, AgentAddress] = attrs.field(
         init=False, factory=weakref.WeakKeyDictionary, repr=False
@@ -215,14 +215,14 @@ class RayHost(WorkerHost[..., Any], CountingHost, DetachingHost, TunnellingHost)
             else:
                 raise HostError(facts["why"])
 
-    def _find_launcher(self) -> Launcher:
-        from fal_host_ray.cluster.launchers import Launcher, find_python
+    def _find_launcher(self) -> DriverProcess:
+        from fal_host_ray.cluster.launchers import DriverProcess, find_python
 
         with self._launching:
             if self._closed:
                 raise HostClosed(self.name)
             if self._launcher is None or self._launcher.ended:
-                self._launcher = Launcher(find_python(self.python), self.address)
+                self._launcher = DriverProcess(find_python(self.python), self.address)
             return self._launcher
 
 

@@ -30,8 +30,8 @@ from fal_server_agent.networks.listening import answers
 from fal_server_agent.networks.places import (
     OPEN,
     OpenPort,
-    Place,
     PortUnavailable,
+    RunnerEndpoint,
     SecludedPort,
     SocketFolder,
     claim_port,
@@ -339,7 +339,7 @@ class ControlServer:
                 watch.cancel()
                 self._ended.set()
 
-    def _find_place(self, function: Any, header: dict[str, Any]) -> Place:
+    def _find_place(self, function: Any, header: dict[str, Any]) -> RunnerEndpoint:
         """
         Return where *function* is to listen.
 
@@ -360,7 +360,7 @@ class ControlServer:
         return claim_port(port, name, f"runner-{header['call']}")
 
     async def _watch(
-        self, place: Place, stack: contextlib.AsyncExitStack, header: dict[str, Any]
+        self, place: RunnerEndpoint, stack: contextlib.AsyncExitStack, header: dict[str, Any]
     ) -> None:
         """Announce the URLs of an application once it is healthy."""
         await answers(place, None)

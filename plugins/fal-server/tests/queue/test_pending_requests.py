@@ -10,7 +10,7 @@ import pytest
 from queued import make_pending, make_request
 
 from fal_server.queue.pending_requests import PendingRequest
-from fal_server.queue.queue_room import Place
+from fal_server.queue.queue_room import Slot
 from fal_server.routing.applications import Application
 from fal_server.routing.revision_pools import make_closed_pool
 from fal_server.specs.request_retries import MOST, RequestRetries
@@ -47,7 +47,7 @@ def test_restored_request_has_waited_since_its_submission(waited: float):
     """
     before = time.monotonic()
     row = make_request(submitted_at=time.time() - waited, state="running")
-    place = Place(("owner", "app"), ("user|2", ""))
+    place = Slot(("owner", "app"), ("user|2", ""))
     pending = PendingRequest.restore(row, place, time.time())
     assert pending.was_running
     assert before - max(0.0, waited) - 1 <= pending.since <= time.monotonic() - max(0, waited)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fal_server.limits import Limits
-from fal_server.queue.queue_room import Place, QueueFull, QueueRoom
+from fal_server.queue.queue_room import QueueFull, QueueRoom, Slot
 
 APP, OTHER = ("owner", "app"), ("owner", "other")
 
@@ -17,7 +17,7 @@ def test_room_is_made_by_those_that_leave():
     """
     room = QueueRoom(Limits(most_queued=2, most_queued_by_account=3))
     places = [room.enter(APP, "me", "owner", 1)]
-    room.restore(Place(APP, ("me", ""), 5))
+    room.restore(Slot(APP, ("me", ""), 5))
     with pytest.raises(QueueFull, match="The queue of owner/app is full: 2 requests"):
         room.enter(APP, "you", "owner", 1)
     places.append(room.enter(OTHER, "me", "owner", 1))
@@ -71,7 +71,7 @@ def test_room_is_counted_anew():
     room = QueueRoom(Limits(most_queued=4))
     name = ("owner", "app")
     arriving = room.enter(name, "user", "owner", 10)
-    room.recount([(Place(name, ("user", ""), 30), 3)], [arriving])
+    room.recount([(Slot(name, ("user", ""), 30), 3)], [arriving])
     assert room.count(name) == 4
     with pytest.raises(QueueFull, match="4 requests are unanswered"):
         room.enter(name, "other", "owner", 0)

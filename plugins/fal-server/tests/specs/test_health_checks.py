@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 from isolate_proto import RegisterApplicationRequest
 
-from fal_server.specs.health_checks import HealthCheck
+from fal_server.specs.health_checks import HealthProbe
 
 
-def read(**fields: Any) -> HealthCheck | None:
+def read(**fields: Any) -> HealthProbe | None:
     request = RegisterApplicationRequest()
     request.health_check_config.SetInParent()
     for name, value in fields.items():
         setattr(request.health_check_config, name, value)
-    return HealthCheck.read(request)
+    return HealthProbe.read(request)
 
 
 def test_registration_without_a_check():
     """A registration without a path has no health check."""
-    assert HealthCheck.read(RegisterApplicationRequest()) is None
+    assert HealthProbe.read(RegisterApplicationRequest()) is None
     assert read() is None
     assert read(timeout_seconds=3) is None
 
@@ -28,7 +28,7 @@ def test_registration_without_a_check():
 @pytest.mark.parametrize("fields", [{}, {"timeout_seconds": 0, "failure_threshold": 0}])
 def test_zero_means_the_default(fields: dict[str, int]):
     """What is left out, or zero, is the default."""
-    assert read(path="/health", **fields) == HealthCheck(path="/health")
+    assert read(path="/health", **fields) == HealthProbe(path="/health")
 
 
 def test_settings_of_a_check():
@@ -43,7 +43,7 @@ def test_settings_of_a_check():
         call_regularly=False,
         allow_on_busy=True,
     )
-    assert check == HealthCheck(
+    assert check == HealthProbe(
         path="ready",
         method="POST",
         start_period=7.0,

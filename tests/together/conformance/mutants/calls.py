@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,6 @@ from fal_core.errors import HostClosed
 from fal_core.events import Event, Exited, Outcome, Sealed, Sink
 from fal_core.hosts import Execution
 from fal_core_worker.opening import values
-from fal_core_worker.opening.seals import PLAIN_PREFIX
 from mutants.conditions import is_waited_for
 from mutants.wrappers import Broken, Passing, drop, open_value, record_of, with_value
 
@@ -159,14 +157,6 @@ class IgnoresSetup(Broken):
 
     def change(self, call: Call) -> Call:
         return attrs.evolve(call, setup=None)
-
-
-class PicklesAnew(Broken):
-    """Opens arguments, and pickles them anew without what helps locks to travel."""
-
-    def change(self, call: Call) -> Call:
-        arguments = pickle.dumps(open_value(call.arguments), 5)
-        return call.again(call.id, Sealed(PLAIN_PREFIX + arguments))
 
 
 def takes_self(function: Callable[..., Any]) -> Callable[..., Any]:

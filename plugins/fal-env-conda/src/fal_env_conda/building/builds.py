@@ -25,7 +25,7 @@ from fal_env_conda.building.prefixes import (
     check_place,
     executable_of,
 )
-from fal_env_conda.building.recipes import Recipe, is_offline, rattler_cache
+from fal_env_conda.building.recipes import CondaRecipe, is_offline, rattler_cache
 from fal_env_conda.building.requirements import CHOSEN, install_requirements
 from fal_env_conda.building.solutions import File, Solution, keep_solution, read_solution
 from fal_env_conda.declaring.channels import (
@@ -50,7 +50,7 @@ def forget() -> None:
     _forced.clear()
 
 
-def find_built(recipe: Recipe, *, force: bool = False) -> LocalInterpreter | None:
+def find_built(recipe: CondaRecipe, *, force: bool = False) -> LocalInterpreter | None:
     """
     Return the interpreter of *recipe*, and mark its prefix as used.
 
@@ -65,7 +65,7 @@ def find_built(recipe: Recipe, *, force: bool = False) -> LocalInterpreter | Non
     return None if prefix is None else _interpreter(prefix)
 
 
-def is_built(recipe: Recipe, *, force: bool = False) -> bool:
+def is_built(recipe: CondaRecipe, *, force: bool = False) -> bool:
     """Tell whether *recipe* is solved, and its prefix whole; with *force*, by this process."""
     question = recipe.question
     solution = None if force and question not in _forced else read_solution(question)
@@ -82,7 +82,7 @@ def _interpreter(prefix: str) -> LocalInterpreter | None:
 
 
 def build(
-    recipe: Recipe, sink: LogSink, cancelled: Event, *, force: bool = False
+    recipe: CondaRecipe, sink: LogSink, cancelled: Event, *, force: bool = False
 ) -> LocalInterpreter:
     """
     Build *recipe*, unless another thread or process does so meanwhile.
@@ -126,7 +126,7 @@ def build(
 
 @attrs.define(kw_only=True)
 class _Builder:
-    recipe: Recipe
+    recipe: CondaRecipe
     rattler: Rattler
     log: Any
     lines: list[str]

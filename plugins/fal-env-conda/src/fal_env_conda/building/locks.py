@@ -26,7 +26,7 @@ from fal_env_conda.building.prefixes import (
     executable_of,
     library_of,
 )
-from fal_env_conda.building.recipes import Recipe, is_offline
+from fal_env_conda.building.recipes import CondaRecipe, is_offline
 from fal_env_conda.building.solutions import Solution, read_solution
 from fal_env_conda.declaring.definitions import Definition
 from fal_env_conda.rattling.processes import Rattler, RattlerError
@@ -55,7 +55,7 @@ class Locked:
     explicit: str
 
 
-def lock(recipe: Recipe, sink: LogSink, cancelled: Event) -> Locked:
+def lock(recipe: CondaRecipe, sink: LogSink, cancelled: Event) -> Locked:
     """
     Build *recipe* unless it is built, and return what is in it.
 

@@ -29,7 +29,7 @@ _known: dict[str, str] = {}
 
 
 @attrs.frozen(kw_only=True)
-class Recipe:
+class CondaRecipe:
     """
     What tells one environment from another.
 

@@ -13,7 +13,7 @@ import attrs
 from fal_core.errors import EnvironmentBuildError
 from fal_core.facts import with_facts
 from fal_env_conda.building.prefixes import KIND, PREFIXES, Built, executable_of, library_of
-from fal_env_conda.building.recipes import Recipe, is_offline
+from fal_env_conda.building.recipes import CondaRecipe, is_offline
 from fal_env_conda.building.solutions import File, Solution
 from fal_env_conda.declaring.channels import Credentials, add_credentials
 
@@ -29,7 +29,7 @@ _DESCRIBED = re.compile(r"([^-]+)-([^-]+)(?:-py\d[\d.]*)?\.(?:dist|egg)-info")
 
 
 def install_requirements(
-    recipe: Recipe,
+    recipe: CondaRecipe,
     solution: Solution,
     opened: Build,
     *,

@@ -25,7 +25,7 @@ from fal_env_container.building.caller_settings import (
 )
 from fal_env_container.building.logins import login_terms, write_logins
 from fal_env_container.building.processes import CommandRunner
-from fal_env_container.building.recipes import Recipe
+from fal_env_container.building.recipes import ImageRecipe
 from fal_env_container.building.records import (
     KEY_LABEL,
     BuildPlace,
@@ -57,7 +57,7 @@ _SOLVING = re.compile(
 )
 
 
-def find_built(engine: Engine, recipe: Recipe) -> BuiltImage | None:
+def find_built(engine: Engine, recipe: ImageRecipe) -> BuiltImage | None:
     """Return the image of *recipe* that *engine* has; None if it has to be built."""
     record = read_record(recipe.digest)
     if record is None:
@@ -75,7 +75,7 @@ def find_built(engine: Engine, recipe: Recipe) -> BuiltImage | None:
 
 def build(
     engine: Engine,
-    recipe: Recipe,
+    recipe: ImageRecipe,
     sink: LogSink,
     cancelled: Event,
     *,
@@ -198,7 +198,7 @@ def _lines_of(secrets: Iterable[str]) -> list[str]:
 
 def _build(
     runner: CommandRunner,
-    recipe: Recipe,
+    recipe: ImageRecipe,
     left: list[Leftovers],
     *,
     force: bool,
@@ -207,7 +207,7 @@ def _build(
     engine, place, log = runner.engine, runner.place, runner.log
     _check_secrets(recipe.image.secrets)
     recipe.check_sources()
-    images = _find_bases(runner, recipe, force=force)
+    images = _bases(runner, recipe, force=force)
     bases = {name: image.id for name, image in images.items()}
     if not trusted:
         _check_triggers(images)
@@ -249,7 +249,7 @@ def _check_triggers(images: Mapping[str, BuiltImage]) -> None:
             raise EnvironmentBuildError(KIND, str(error)) from None
 
 
-def _find_bases(runner: CommandRunner, recipe: Recipe, *, force: bool) -> dict[str, BuiltImage]:
+def _bases(runner: CommandRunner, recipe: ImageRecipe, *, force: bool) -> dict[str, BuiltImage]:
     """Return the images that *recipe* stands on by their names, pulled if need be."""
     # One for the platform of the engine may say nothing about it.
     platform = None if recipe.platform == runner.engine.platform else recipe.platform
@@ -293,7 +293,7 @@ def _write_dockerfile(place: BuildPlace, text: str) -> None:
 
 def _arguments(
     engine: Engine,
-    recipe: Recipe,
+    recipe: ImageRecipe,
     place: BuildPlace,
     certificates: Certificates,
     *,
@@ -353,7 +353,7 @@ def _secret_variables(secrets: Mapping[str, str]) -> dict[str, str]:
 
 
 def _build_error(
-    engine: Engine, recipe: Recipe, log: BuildLog, certificates: Certificates
+    engine: Engine, recipe: ImageRecipe, log: BuildLog, certificates: Certificates
 ) -> EnvironmentBuildError:
     """Return the error of a build of *recipe* that failed: at which step, and why."""
     text = recipe.image.dockerfile_str

@@ -14,7 +14,7 @@ import attrs
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import LogSink
 from fal_env_container.building import builds, inventory
-from fal_env_container.building.recipes import Recipe
+from fal_env_container.building.recipes import ImageRecipe
 from fal_env_container.building.records import image_name, read_record
 from fal_env_container.engines import Engine
 from fal_env_container.finding import ARCHITECTURES, find_engine, find_engine_if_any
@@ -123,7 +123,7 @@ def find_or_build(
 
 def _recipe(
     request: ImageRequest, engine: Engine | None, *, kept: float = _KEPT
-) -> Recipe | None:
+) -> ImageRecipe | None:
     """
     Return what the image of *request* is built of; None for an image by name.
 
@@ -134,7 +134,7 @@ def _recipe(
     if not isinstance(image, ContainerImage):
         return None
     platform = request.platform or _platform(engine)
-    recipe = Recipe(image, platform, trusted=request.trusted, tenant=request.tenant)
+    recipe = ImageRecipe(image, platform, trusted=request.trusted, tenant=request.tenant)
 
     def find_name() -> list[str]:
         record = read_record(recipe.digest)
@@ -152,7 +152,7 @@ def _platform(engine: Engine | None) -> str:
     return f"linux/{ARCHITECTURES.get(machine, machine)}"
 
 
-def _forced_name(request: ImageRequest, recipe: Recipe | None) -> str:
+def _forced_name(request: ImageRequest, recipe: ImageRecipe | None) -> str:
     return f"name {request.image}" if recipe is None else recipe.digest
 
 

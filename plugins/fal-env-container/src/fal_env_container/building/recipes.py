@@ -25,7 +25,7 @@ _LENGTH = 40
 
 
 @attrs.frozen(slots=False, eq=False)
-class Recipe:
+class ImageRecipe:
     """
     All that the content of an image depends on, but for the images that it stands on.
 
@@ -48,7 +48,7 @@ class Recipe:
     trusted: bool = True
     tenant: str = ""
 
-    def on(self, bases: Mapping[str, BuiltImage | None]) -> Recipe:
+    def on(self, bases: Mapping[str, BuiltImage | None]) -> ImageRecipe:
         """Return this recipe with what *bases*, images by their names, leave to builds on them."""
         found = {name: each.triggers for name, each in bases.items() if each and each.triggers}
         return self if found == self.triggers else attrs.evolve(self, triggers=found)
@@ -105,7 +105,7 @@ class Recipe:
             return None
         return tuple(entry.stamp for entry in self.context.select(self.sources.paths))
 
-    def copy_to(self, folder: str) -> Recipe:
+    def copy_to(self, folder: str) -> ImageRecipe:
         """Copy the files to the new directory *folder*, and return the recipe of these copies."""
         copied = attrs.evolve(self)
         copied.__dict__["entries"] = copy_to(folder, self.entries)

@@ -12,7 +12,7 @@ from fal_core.events import LogSink
 from fal_core.facts import with_facts
 from fal_core.stores import command_lines
 from fal_env_virtualenv.building.build_directories import BuildDirectory, open_directory
-from fal_env_virtualenv.building.recipes import Recipe, platform_name
+from fal_env_virtualenv.building.recipes import VenvRecipe, platform_name
 from fal_env_virtualenv.store.environments import (
     KIND,
     STORE,
@@ -34,7 +34,7 @@ from fal_uv.requirements.pythons import Python
 
 
 def build(
-    recipe: Recipe, key: str, sink: LogSink, cancelled: Event, *, force: bool
+    recipe: VenvRecipe, key: str, sink: LogSink, cancelled: Event, *, force: bool
 ) -> LocalInterpreter:
     """
     Build *recipe*, whose key is *key*, unless another thread or process does so meanwhile.
@@ -105,7 +105,7 @@ def indexes_of(record: BuildRecord) -> Indexes:
 
 
 def _build_anew(
-    recipe: Recipe, key: str, log: BuildLog, cancelled: Event, *, force: bool
+    recipe: VenvRecipe, key: str, log: BuildLog, cancelled: Event, *, force: bool
 ) -> None:
     """Resolve and build *recipe*, and write its build record."""
     indexes = recipe.packages.indexes().with_default(STORE.root)
@@ -142,7 +142,7 @@ def _installer(directory: BuildDirectory, indexes: Indexes, log: BuildLog) -> In
     )
 
 
-def _record(recipe: Recipe, key: str, python: Python, installer: Installer) -> BuildRecord:
+def _record(recipe: VenvRecipe, key: str, python: Python, installer: Installer) -> BuildRecord:
     """Return the build record of *recipe*, whose requirements have been installed."""
 
     def stripped(texts: Iterable[str]) -> tuple[str, ...]:

@@ -8,14 +8,14 @@ from threading import Event
 from fal_core.errors import EnvironmentBuildError
 from fal_core.events import LogSink
 from fal_env_virtualenv.building.builds import build, indexes_of
-from fal_env_virtualenv.building.recipes import Recipe
+from fal_env_virtualenv.building.recipes import VenvRecipe
 from fal_env_virtualenv.store.environments import KIND, read_record
 from fal_uv.installing.compiling import write_lock
 from fal_uv.installing.installers import BuildLog, Installer
 from fal_uv.installing.targets import Target
 
 
-def lock(recipe: Recipe, key: str, sink: LogSink, cancelled: Event, *, force: bool) -> str:
+def lock(recipe: VenvRecipe, key: str, sink: LogSink, cancelled: Event, *, force: bool) -> str:
     """
     Build *recipe*, whose key is *key*, unless it is built; return the text of its lock.
 

@@ -21,7 +21,7 @@ _VERSION = 2
 
 
 @attrs.frozen(kw_only=True)
-class Recipe:
+class VenvRecipe:
     """
     The options that tell one environment from another.
 
@@ -41,7 +41,7 @@ class Recipe:
     tags: tuple[str, ...] = ()
 
 
-def environment_key(recipe: Recipe) -> str:
+def environment_key(recipe: VenvRecipe) -> str:
     """
     Return the key of *recipe*, given the Python, indexes and local files of this machine.
 

@@ -16,7 +16,7 @@ from fal_host_local.limits.cgroups import FILES, PERIOD, Hierarchy
 
 
 @attrs.frozen
-class Limits:
+class WorkerLimits:
     """
     What a worker may use.
 
@@ -135,7 +135,7 @@ _lock = threading.Lock()
 _described: set[str] = set()
 
 
-def describe_once(limits: Limits) -> str:
+def describe_once(limits: WorkerLimits) -> str:
     """Return which limits hold, the first time that this process is asked about them."""
     said = limits.describe()
     with _lock:

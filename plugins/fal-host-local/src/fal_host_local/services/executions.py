@@ -28,7 +28,7 @@ from fal_host_local.services.ports import (
 )
 from fal_host_local.workers.devices import start_on_terms
 from fal_host_local.workers.keepers import Keeper
-from fal_host_local.workers.places import Place
+from fal_host_local.workers.places import Placement
 
 if TYPE_CHECKING:
     from fal_core.claims import Claim
@@ -56,7 +56,7 @@ def launch_service(
 
         PortTaken: Another service or process has the port that it wants.
     """
-    place = Place(shares_memory=False, largest=limit_of(sink), given=claim)
+    place = Placement(shares_memory=False, largest=limit_of(sink), given=claim)
 
     def begin(start: Start) -> Worker:
         return start_on_terms(find_keeper, start, place, terms)
@@ -75,7 +75,7 @@ def _make_execution(
     sink: Sink,
     pools: WorkerPools,
     begin: Callable[[Start], Worker],
-    place: Place,
+    place: Placement,
 ) -> LocalServiceExecution:
     pool = publication = None
     if call.environment.isolates_network:
@@ -135,7 +135,7 @@ class LocalServiceExecution(ServiceExecution):
     def listening_ports(self) -> tuple[int, int]:
         return (0, 0) if self._publication is None else self._publication.inner
 
-    def claim_port(self, place: Place) -> None:
+    def claim_port(self, place: Placement) -> None:
         """
         Claim the port that the function wants, if it wants a certain one, or have it run in
         a network of its own.

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from fal_core.pools import Start
     from fal_core.workers import Worker
     from fal_host_local.workers.keepers import Keeper
-    from fal_host_local.workers.places import Place
+    from fal_host_local.workers.places import Placement
 
 
 def start_on_terms(
-    find_keeper: Callable[[], Keeper], start: Start, place: Place, terms: Terms
+    find_keeper: Callable[[], Keeper], start: Start, place: Placement, terms: Terms
 ) -> Worker:
     """
     Start a worker with the devices that its calls ask for, and with its limits.
@@ -48,7 +48,7 @@ def start_on_terms(
             claim.release()
 
 
-def limit(start: Start, place: Place, terms: Terms) -> None:
+def limit(start: Start, place: Placement, terms: Terms) -> None:
     """
     Have a worker keep to the limits of the machine that its calls declare, and say which.
 
@@ -61,11 +61,11 @@ def limit(start: Start, place: Place, terms: Terms) -> None:
         )
     from fal_host_local.limits import no_network
     from fal_host_local.limits.cgroups import find_hierarchies
-    from fal_host_local.limits.limits import Limits, describe_once
+    from fal_host_local.limits.limits import WorkerLimits, describe_once
 
     machine = place.claim.machine if terms.enforce and place.claim is not None else None
     held = None if machine is None else start.environment.held_limits()
-    place.limits = limits = Limits(machine, terms.network, find_hierarchies(), held)
+    place.limits = limits = WorkerLimits(machine, terms.network, find_hierarchies(), held)
     if not terms.network:
         if problem := no_network.problem():
             raise UnsupportedError("local", "run functions without a network", problem)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fal_core.errors import HostError
     from fal_core.machines import Machine
     from fal_core.workers import Worker
-    from fal_host_local.limits.limits import Limits
+    from fal_host_local.limits.limits import WorkerLimits
     from fal_host_local.limits.meters import Meter
     from fal_host_local.workers.keepers import Keeper
 
@@ -23,7 +23,7 @@ _PATIENCE = 30.0
 
 
 @attrs.define(eq=False)
-class Place:
+class Placement:
     """
     Where and how a worker of this machine runs.
 
@@ -57,7 +57,7 @@ class Place:
     ports: Mapping[int, int] = attrs.field(factory=dict)
     claim: Claim | None = None
     given: Claim | None = None
-    limits: Limits | None = None
+    limits: WorkerLimits | None = None
     meter: Meter | None = None
     reached: Sequence[int] | None = None
 

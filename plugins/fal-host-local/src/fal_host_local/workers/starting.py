@@ -14,7 +14,7 @@ from fal_core.workers import Worker
 from fal_host_local.variables import resolve_secrets, worker_variables
 from fal_host_local.workers.channels import Wiring
 from fal_host_local.workers.keepers import Keeper, memory_kills
-from fal_host_local.workers.places import Place
+from fal_host_local.workers.places import Placement
 from fal_host_local.workers.supplies import Supplies
 from fal_host_local.workers.surroundings import find_folders
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LOOK = 0.01
 
 
-def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) -> Worker:
+def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Placement) -> Worker:
     """
     Start a worker with the environment's interpreter.
 
@@ -74,7 +74,7 @@ def start_worker(find_keeper: Callable[[], Keeper], start: Start, place: Place) 
 
 
 def _make_command(
-    interpreter: Interpreter, start: Start, place: Place, wiring: Wiring
+    interpreter: Interpreter, start: Start, place: Placement, wiring: Wiring
 ) -> Command:
     """
     Return the command that runs the worker.
@@ -100,7 +100,7 @@ def _make_command(
 
 
 def _prepare(
-    command: Command, start: Start, place: Place, wiring: Wiring
+    command: Command, start: Start, place: Placement, wiring: Wiring
 ) -> Callable[[Keeper], int]:
     """Return what has a keeper run *command*, and returns the number that it has there."""
     variables = worker_variables(start.host_options.secrets or (), command.variables)
@@ -120,7 +120,7 @@ def _meet(
     keeper: Keeper,
     number: int,
     command: Command,
-    place: Place,
+    place: Placement,
     supplies: Supplies,
     kills: int,
 ) -> Worker:

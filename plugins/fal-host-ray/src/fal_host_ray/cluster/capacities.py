@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fal_core.capacities import Capacity, NodeCapacity
-from fal_host_ray.cluster.launchers import Launcher
+from fal_host_ray.cluster.launchers import DriverProcess
 from fal_host_ray.options import ACCELERATOR
 
 
-def read_capacity(launcher: Launcher) -> Capacity:
+def read_capacity(launcher: DriverProcess) -> Capacity:
     """
     Ask Ray what its nodes have, and what of it is free.
 

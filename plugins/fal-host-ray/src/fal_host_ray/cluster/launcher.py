@@ -52,7 +52,7 @@ class Node:
         self.numbers: set[int] = set()
 
 
-class Place:
+class Bundle:
     """What a request has of the cluster."""
 
     def __init__(self, group: Any, token: str) -> None:
@@ -61,7 +61,7 @@ class Place:
         self.node: Node | None = None
 
 
-class Launcher:
+class RayDriver:
     """The requests that this process has, and what it has had for them."""
 
     def __init__(self, output: IO[bytes], told: dict[str, Any]) -> None:
@@ -76,7 +76,7 @@ class Launcher:
         self.writing = threading.Lock()
         self.lock = threading.Lock()
         # None for those that have no place yet.
-        self.places: dict[int, Place | None] = {}
+        self.places: dict[int, Bundle | None] = {}
         self.nodes: dict[tuple[str, str], Node] = {}
         self.codes: dict[str, Any] = {}
         keepers = load_to_travel("keepers")
@@ -170,7 +170,7 @@ class Launcher:
         # It ends an actor in the place too.
         self.ray.util.remove_placement_group(place.group)
 
-    def make_place(self, number: int, resources: dict[str, Any], token: str) -> Place | None:
+    def make_place(self, number: int, resources: dict[str, Any], token: str) -> Bundle | None:
         """Ask Ray for a place; None if it is not wanted any more."""
         bundle = self.amounts.amounts_of(resources)
         more = {}
@@ -180,10 +180,10 @@ class Launcher:
             if number not in self.places:
                 return None
             group = self.ray.util.placement_group([bundle or {"CPU": _LEAST}], **more)
-            place = self.places[number] = Place(group, token)
+            place = self.places[number] = Bundle(group, token)
         return place
 
-    def await_place(self, number: int, place: Place, resources: dict[str, Any]) -> bool:
+    def await_place(self, number: int, place: Bundle, resources: dict[str, Any]) -> bool:
         """
         Wait until Ray has the place, and tell now and then that a worker waits. It returns
         False once the worker is not wanted any more.
@@ -204,7 +204,7 @@ class Launcher:
                 self.tell(number, "queued", why=f"A worker waits for {why}.")
         return self.places.get(number) is place
 
-    def find_node(self, place: Place, asked: dict[str, Any], gpus: float) -> Node:
+    def find_node(self, place: Bundle, asked: dict[str, Any], gpus: float) -> Node:
         """Return the node that *place* is on, whose agent has been started."""
         found = self.ray.util.placement_group_table(place.group)["bundles_to_node_id"]
         [name] = found.values()
@@ -322,7 +322,7 @@ def main() -> None:
             logging_level="ERROR",
             include_dashboard=False if told["address"] in (None, "local") else None,
         )
-        launcher = Launcher(output, told)
+        launcher = RayDriver(output, told)
     except ImportError:
         facts = {"problem": "no ray", "python": sys.executable}
     except BaseException as error:

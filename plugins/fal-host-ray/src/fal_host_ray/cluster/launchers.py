@@ -23,7 +23,7 @@ _PATIENCE = 120.0
 _TURN = 0.1
 
 
-class Launcher:
+class DriverProcess:
     """
     A process that speaks to Ray.
 
@@ -227,7 +227,7 @@ class Actor:
     """
 
     def __init__(
-        self, owner: Launcher, number: int, events: queue.SimpleQueue[dict[str, Any]]
+        self, owner: DriverProcess, number: int, events: queue.SimpleQueue[dict[str, Any]]
     ) -> None:
         self._owner = owner
         self._number = number

@@ -22,7 +22,7 @@ from fal_core.events import Event, Exited, Ready, Sink, State
 from fal_core.machines import Machine
 from fal_core.nodes import AgentAddress, Relays, node_facts
 from fal_core.sinks import UnreadableRecord, read_journal
-from fal_host_ray.cluster.launchers import Launcher
+from fal_host_ray.cluster.launchers import DriverProcess
 from fal_host_ray.options import RayOptions, find_machines, resources_of
 from fal_host_ray.variables import resolve_secrets
 
@@ -51,7 +51,7 @@ class NoSuchExecution(HostError):
 def launch_detached(
     call: Call,
     sink: Sink,
-    find_launcher: Callable[[], Launcher],
+    find_launcher: Callable[[], DriverProcess],
     relays: Relays,
     code: tuple[str, str],
 ) -> RayExecution:
@@ -107,7 +107,7 @@ def attach(
     reference: str,
     sink: Sink,
     after: int,
-    find_launcher: Callable[[], Launcher],
+    find_launcher: Callable[[], DriverProcess],
     relays: Relays,
 ) -> RayExecution:
     """
@@ -125,7 +125,7 @@ def attach(
     return RayExecution(reference, sink, after, find_launcher, relays)
 
 
-def list_executions(launcher: Launcher) -> Iterator[ExecutionStatus]:
+def list_executions(launcher: DriverProcess) -> Iterator[ExecutionStatus]:
     """Iterate over the detached work of a cluster, the oldest first."""
     listed: Mapping[str, Any] = launcher.ask({"do": "list"})["list"]
     for reference, status in sorted(listed.items(), key=lambda pair: pair[1]["launched"]):
@@ -149,7 +149,7 @@ class RayExecution(FollowedExecution):
         reference: str,
         sink: Sink,
         after: int,
-        find_launcher: Callable[[], Launcher],
+        find_launcher: Callable[[], DriverProcess],
         relays: Relays,
     ) -> None:
         super().__init__(reference, sink, after)

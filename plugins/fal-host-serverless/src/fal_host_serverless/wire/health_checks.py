@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from fal_core.declaring import HealthCheck
+from fal_core.declaring import HealthCheckConfig
 from fal_core.errors import OptionError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def health_check(config: Any) -> isolate_proto.ApplicationHealthCheckConfig | No
         OptionError: It has no path, an unknown entry, or a method that the service does
             not know.
     """
-    check = HealthCheck.read(config)
+    check = HealthCheckConfig.read(config)
     if check is None:
         return None
     from fal_host_serverless.wire.protocol import isolate_proto

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from fal_server.queue.queue_room import Place, QueueRoom
+from fal_server.queue.queue_room import QueueRoom, Slot
 from fal_server.state.bodies import Body, IncomingBody
 
 
@@ -18,7 +18,7 @@ class IncomingRequest:
         body: Its body, once that has arrived.
     """
 
-    place: Place
+    place: Slot
     _room: QueueRoom
     _incoming: IncomingBody
     _announced: int

@@ -12,7 +12,7 @@ import attrs
 from multidict import CIMultiDict
 
 from fal_server.fleet.runners import Runner
-from fal_server.queue.queue_room import Place
+from fal_server.queue.queue_room import Slot
 from fal_server.routing.applications import Application
 from fal_server.specs.request_retries import MOST, NO_RETRY, RETRY_CONFIG, Condition, is_set
 from fal_server.store.queued_requests import QueuedRequest
@@ -52,7 +52,7 @@ class PendingRequest:
     id: str
     number: int
     priority: int
-    place: Place
+    place: Slot
     since: float = attrs.field(factory=time.monotonic)
     was_running: bool = False
     is_active: bool = False
@@ -64,12 +64,12 @@ class PendingRequest:
     failures: Mapping[Condition, int] = attrs.field(default=_NONE)
 
     @classmethod
-    def of(cls, request: QueuedRequest, place: Place) -> PendingRequest:
+    def of(cls, request: QueuedRequest, place: Slot) -> PendingRequest:
         """Return a request that was accepted now."""
         return cls(request.id, request.number, request.priority, place, request=request)
 
     @classmethod
-    def restore(cls, row: Any, place: Place, now: float) -> PendingRequest:
+    def restore(cls, row: Any, place: Slot, now: float) -> PendingRequest:
         """
         Return a request that another process accepted, from its *row*. How long it has
         waited is only known from the time *now* by the clock of the state.

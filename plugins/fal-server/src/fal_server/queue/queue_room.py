@@ -43,7 +43,7 @@ class _Used:
 
 
 @attrs.define(eq=False)
-class Place:
+class Slot:
     """
     What a request takes in the queue, until it is left.
 
@@ -64,7 +64,7 @@ class QueueRoom:
     _applications: dict[Name, _Used] = attrs.field(factory=dict)
     _senders: dict[Sender, _Used] = attrs.field(factory=dict)
 
-    def enter(self, application: Name, sender: str, owner: str, size: int) -> Place:
+    def enter(self, application: Name, sender: str, owner: str, size: int) -> Slot:
         """
         Return a place for a request of *size* bytes.
 
@@ -76,12 +76,12 @@ class QueueRoom:
         Raises:
             QueueFull: There is no room.
         """
-        place = Place(application, sender_of(sender, owner))
+        place = Slot(application, sender_of(sender, owner))
         self._check(place, 1, size)
         self._add(place, 1, size)
         return place
 
-    def grow(self, place: Place, size: int) -> None:
+    def grow(self, place: Slot, size: int) -> None:
         """
         Give a request *size* more bytes.
 
@@ -91,12 +91,12 @@ class QueueRoom:
         self._check(place, 0, size)
         self._add(place, 0, size)
 
-    def restore(self, place: Place) -> None:
+    def restore(self, place: Slot) -> None:
         """Count a request that an earlier server has accepted."""
         size, place.size = place.size, 0
         self._add(place, 1, size)
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: Slot) -> None:
         """Make room."""
         self._add(place, -1, -place.size)
 
@@ -104,7 +104,7 @@ class QueueRoom:
         """Return how many requests to an application are unanswered."""
         return self._applications.get(application, _Used()).count
 
-    def recount(self, stored: Iterable[tuple[Place, int]], arriving: Iterable[Place]) -> None:
+    def recount(self, stored: Iterable[tuple[Slot, int]], arriving: Iterable[Slot]) -> None:
         """
         Count anew what is used, where other servers accept and answer requests as well.
 
@@ -119,7 +119,7 @@ class QueueRoom:
             _change(self._applications, place.application, count, place.size)
             _change(self._senders, place.sender, count, place.size)
 
-    def _check(self, place: Place, count: int, size: int) -> None:
+    def _check(self, place: Slot, count: int, size: int) -> None:
         limits, (sender, _) = self.limits, place.sender
         # Those who have no key leave room for those who have one.
         part = 1 if sender else 2
@@ -154,7 +154,7 @@ class QueueRoom:
                     "them have been answered."
                 )
 
-    def _add(self, place: Place, count: int, size: int) -> None:
+    def _add(self, place: Slot, count: int, size: int) -> None:
         place.size += size
         _change(self._applications, place.application, count, size)
         _change(self._senders, place.sender, count, size)

@@ -28,7 +28,7 @@ from fal_server.queue.attempts import Attempts, InternalError, notify_cancelled
 from fal_server.queue.backlogs import FRONT, Backlog
 from fal_server.queue.incoming_requests import IncomingRequest
 from fal_server.queue.pending_requests import PendingRequest
-from fal_server.queue.queue_room import Name, Place, sender_of
+from fal_server.queue.queue_room import Name, Slot, sender_of
 from fal_server.queue.receptions import Reception
 from fal_server.queue.responses import RunnerResponse
 from fal_server.queue.webhooks import Webhooks
@@ -115,7 +115,7 @@ class RequestQueue:
             # Equal names are one object: there may be very many requests.
             name, sender = (row.owner_name, row.alias), sender_of(row.sender, row.account_id)
             name, sender = names.setdefault(name, name), names.setdefault(sender, sender)
-            place = Place(name, sender, row.size)
+            place = Slot(name, sender, row.size)
             return PendingRequest.restore(row, place, now), row.start_timeout
 
         for pending, timeout in await self.requests.unfinished(restore):
@@ -187,7 +187,7 @@ class RequestQueue:
         )
         name = request.owner_name, request.alias
         sender = sender_of(request.sender, request.account_id)
-        place = Place(name, sender, head + request.body_size)
+        place = Slot(name, sender, head + request.body_size)
         self.reception.room.restore(place)
         pending = PendingRequest.restore(request, place, self.requests.database.now())
         pending.request = request

@@ -14,7 +14,7 @@ import attrs
 import sqlalchemy as sa
 
 from fal_server.queue.incoming_requests import IncomingRequest
-from fal_server.queue.queue_room import Place
+from fal_server.queue.queue_room import Slot
 from fal_server.queue.receptions import Reception
 from fal_server.queue.webhooks import Webhooks
 from fal_server.state.databases import Database
@@ -50,7 +50,7 @@ class AcceptingQueue:
     responses: KeptResponses
     webhooks: Webhooks
     announce: Callable[[], None]
-    _arriving: set[Place] = attrs.field(factory=set)
+    _arriving: set[Slot] = attrs.field(factory=set)
     _next_look: float = 0.0
     _looking: asyncio.Future[None] | None = None
 
@@ -128,7 +128,7 @@ class AcceptingQueue:
         self._next_look = now + max(_LOOK, _SHARE * (now - began))
 
 
-def _count_places(connection: sa.Connection) -> list[tuple[Place, int]]:
+def _count_places(connection: sa.Connection) -> list[tuple[Slot, int]]:
     """Return what the requests without a response take, and how many they are."""
     columns = (
         requests.c.owner_name,
@@ -140,7 +140,7 @@ def _count_places(connection: sa.Connection) -> list[tuple[Place, int]]:
     counted = (sa.func.count().label("number"), sa.func.sum(size).label("size"))
     chosen = sa.select(*columns, *counted).where(requests.c.state.in_(UNFINISHED))
     return [
-        (Place((row.owner_name, row.alias), (row.sender, row.owner), int(row.size)), row.number)
+        (Slot((row.owner_name, row.alias), (row.sender, row.owner), int(row.size)), row.number)
         for row in connection.execute(chosen.group_by(*columns))
     ]
 

@@ -21,7 +21,7 @@ from fal_server.fleet.runners import Runner
 from fal_server.routing.applications import Application, Failure
 from fal_server.routing.revision_pools import RevisionPools, make_closed_pool
 from fal_server.routing.runner_pools import RunnerPool
-from fal_server.specs.health_checks import HealthCheck
+from fal_server.specs.health_checks import HealthProbe
 from fal_server.specs.requested_environments import with_integers
 from fal_server.specs.runner_specs import RunnerSpec
 from fal_server.specs.scaling import Scaling
@@ -317,14 +317,14 @@ async def check_health(applications: Collection[Application], tasks: Tasks) -> N
                 tasks.spawn(_check_once(runner, check, in_progress))
 
 
-async def _check_once(runner: Runner, check: HealthCheck, in_progress: set[Runner]) -> None:
+async def _check_once(runner: Runner, check: HealthProbe, in_progress: set[Runner]) -> None:
     try:
         await _check(runner, check)
     finally:
         in_progress.discard(runner)
 
 
-async def _check(runner: Runner, check: HealthCheck) -> None:
+async def _check(runner: Runner, check: HealthProbe) -> None:
     if not check.call_regularly:
         return
     if runner.in_flight and not check.allow_on_busy:
@@ -340,7 +340,7 @@ async def _check(runner: Runner, check: HealthCheck) -> None:
         runner.end_sick("It no longer answered its health check.")
 
 
-async def _is_healthy(runner: Runner, check: HealthCheck) -> bool:
+async def _is_healthy(runner: Runner, check: HealthProbe) -> bool:
     """Send a health check to a runner, and return whether it succeeded."""
     path = URL("/" + check.path.lstrip("/")).raw_path_qs
     try:

@@ -8,7 +8,7 @@ import attrs
 
 
 @attrs.frozen(kw_only=True)
-class HealthCheck:
+class HealthProbe:
     """
     A request that a healthy application answers with a status below 300.
 
@@ -35,7 +35,7 @@ class HealthCheck:
     allow_on_busy: bool = False
 
     @classmethod
-    def read(cls, message: Any) -> HealthCheck | None:
+    def read(cls, message: Any) -> HealthProbe | None:
         """Return the health check of a run or a registration. None where there is none."""
         config = message.health_check_config
         if not message.HasField("health_check_config") or not config.path:

@@ -15,7 +15,7 @@ from fal_core.environments import Environment
 from fal_core_worker.serving.services import SOCKET_MARK
 from fal_server.errors import Invalid
 from fal_server.specs.file_paths import check_mount, read_files
-from fal_server.specs.health_checks import HealthCheck
+from fal_server.specs.health_checks import HealthProbe
 from fal_server.specs.machine_types import count_gpus, named_types
 from fal_server.specs.request_retries import RequestRetries, read_retries
 from fal_server.specs.requested_environments import read_environment
@@ -121,7 +121,7 @@ class RunnerSpec:
     entrypoint: str = ""
     main_thread: bool | None = None
     port: int | None = None
-    health_check: HealthCheck | None = None
+    health_check: HealthProbe | None = None
     variables: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     startup_timeout: float | None = None
     grace: float = _GRACE
@@ -219,7 +219,7 @@ def read_spec(request: Any, owner: str, find_context: FindContext | None = None)
             request.run_on_main_thread if request.HasField("run_on_main_thread") else None
         ),
         port=machine.exposed_port if machine.HasField("exposed_port") else None,
-        health_check=HealthCheck.read(request),
+        health_check=HealthProbe.read(request),
         # 0 clears it.
         startup_timeout=machine.startup_timeout or None,
         grace=grace,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fal_server_agent.networks.places import Place
+from fal_server_agent.networks.places import RunnerEndpoint
 
 
-async def answers(place: Place, check: dict[str, Any] | None) -> None:
+async def answers(place: RunnerEndpoint, check: dict[str, Any] | None) -> None:
     """Wait until a server listens at *place* and, with a *check*, until it is healthy."""
     pause = 0.01
     while not await _answers_now(place, check):
@@ -16,7 +16,7 @@ async def answers(place: Place, check: dict[str, Any] | None) -> None:
         pause = min(pause * 1.3, 0.2)
 
 
-async def _answers_now(place: Place, check: dict[str, Any] | None) -> bool:
+async def _answers_now(place: RunnerEndpoint, check: dict[str, Any] | None) -> bool:
     limit = 5.0 if check is None else float(check.get("timeout_seconds") or 5)
     try:
         return await asyncio.wait_for(_ask(place, check), limit)
@@ -24,7 +24,7 @@ async def _answers_now(place: Place, check: dict[str, Any] | None) -> bool:
         return False
 
 
-async def _ask(place: Place, check: dict[str, Any] | None) -> bool:
+async def _ask(place: RunnerEndpoint, check: dict[str, Any] | None) -> bool:
     reader, writer = await place.connect()
     try:
         if check is None:

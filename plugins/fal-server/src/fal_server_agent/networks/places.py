@@ -29,7 +29,7 @@ class PortUnavailable(Exception):
     """An application cannot listen where it would; the argument says why, and what to do."""
 
 
-class Place(ABC):
+class RunnerEndpoint(ABC):
     """
     Where an application listens.
 
@@ -56,7 +56,7 @@ class Place(ABC):
         """
 
 
-class OpenPort(Place):
+class OpenPort(RunnerEndpoint):
     """A port of this machine, which every local user reaches."""
 
     def __init__(self, port: int, metrics: int = 0) -> None:
@@ -95,7 +95,7 @@ class SecludedPort(OpenPort):
         return urls
 
 
-class SocketFolder(Place):
+class SocketFolder(RunnerEndpoint):
     """
     Unix sockets that the application opens itself.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from dataclasses import dataclass
@@ -217,27 +216,6 @@ def test_the_result_of_the_setup_is_the_first_argument(isolated: Isolated) -> No
         "What a function returned that adds to the result of its setup",
         "Pass on call.setup with the call, as a Worker does.",
     )
-
-
-def test_locks_and_queues_travel_as_new_ones(isolated: Isolated) -> None:
-    """What a function refers to may hold locks, which are free there, and queues with items."""
-    lock, ready, work = threading.Lock(), threading.Event(), queue.Queue[int]()
-    ready.set()
-    work.put(7)
-
-    @isolated()
-    def use_all(given: queue.Queue[int]) -> tuple[bool, int, queue.Queue[int]]:
-        with lock:
-            given.put(work.get_nowait() + given.get_nowait())
-        return ready.is_set(), work.qsize(), given
-
-    mine: queue.Queue[int] = queue.Queue()
-    mine.put(1)
-    is_set, left, given = use_all(mine)
-    there = (is_set, left, given.get_nowait())
-    expect(there, (True, 0, 8), "An event and two queues that the function used", LOOK)
-    here = (work.get_nowait(), mine.get_nowait())
-    expect(here, (7, 1), "What is left in the caller's own queues", LOOK)
 
 
 def test_a_parameter_may_be_called_self(isolated: Isolated) -> None:
