@@ -18,7 +18,7 @@ class ClaimedHost(ABC):
     """
 
     @abstractmethod
-    def on_claim(self, claim: Claim, call: Call) -> AbstractContextManager[None]:
+    def on_claim(self, claim: Claim, call: Call) -> AbstractContextManager[object]:
         """
         Return a context in which *call*, a service, is launched: by
         :meth:`Host.launch <fal_core.hosts.Host.launch>` of this host or of one around it.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -141,15 +141,16 @@ class LocalHost(
         pools, find_keeper = self._find_pools(), self._find_keeper
         return launch_service(call, sink, pools, find_keeper, self.terms, claim)
 
-    @contextmanager
-    def on_claim(self, claim: Claim, call: Call) -> Iterator[None]:
+    def on_claim(self, claim: Claim, call: Call) -> ExitStack:
         self._claims[call.id] = claim
-        try:
-            yield
-        finally:
-            left = self._claims.pop(call.id, None)
-            if left is not None:
-                left.release()
+        context = ExitStack()
+        context.callback(self._give_up_claim, call.id)
+        return context
+
+    def _give_up_claim(self, call_id: str) -> None:
+        claim = self._claims.pop(call_id, None)
+        if claim is not None:
+            claim.release()
 
     def begin(self, start: Start) -> Worker:
         from fal_host_local.workers.devices import start_on_terms
