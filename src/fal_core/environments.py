@@ -119,7 +119,7 @@ class Interpreter(ABC):
 
         Arguments:
             variables: Environment variables that the process must see, besides those of
-                whoever runs the command. None of their values is in the command line, which
+                the process that runs it. None of their values is in the command line, which
                 other users may read.
 
             binds: Directories of this machine, and where the process must see

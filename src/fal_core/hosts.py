@@ -46,7 +46,7 @@ class Capabilities:
         kinds: The kinds of environment it runs. None for every kind whose
             interpreter it can start.
 
-        python_versions: Those it can run, as in ``3.11``. None for whatever the
+        python_versions: Those it can run, as in ``3.11``. None for any that the
             environment brings.
 
         same_python: An environment that names no Python runs the caller's minor version.

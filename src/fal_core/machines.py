@@ -46,7 +46,7 @@ class Machine:
 
         compute_capability: What the GPUs can run, as CUDA counts it: ``9.0``.
 
-        price: What an hour costs, in the currency of whoever stated it.
+        price: What an hour costs, in the currency of the *source*.
 
         source: Where this is stated: a URL, the path of a file, or the name of a plugin.
     """

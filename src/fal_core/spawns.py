@@ -20,7 +20,7 @@ from fal_core.tracebacks.trimming import begins_at_caller
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    # Whoever writes no parameter means any.
+    # A user who writes no parameter means any.
     ReturnT = TypeVar("ReturnT", covariant=True, default=Any)
 else:
     from typing import TypeVar

@@ -95,7 +95,7 @@ def _send_output(stream: FrameStream, block: Any) -> None:
 
 class _CloudpickleFinder:
     """
-    Finds the cloudpickle that came with the worker, whatever the environment has.
+    Finds the cloudpickle that came with the worker, even if the environment has another.
 
     Arguments:
         path: The folder of the worker's modules.

@@ -131,7 +131,7 @@ class Results:
             load = self._loads.get(key)
             if load is None:
                 new = _Load(maker)
-                # From here on, whatever is raised ends the wait of others.
+                # From here on, any exception ends the wait of others.
                 try:
                     load = self._loads.setdefault(key, new)
                     if load is new:

@@ -2,7 +2,7 @@
 Sharing: values of different calls that refer to the same object, which may be changed.
 
 What is sealed together refers to it together when it is opened. So the calls of a batch have
-no such object in common: whoever changes a value changes that of one call.
+no such object in common: a function that changes a value changes that of one call.
 """
 
 from __future__ import annotations

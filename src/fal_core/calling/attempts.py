@@ -151,7 +151,7 @@ class Attempts(LateExecution):
             # Another thread may deliver the events of this attempt, and not of the next one.
             while not attempt.over.wait(_next_look(until)):
                 is_undriven = attempt.left_to_driver and not self.drives
-                # Whoever drives this ends a call whose events nobody delivers.
+                # The driver ends a call whose events nobody delivers.
                 if is_undriven or attempt.ended or _left(until) == 0.0:
                     return
 
@@ -198,7 +198,7 @@ class _Attempt(SinkAround):
         self._pass_result(ready)
 
     def on_outcome(self, outcome: Outcome) -> None:
-        # Whoever drives the attempts waits here for its end.
+        # The thread that drives the attempts waits here for its end.
         expect_end(self)
         retries, open_error = self._attempts.retries, self._attempts.open_error
         if outcome.raised and open_error is not None and retries.heed_raised():

@@ -142,8 +142,8 @@ class Launching(LateExecution, SinkAround):
     The execution of a call that is launched on a thread of its own, and the sink around its
     sink.
 
-    A call that is cancelled while its host launches it ends after its grace, whatever that
-    does. If the launch returns later, what it has begun is cancelled.
+    A call that is cancelled while its host launches it ends after its grace, even if the
+    launch has not returned. If it returns later, what it has begun is cancelled.
 
     Arguments:
         host: What the host is called in messages.

@@ -76,7 +76,7 @@ class Waiter(OpeningSink, Driver):
         print_log(log)
 
     def on_ready(self, ready: Ready) -> None:
-        # Whoever has called a service waits for its end, and cannot ask where it is.
+        # The caller of a service waits for its end, and cannot ask where it is.
         from fal_core.sinks.printing import print_urls
 
         self._is_ready = self._drains

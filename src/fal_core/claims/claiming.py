@@ -34,7 +34,7 @@ _GATE_PATIENCE = 1.0
 #: Seconds between two attempts, at first and at most.
 _TURN, _LONGEST_TURN = 0.02, 0.25
 
-#: Seconds for which devices are waited for that will be free soon, whatever *wait* is.
+#: Seconds for which devices are waited for that will be free soon, regardless of *wait*.
 _ROOM = 5.0
 
 #: Seconds for which devices are waited for in silence.

@@ -93,7 +93,7 @@ def _share(descriptor: int, path: Path) -> None:
             _own(descriptor)
             return
         if os.geteuid() in (0, found.st_uid):
-            # Whoever made it may have been ended before this.
+            # The process that made it may have been ended before this.
             if any(not name.endswith(".lock") for name in os.listdir(descriptor)):
                 raise ClaimsUnavailable(
                     str(path),

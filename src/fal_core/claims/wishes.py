@@ -1,8 +1,8 @@
 """
-Wishes: the devices that somebody waits for, whichever process of the machine has them.
+Wishes: the devices that somebody waits for, held by any process of the machine.
 
-Whoever waits holds a shared lock on a file for each, so nothing is left of a wish whose
-process has ended.
+A process that waits holds a shared lock on a file for each device, so nothing is left of a
+wish whose process has ended.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def wanted_devices(uuids: Collection[str]) -> set[str]:
                 else:
                     release(descriptor)
     except ClaimsUnavailable:
-        # Whoever claims devices is told.
+        # A process that claims devices is told.
         return set()
     return wanted
 

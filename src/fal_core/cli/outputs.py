@@ -68,7 +68,7 @@ class OutputErrors:
     def __enter__(self) -> OutputErrors:
         for stream in self._streams:
             if isinstance(stream, io.TextIOWrapper):
-                # Whoever reads a pipe gets the lines as they come too.
+                # The reader of a pipe gets the lines as they come too.
                 stream.reconfigure(line_buffering=True)
             for name in ("write", "flush"):
                 setattr(stream, name, self._watched(stream, getattr(stream, name)))

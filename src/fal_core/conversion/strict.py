@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 def structure_strictly(value: Any, annotation: Any, where: str, *, manner: Manner) -> Any:
     """
-    Return *value* as *annotation* has it, whatever both are.
+    Return *value* as *annotation* has it, regardless of their types.
 
     Arguments:
         where: The name of the option or the parameter, for the error.

@@ -3,8 +3,8 @@ Requirements that name files: an entry that is the name of a file stands for tha
 one that is the name of a project's directory for that project.
 
 Package indexes have packages with names such as ``script.py``, which anybody may register.
-So such an entry reaches an environment as a path, or it is refused here, whatever
-kind of environment it is for.
+So such an entry reaches an environment as a path, or it is refused here, for any
+kind of environment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from fal_core.errors import OptionError
 
-#: The options that hold requirements, of whatever kind of environment.
+#: The options that hold requirements, of any kind of environment.
 OPTIONS = ("requirements", "pip")
 
 #: The requirement that stands for the file which a function is written in: for what the block

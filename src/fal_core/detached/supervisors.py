@@ -55,7 +55,7 @@ _PART = 1 << 20
 
 class Supervisor(SinkAround):
     """
-    Runs a detached call, writes its journal, and sends that to whoever attaches.
+    Runs a detached call, writes its journal, and sends that to processes that attach.
 
     It is the sink of the call, and writes its status before it records an event.
 
@@ -198,7 +198,7 @@ class Supervisor(SinkAround):
                 try:
                     self._write(())
                 except OSError as error:
-                    # It is for whoever sends the next event.
+                    # It is raised where the next event is recorded.
                     self._failure = error
 
     def _write(self, events: Sequence[Event]) -> None:
@@ -216,7 +216,7 @@ class Supervisor(SinkAround):
             self._followers.remove(follower)
             follower.close()
 
-    # -- whoever attaches ----------------------------------------------------------
+    # -- processes that attach -----------------------------------------------------
 
     def _accept(self, server: socket.socket, execution: Execution) -> None:
         is_told = False
@@ -225,7 +225,7 @@ class Supervisor(SinkAround):
                 connection, _ = server.accept()
                 is_told = False
             except OSError as error:
-                # Such as too many open files: whoever attaches waits for one.
+                # Such as too many open files: a process that attaches waits for one.
                 if not is_told:
                     print(f"No follower can be accepted: {error}", file=sys.stderr, flush=True)
                     is_told = True

@@ -70,7 +70,7 @@ def _resolve(name: str, gpus: int | None) -> Machine:
     try:
         machine = resolve_machine(name)
     except (OptionError, PluginError):
-        # Whoever refuses it says why.
+        # The check that refuses it says why.
         machine = Machine(name=name)
     return machine if gpus is None else attrs.evolve(machine, gpus=gpus)
 

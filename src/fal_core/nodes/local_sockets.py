@@ -18,7 +18,7 @@ CONNECTIONS = "FAL_CORE_CONNECTIONS"
 #: The names of sockets. Other programs of this user have sockets too, and an agent of another
 #: machine could name one of those.
 _NAMES = re.compile("fal-core-[0-9a-f]{32}")
-#: Seconds that whoever listens may take to have room for one more connection.
+#: Seconds that the listener may take to have room for one more connection.
 _PATIENCE = 10.0
 
 

@@ -1,7 +1,7 @@
 """
 Relays: ports of this machine that lead to a service on a node, through the agent there.
 
-Whoever speaks to many services does without a relay: see :meth:`Relays.find_tunnel`.
+A program that speaks to many services needs no relay: see :meth:`Relays.find_tunnel`.
 """
 
 from __future__ import annotations

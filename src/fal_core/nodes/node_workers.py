@@ -118,7 +118,7 @@ class NodeWorker:
             inherits = self._build(facts, start)
             stream, arenas, settings = self._open_stream(facts, start, inherits=inherits)
         except BaseException:
-            # Whoever has the other end ends with it.
+            # The worker at the other end ends with it.
             self._control.close()
             raise
         worker = Worker(

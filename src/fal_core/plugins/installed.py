@@ -152,7 +152,7 @@ def registered(plugin: object, name: str | None = None) -> Iterator[Plugins]:
 
 def _load() -> Plugins:
     loader = Loader()
-    # Those of fal-core come first: whoever claims what is theirs is the one that is broken.
+    # Those of fal-core come first: a plugin that claims what is theirs is the broken one.
     installed = sorted(find_entry_points(), key=lambda entry: not _is_own(entry))
     # The core's own needs neither to be installed nor to be allowed.
     core = next((entry for entry in installed if entry.value == _CORE.value), _CORE)

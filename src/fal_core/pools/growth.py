@@ -317,7 +317,7 @@ class PoolLimits:
 
         most: How many workers there may be.
 
-        least: How many stay, whatever happens.
+        least: How many always stay.
 
         keep_alive: Seconds for which an idle worker is kept.
 

@@ -117,7 +117,7 @@ class Pool(GrowingPool):
         execution: Execution | None = None
 
         def again() -> bool:
-            # Whoever launches it is about to say so.
+            # The thread that launches it is about to say so.
             is_over = worker.is_orphan and waiting.wait_until_settled(_PATIENCE)
             if not is_over or worker.hello is not None or waiting.inner is not execution:
                 return False
@@ -249,7 +249,7 @@ class Pool(GrowingPool):
     def give_way(self, uuids: Collection[str] | None = None) -> bool:
         """
         Stop the worker that has been idle for longest and has one of the devices *uuids*, or
-        for None whatever it has; return whether there was one that may be stopped.
+        for None regardless of its devices; return whether there was one that may be stopped.
         """
         with self._lock:
             roster = self._roster

@@ -403,7 +403,7 @@ class RecentPool:
             return True
         if self._look() == self._stamp:
             return True
-        # Whoever asks again is told the same.
+        # The next check gives the same answer.
         self._until = 0.0
         return False
 

@@ -130,7 +130,7 @@ class CallSink:
             else:
                 self.break_off(handled)
         except KeyboardInterrupt:
-            # Of whoever waits for the call, and delivers its events meanwhile.
+            # It is for the thread that waits for the call, and delivers its events meanwhile.
             raise
         except BaseException as error:
             self.fail(error)

@@ -100,7 +100,7 @@ def skip_events(journal: IO[bytes], after: int) -> bytes:
     Read on to the event with number *after*, and return what comes first instead of the
     record that is the last to be skipped: empty, or the rest of the lines that it stands for.
 
-    A record that cannot be read is skipped no further: whoever reads on is told so.
+    A record that cannot be read is skipped no further: the caller that reads on is told so.
     """
     skipped = 0
     while skipped < after:

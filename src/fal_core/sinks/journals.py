@@ -85,7 +85,7 @@ class Journal:
         try:
             self._lines -= drop_lines(self._path, self._lines - self._kept // 2)
         except (OSError, UnreadableRecord):
-            # It is tried again when there are more lines. Whoever reads what a function has
+            # It is tried again when there are more lines. A reader of what a function has
             # overwritten is told so.
             self._limit += self._kept
             return

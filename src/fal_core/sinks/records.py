@@ -5,8 +5,8 @@ A record is the length of a text in four bytes, little endian, and the text, whi
 the name and the fields of an event. Long texts, and values that functions have made, follow it
 as bytes.
 
-Whoever runs a function may be able to write to its journal. So what is read is an event with
-fields of the right types, or an error, and takes no more memory than its bytes.
+A process that runs a function may be able to write to its journal. So what is read is an event
+with fields of the right types, or an error, and takes no more memory than its bytes.
 """
 
 from __future__ import annotations

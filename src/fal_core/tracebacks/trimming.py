@@ -39,11 +39,11 @@ def begins_at_caller(method: MethodT) -> MethodT:
 
 def trim(error: ErrorT) -> ErrorT:
     """
-    Return *error*, to be raised again by whoever has caught it.
+    Return *error*, to be raised again by the function that has caught it.
 
     Where it says by itself what went wrong, its traceback begins anew: that is so for what a
     function has raised on its host, and for errors of fal-core. An error that nobody meant to
-    raise keeps all frames but that of whoever has caught it, which raising adds again.
+    raise keeps all frames but that of the catching function, which raising adds again.
     """
     _hide_in_notebooks(error)
     trace = error.__traceback__

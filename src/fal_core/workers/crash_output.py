@@ -25,7 +25,7 @@ class CrashOutput:
 
     Attributes:
         given: The descriptors that the worker inherits, a reader and a writer for each
-            pipe. Whoever starts the worker closes them afterwards with :meth:`close_given`.
+            pipe. The host closes them after the start with :meth:`close_given`.
 
         place: Where in its function the worker crashed; empty until :meth:`take` has found it.
     """

@@ -26,7 +26,7 @@ class StreamReader:
     Reads the stream of one worker until it ends.
 
     Events of a call are delivered by the thread that drives its execution, or else by
-    the event thread. Whichever of them finds the end closes the stream.
+    the event thread. The one that finds the end closes the stream.
 
     Arguments:
         calls: Takes the frames that are events of a call, but for its end.

@@ -203,7 +203,7 @@ class WorkerExecution(Driven):
     def _kill(self) -> None:
         if not self.ended:
             self._controls.kill()
-            # Whoever drove the call may have given it up. Its pool has to learn of the end.
+            # The driver of the call may have given it up. Its pool has to learn of the end.
             self._controls.follow()
 
 

@@ -1,4 +1,4 @@
-"""Streams to processes that do not read: whoever sends does not wait for them."""
+"""Streams to processes that do not read: the sender does not wait for them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PatientStream(FrameStream):
         self._room.register(writer, select.POLLOUT)
         if stat.S_ISSOCK(os.fstat(writer).st_mode):
             self._connection = _socket.socket(fileno=writer)
-            # Whatever the program has as its default.
+            # Regardless of the program's default timeout.
             self._connection.settimeout(None)
         self._try = self._try_pipe if self._connection is None else self._try_socket
         # Whether frames wait for the other end, and whether it was not heard of yet.
@@ -91,7 +91,7 @@ class PatientStream(FrameStream):
         Wait while much is kept for the other end, unless on the event thread.
 
         It is called before an answer is sent, of which the other end may ask for any number.
-        Calls are few, and whoever sends them may hold locks.
+        Calls are few, and a thread that sends them may hold locks.
         """
         if self._kept_size <= _MOST_KEPT or get_event_thread().is_current_thread():
             return
@@ -190,7 +190,7 @@ class PatientStream(FrameStream):
         while views:
             count = self._write_some(views[:64])
             if not (count or self._room.poll(_PATIENCE * 1000)):
-                # Whoever sends can end it meanwhile, as when the time of a call is up.
+                # The sender can end it meanwhile, as when the time of a call is up.
                 self._held = True
                 self._keep(b"".join(views))
                 return

@@ -1,8 +1,8 @@
 """
 Payloads of what a worker tells of itself, as values.
 
-Whatever was written, reading it takes no more memory than its bytes, calls nothing, and ends
-with values of the right types or with an error.
+Regardless of what was written, reading it takes no more memory than its bytes, calls nothing,
+and ends with values of the right types or with an error.
 """
 
 from __future__ import annotations

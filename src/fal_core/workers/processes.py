@@ -95,7 +95,7 @@ class WatchedProcess:
     ) -> None:
         self._process = process
         self._command = command
-        # The host knows more of it than whoever made the command.
+        # The host knows more of it than the code that made the command.
         self._explains = [explain, None if command is None else command.explain]
         self._said = b""
         self._ended: Future[int] = Future()
@@ -124,8 +124,8 @@ class WatchedProcess:
 
     def why_lost(self) -> HostError:
         """
-        Wait for the end of the process, and return why the worker was lost; whatever the
-        host's ``explain`` raises is raised.
+        Wait for the end of the process, and return why the worker was lost; an error that
+        the host's ``explain`` raises is passed on.
         """
         try:
             code = self._ended.result(_PATIENCE)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Seconds that a worker may take to exit when it is asked to.
 _PATIENCE = 2.0
-#: Seconds after which a killed worker counts as gone, whatever the host reports.
+#: Seconds after which a killed worker counts as gone, regardless of what the host reports.
 _GIVE_UP_AFTER = 10.0
 
 

@@ -366,7 +366,7 @@ class Worker(StoppableWorker):
 
 
 class WorkerOwner(Protocol):
-    """Whoever has a worker run calls, such as a pool."""
+    """The object that has a worker run calls, such as a pool."""
 
     def worker_ready(self, worker: Worker) -> None:
         """Take note that *worker* has said hello."""

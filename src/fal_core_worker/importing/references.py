@@ -2,7 +2,7 @@
 References: what names stand for until their first use imports it.
 
 A reference to a module is a module whose attributes are those of the real one. A reference to
-a member, as from ``from x import y``, passes on whatever is done with it. The first use puts
+a member, as from ``from x import y``, passes on all that is done with it. The first use puts
 the real object in the place of the reference, where the statement has bound it. In a pickle
 both are what an import would find where it is opened.
 

@@ -320,7 +320,7 @@ def find_bound(value: Any) -> str | None:
     except Exception:
         # It is closed, or has none.
         return None
-    # The copy would use whatever has that number elsewhere.
+    # The copy would use the file that has that number elsewhere.
     is_open = isinstance(number, int) and number >= 0
     return f"an open {kind.__name__}, file descriptor {number}," if is_open else None
 

@@ -1,4 +1,4 @@
-"""Sealed objects are opened, whichever Python minor sealed them."""
+"""Sealed objects are opened, even if another Python minor sealed them."""
 
 from __future__ import annotations
 

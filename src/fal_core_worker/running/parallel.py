@@ -129,7 +129,7 @@ class ParallelExecutor(Executor):
 
     def interrupted(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGTERM:
-            # Nothing ends a thread, and whoever sends this waits for the process.
+            # Nothing ends a thread, and the sender of this waits for the process.
             self.terminate()
         self.stopping = True
 

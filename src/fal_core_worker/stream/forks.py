@@ -4,8 +4,8 @@ Forks: which memory a forked process may still read, and whether it lives.
 A process that forks carries on, and so do the views of shared memory that its child process
 has inherited. Each fork is marked by a mapped page of a file of its own. The child process
 inherits the mapping, and so do those that it forks; it is gone once all of them have ended
-or run another program, and whatever files they close. The system knows: it refuses to seal
-a file against writing as long as it is mapped.
+or run another program, regardless of which files they close. The system knows: it refuses to
+seal a file against writing as long as it is mapped.
 """
 
 from __future__ import annotations

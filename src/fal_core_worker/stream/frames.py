@@ -2,7 +2,7 @@
 Frames: the messages that the two ends of a worker's stream exchange.
 
 The worker's side of a stream begins with :data:`MAGIC`; bytes before it are output of
-whatever ran first. A frame is a header of 24 bytes, little endian, and its payload::
+programs that ran first. A frame is a header of 24 bytes, little endian, and its payload::
 
     kind u8 · version u8 · buffers u16 · channel u32 · a u32 · b u32 · length u64
 

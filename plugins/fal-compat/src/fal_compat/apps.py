@@ -164,7 +164,7 @@ class WebSocketRequests:
         self._connection.send(json.dumps(arguments))
 
     def recv(self) -> bytes:
-        """Wait for the next answer, and return its body, whatever its status."""
+        """Wait for the next answer, and return its body, regardless of its status."""
         parts = (part.encode() if isinstance(part, str) else part for part in self.stream())
         return b"".join(parts)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fal_env_conda.declaring.definitions import Definition
     from fal_env_conda.declaring.environment_files import EnvironmentFile
 
-# Imports inside functions: every program that declares a function of whatever kind imports
+# Imports inside functions: every program that declares a function of any kind imports
 # this module.
 
 _FILES = ("env_dict", "env_yml", "env_yml_str")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fal_env_container.running.interpreters import ContainerInterpreter
     from fal_uv.installing.package_requests import PackageRequest
 
-# Imports inside functions: every program that declares a function of whatever kind imports
+# Imports inside functions: every program that declares a function of any kind imports
 # this module.
 
 

@@ -51,7 +51,7 @@ def find_held_limits(engine: Engine, *, anew: bool = False) -> HeldLimits:
     out is taken for held.
 
     Arguments:
-        anew: Whether to try, whatever is known.
+        anew: Whether to try, even if the limits are known.
     """
     known = None if anew else _held.get(engine)
     if known is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fal_core.events import LogSink
     from fal_env_virtualenv.building.recipes import VenvRecipe
 
-# Imports inside functions: every program that declares a function of whatever kind imports
+# Imports inside functions: every program that declares a function of any kind imports
 # this module, and few of them write requirements.
 
 

@@ -134,7 +134,7 @@ def shared_cluster(
 
 
 def _enter(folder: Path) -> tuple[int, int]:
-    """Return two locks, as descriptors: one for whoever starts a cluster, and one of its users."""
+    """Return two locks, as descriptors: one for starting a cluster, and one for its users."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         opened = []
@@ -179,7 +179,7 @@ def _own(python: str, folder: Path, told: Sequence[Sequence[str]]) -> None:
     nodes: dict[str, subprocess.Popen[bytes]] = {}
     starts: dict[str, Sequence[str]] = {}
     state = folder / "cluster.json"
-    # Nobody else has these, whatever runs beside.
+    # Nobody else has these, even if other clusters run.
     network = f"127.{50 + secrets.randbelow(200)}.{secrets.randbelow(256)}"
     variables = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     try:

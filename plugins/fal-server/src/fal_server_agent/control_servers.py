@@ -142,11 +142,11 @@ class ControlServer:
                 path, headers = head
                 shown = headers.get(TOKEN_HEADER, "")
                 if not hmac.compare_digest(shown.encode(), self._token.encode()):
-                    # Nothing more is read of whoever does not know the token.
+                    # Nothing more is read from a client that does not know the token.
                     respond(writer, b"", status="403 Forbidden")
                     return
                 body = await read_body(reader, headers)
-                # Whoever looks at a runner does not use it.
+                # A client that looks at a runner does not use it.
                 self._used = self._used or path != "/usage"
                 if path == "/serve":
                     await self._report(self._serve(writer, body))

@@ -16,7 +16,7 @@ def open_function(header: dict[str, Any], parts: list[bytes]) -> Any:
     """
     Return the function of a message: the one its entry point names, or the serialized one.
 
-    Whatever opening it raises is the user's.
+    Any error that opening it raises is the user's.
     """
     if header.get("entrypoint"):
         return resolve(header["entrypoint"])
@@ -27,7 +27,7 @@ def open_arguments(header: dict[str, Any], parts: list[bytes]) -> list[Any]:
     """
     Return the arguments of a message that do not come with its function: one or none.
 
-    Whatever opening it raises is the user's.
+    Any error that opening it raises is the user's.
     """
     given = header.get("argument")
     if given is None:

@@ -111,7 +111,7 @@ def _make_root(place: str, sources: Mapping[str, str]) -> None:
 
 def _hold(directory: str, held: list[int]) -> str:
     """
-    Open *directory*, and return a path that leads to it whatever is mounted. The
+    Open *directory*, and return a path that leads to it regardless of what is mounted. The
     descriptor is added to *held*, to be closed later.
     """
     held.append(os.open(directory, os.O_PATH | os.O_DIRECTORY))

@@ -1,5 +1,5 @@
 """
-Shells: commands that run beside a function, for whoever may enter its runner.
+Shells: commands that run beside a function, for users who may enter its runner.
 
 The request is sent in chunks: a header in JSON, and then a message in each chunk, whose first
 byte is its kind. The response has messages too, each after its kind and its length.
@@ -184,7 +184,7 @@ class _Shell:
         return process, here, [(here, OUTPUT)]
 
     async def _feed(self, given: int, *, on_terminal: bool) -> None:
-        """Give a command what is sent to it. Return when whoever sends it has gone."""
+        """Give a command what is sent to it. Return when the sender has gone."""
         gone = (asyncio.IncompleteReadError, ConnectionError, ValueError)
         with contextlib.suppress(*gone):
             while chunk := await _read_chunk(self._reader):

@@ -1,7 +1,7 @@
 """
 Options of kinds of environments: how what users write becomes values, and is shown.
 
-Every program that declares a function of whatever kind imports this module, so what only
+Every program that declares a function of any kind imports this module, so what only
 requirements need is imported by the functions.
 """
 

@@ -93,7 +93,7 @@ def serve_once(
 @contextmanager
 def _interrupted_by_sigterm() -> Iterator[None]:
     """
-    Have SIGTERM do what Ctrl-C does: whoever runs services on a machine sends it.
+    Have SIGTERM do what Ctrl-C does: the service manager of a machine sends it.
 
     Only the main thread gets signals, and the others leave them to it.
     """

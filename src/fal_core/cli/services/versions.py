@@ -23,8 +23,8 @@ from types import FrameType
 
 import click
 
-#: The signals that interrupt a program. The terminal sends SIGINT to all processes, as whoever
-#: runs services may send SIGTERM, and each interrupt must count once.
+#: The signals that interrupt a program. The terminal sends SIGINT to all processes, as a
+#: service manager may send SIGTERM, and each interrupt must count once.
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 #: The signal by which a version's main thread gets an interrupt.
 _PASSED_ON = signal.SIGUSR1

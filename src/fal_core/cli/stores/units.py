@@ -35,7 +35,7 @@ class Size(_IntType):
         if match is None or (match[3] and not match[2]):
             self.fail(f"{value!r} is not a size. Write it as in 500MB or 2GB.", param, ctx)
         if not (match[2] or match[4]) and float(match[1]):
-            # Whoever leaves the unit out rarely means bytes, and prunes all.
+            # A user who leaves the unit out rarely means bytes, and would prune all.
             self.fail(f"{value!r} has no unit. Write it as in 500MB or 2GB.", param, ctx)
         number, unit, binary = match[1], match[2].upper(), match[3]
         return int(float(number) * (_BINARY_UNITS if binary else _UNITS)[unit])

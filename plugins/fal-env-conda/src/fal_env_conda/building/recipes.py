@@ -69,7 +69,7 @@ class CondaRecipe:
 
     @property
     def name(self) -> str:
-        """A digest of all that is declared, whichever packages are chosen for it."""
+        """A digest of all that is declared, regardless of which packages are chosen for it."""
         return digest(repr((_VERSION, self.question, *self._rest())).encode(), 20)
 
     @property

@@ -211,7 +211,7 @@ def _build(
     bases = {name: image.id for name, image in images.items()}
     if not trusted:
         _check_triggers(images)
-    # What is copied now is what is built, whatever happens to the files.
+    # What is copied now is what is built, even if the files change meanwhile.
     recipe = recipe.on(images).copy_to(os.path.join(place.folder, "context"))
     mark = mark_of(recipe.tenant) if recipe.tenant else ""
     certificates = Certificates.of_caller(mark=mark)

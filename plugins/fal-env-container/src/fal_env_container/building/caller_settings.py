@@ -83,7 +83,7 @@ class Certificates:
 
     @property
     def mounts(self) -> str:
-        """What is added to each step that runs a program, as whatever user."""
+        """What is added to each step that runs a program, regardless of the step's user."""
         return "".join(
             f" --mount=type=secret,id={secret},target={_FOLDER}/{secret}.pem,mode=0444"
             for secret in self.files.values()

@@ -60,7 +60,7 @@ def forget(engine: Engine, *names: str) -> None:
 
 
 def forget_image(engine: Engine, image: BuiltImage) -> None:
-    """Ask *engine* for *image*, which it has no more, by whatever name it is needed next."""
+    """Ask *engine* for *image*, which it no longer has, when it is next needed by any name."""
     gone = [
         name
         for (where, name), (_, found) in list(_seen.items())

@@ -36,7 +36,7 @@ class ImageRecipe:
 
         triggers: For names of images that it stands on their ``ONBUILD`` instructions.
 
-        trusted: Whether whoever declared it may know where the files are.
+        trusted: Whether the author of the declaration may know where the files are.
 
         tenant: Whose it is, where it is not the user's: what it has been built with, such as
             secrets, is in no digest.

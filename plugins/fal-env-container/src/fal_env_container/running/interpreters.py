@@ -44,7 +44,7 @@ _MOST_PROCESSES = 4096
 
 #: GPUs by UUID, which a host has given to a worker.
 _GPUS = "CUDA_VISIBLE_DEVICES"
-#: GPUs that a runtime of NVIDIA's adds to a container, whoever holds them.
+#: GPUs that a runtime of NVIDIA's adds to a container, even if other workers hold them.
 _ALL_GPUS = "NVIDIA_VISIBLE_DEVICES"
 
 

@@ -1,8 +1,8 @@
 """
 Launching detached work, and attaching to it.
 
-A supervisor runs the call in a process of its own. Whoever attaches is sent the events in
-the journal first, and then each event as it happens.
+A supervisor runs the call in a process of its own. A process that attaches is sent the events
+in the journal first, and then each event as it happens.
 """
 
 from __future__ import annotations
@@ -183,8 +183,8 @@ class DetachedExecution(FollowedExecution):
             before, connection = self.received, self._connect()
             if connection is not None and self.follow_supervisor(connection):
                 return True, False
-            # Whoever takes the events too slowly is cut off, and comes again, as who came
-            # when the supervisor could open no file.
+            # A process that takes the events too slowly is cut off and connects again, as does
+            # one that connected when the supervisor could open no file.
             failures = 0 if self.received > before else failures + 1
             if failures and not is_supervised(self._directory):
                 return False, False
@@ -236,7 +236,7 @@ class DetachedExecution(FollowedExecution):
 
 
 def _kill_listener(connection: socket.socket) -> None:
-    """Kill the process at the other end of *connection*, whatever it is by now."""
+    """Kill the process at the other end of *connection*, regardless of what it is by now."""
     if hasattr(socket, "SO_PEERCRED"):
         size = struct.calcsize("iII")
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)

@@ -2,7 +2,7 @@
 The keeper process: starts workers, and kills them and the processes they leave behind.
 
 One keeper runs beside each caller. It is a child subreaper, so it inherits the orphans
-of workers that have ended, and kills them. When the caller ends, for whatever reason, the
+of workers that have ended, and kills them. When the caller ends, for any reason, the
 keeper kills every worker with all its child processes, and then exits.
 
 A request is a marshalled tuple behind its length; the descriptors that the worker

@@ -318,7 +318,7 @@ def memory_kills(*, anywhere: bool, root: str = "") -> int:
         root: The directory in which the files of the kernel are, in place of ``/``.
     """
     counts = () if anywhere else _group_counts(root)
-    # The kernel counts those of the whole machine there, whatever limit they have reached.
+    # The kernel counts those of the whole machine there, regardless of the limit they reached.
     for path in (*counts, f"{root}/proc/vmstat"):
         for line in _read_lines(path):
             if line.startswith("oom_kill "):

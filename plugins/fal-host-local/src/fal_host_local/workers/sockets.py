@@ -59,7 +59,7 @@ class Handover:
 
     def begin(self, descriptors: Sequence[int], has_ended: Callable[[], bool]) -> None:
         """
-        Give *descriptors* to whoever connects first, unless the process ends before.
+        Give *descriptors* to the first client that connects, unless the process ends before.
 
         They may be closed at once: copies are given.
         """

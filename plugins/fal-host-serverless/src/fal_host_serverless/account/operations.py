@@ -1,4 +1,4 @@
-"""Operations: gRPC methods with one response, whichever client performs them."""
+"""Operations: gRPC methods with one response, which every client can perform."""
 
 from __future__ import annotations
 

@@ -353,7 +353,7 @@ def _is_open(url: str) -> bool:
     """
     Return whether something on this machine listens at *url*.
 
-    It is False for other machines: a gateway listens, whatever runs behind it.
+    It is False for other machines: a gateway listens, even if nothing runs behind it.
     """
     parts = urlsplit(url)
     if parts.hostname not in _LOCAL or parts.port is None:

@@ -79,8 +79,8 @@ class ThreadPool:
         self._ended: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         #: The locks that idle threads wait for.
         self._asleep: list[threading.Lock] = []
-        #: An item for each thread that is about to look for a job. Whoever enqueues a job
-        #: while there is one can rely on it: a thread leaves this list before its last look.
+        #: An item for each thread that is about to look for a job. A caller that enqueues a
+        #: job while there is one can rely on it: a thread leaves the list before its last look.
         self._looking: list[None] = []
         #: Whether a woken thread has not looked for a job yet.
         self._waking = False

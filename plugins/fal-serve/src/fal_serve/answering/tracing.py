@@ -37,7 +37,7 @@ def find_tracer() -> Any:
     """
     Return a tracer of OpenTelemetry, or None if this process has not configured it.
 
-    OpenTelemetry is not imported: whoever configured it has done so.
+    OpenTelemetry is not imported: a program that configured it has imported it.
     """
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):

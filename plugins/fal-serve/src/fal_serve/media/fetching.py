@@ -1,8 +1,8 @@
 """
 Fetching: files of URLs that others may have chosen.
 
-Whoever calls an application must not read with it what only its network reaches: each
-address is looked at before it is connected to, that of each redirection too.
+A client must not use an application to read what only the application's network reaches:
+each address is checked before it is connected to, that of each redirection too.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Source(Protocol):
 class Deadline:
     """
     The end of the seconds that a whole download may take. When it comes, the connection ends,
-    whatever waits for it.
+    even while a thread waits for it.
 
     Arguments:
         seconds: None for no end.

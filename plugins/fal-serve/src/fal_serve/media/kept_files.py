@@ -224,7 +224,7 @@ class OwnFiles:
         """Return the file at *url*, if it is one of these."""
         if self._kept is None:
             return None
-        # Its id is the secret: whichever host the client has named, it is this file.
+        # Its id is the secret: it is this file, regardless of the host that the client named.
         found = _URL.search(urllib.parse.urlsplit(url).path)
         return None if found is None else self._kept.find(found.group(1))
 

@@ -257,8 +257,8 @@ _BUCKETS = {
 
 def is_default(repository: FileRepository | RepositoryId) -> bool:
     """
-    Tell whether *repository* is the default one, by whichever name, and no other's of which
-    that is the base.
+    Tell whether *repository* is the default one, under any of its names, and not one that
+    is derived from it.
     """
     name = repository if isinstance(repository, str) else type(repository).__name__
     return name in (*_DEFAULT_IDS, "FalFileRepository", "LocalFileRepository")

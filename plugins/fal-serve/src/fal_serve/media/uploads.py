@@ -118,7 +118,7 @@ class BegunUpload:
     Attributes:
         url: Where the file will be read.
 
-        to: Where its content is sent. Whoever knows it can do that.
+        to: Where its content is sent. Any client that knows it can send the content.
     """
 
     url: str

@@ -2,8 +2,8 @@
 Upload policies: a caller has the files of a response put into a bucket of theirs.
 
 The header has what a store of S3 signs for uploads by forms, which is also what boto3's
-``generate_presigned_post`` returns: ``{"url": ..., "fields": {"key": ..., ...}}``. Whoever
-sends it is not trusted: its host has to be one of S3, or of those that the operator names.
+``generate_presigned_post`` returns: ``{"url": ..., "fields": {"key": ..., ...}}``. The
+sender is not trusted: the URL's host has to be one of S3, or of those the operator names.
 """
 
 from __future__ import annotations

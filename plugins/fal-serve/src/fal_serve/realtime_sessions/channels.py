@@ -166,7 +166,7 @@ class Channel:
         await self._put({"type": "websocket.send", kind: message})
 
     async def tell(self, facts: dict[str, Any]) -> None:
-        """Send a message about the session, which is JSON whatever the codec."""
+        """Send a message about the session, which is JSON regardless of the codec."""
         text = json.dumps(facts, separators=(",", ":"))
         await self._put({"type": "websocket.send", "text": text})
 

@@ -20,7 +20,7 @@ _NS_GET_USERNS = 0xB701
 
 def default_address() -> str:
     """
-    Return the address that is reached by whoever is to reach the service.
+    Return the address at which the intended clients reach the service.
 
     It is the loopback address of a machine, and all addresses in a container or in a
     network namespace of its own, whose maker decides what reaches it.

@@ -78,7 +78,7 @@ class ServiceServer(FalServer):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Signals are handled by whoever runs the service.
+        # Signals are handled by the code that runs the service.
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -184,7 +184,7 @@ _MOST = 16
 
 class HandedConnections:
     """
-    Takes connections for a service, from whoever gave it the name of their local socket.
+    Takes connections for a service, from the process that gave it the name of their socket.
 
     Arguments:
         port: That of the service.

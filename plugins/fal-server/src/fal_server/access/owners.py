@@ -57,7 +57,7 @@ def _make_owner(
     database: Database, directory: DataDirectory, keys: ServerKeys, nickname: str
 ) -> NewKey:
     def make(connection: sa.Connection) -> NewKey:
-        # Whoever does the same waits here until this is done.
+        # Another server that does the same waits here until this is done.
         keys.insert(connection)
         account = make_account(connection, "user", nickname)
         return make_key(

@@ -49,8 +49,8 @@ class RunnerKeys:
         Return the key of a runner of an account, and accept it from now on.
 
         Arguments:
-            server_host: What whoever has launched the runner names the server. Empty where
-                that is unknown.
+            server_host: The name of the server, as used by the client that launched the
+                runner. Empty where that is unknown.
         """
         id = f"{_PREFIX}{runner_id}"
         new = NewKey(id=id, secret=hmac.new(self._secret, id.encode(), "sha256").hexdigest())
@@ -72,7 +72,7 @@ class RunnerKeys:
         self._hosts.pop(f"{_PREFIX}{runner_id}", None)
 
     def made(self, id: str) -> bool:
-        """Return whether *id* is that of a key of a runner, whichever replica has launched it."""
+        """Return whether *id* is that of a runner's key, regardless of which replica launched it."""
         return id.startswith(_PREFIX)
 
     def is_genuine(self, id: str, secret: str) -> bool:
@@ -94,8 +94,8 @@ class RunnerKeys:
 
     def server_host(self, id: str) -> str:
         """
-        Return what whoever has launched the runner with this key names the server. Empty
-        where that is unknown, and for a key of others.
+        Return the name of the server, as used by the client that launched the runner with
+        this key. Empty where that is unknown, and for a key of others.
         """
         return self._hosts.get(id, "")
 

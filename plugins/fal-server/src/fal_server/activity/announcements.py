@@ -19,7 +19,7 @@ import click
 #: What announcements go to. Its records have a mapping ``facts``.
 logger = logging.getLogger("fal_server.activity")
 
-#: The most announcements that wait for whoever reads them; others are dropped.
+#: The most announcements that wait for a reader; others are dropped.
 _MOST = 10_000
 
 #: Seconds that they have to be written when the server ends.

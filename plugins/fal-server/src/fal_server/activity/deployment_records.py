@@ -193,7 +193,7 @@ def settle(
     Keep how a pending deployment has ended, or that a runner has come up after all.
 
     Arguments:
-        revision: None for whichever there is.
+        revision: None for any revision.
     """
     before = (PENDING, FAILED) if outcome == SERVING else (PENDING,)
     chosen = _is(account_id, alias) & deployments.c.outcome.in_(before)

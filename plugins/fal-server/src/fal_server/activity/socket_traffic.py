@@ -59,7 +59,7 @@ class SocketTraffic:
         self._has_failed |= code in _FAULTS
 
     def end(self) -> None:
-        """Count the end of the websocket, whoever has ended it."""
+        """Count the end of the websocket, regardless of which side ended it."""
         tally = self._traffic.tally_of(self._name)
         tally.requests += not self._has_sent
         tally.errors += self._has_failed

@@ -120,7 +120,7 @@ class ArchiveReader:
                 pieces = self._pieces(member)
                 yield member.name, pieces
                 for _ in pieces:
-                    # Whoever takes it has not read all of it.
+                    # The caller has not read all of it.
                     pass
         except (tarfile.TarError, EOFError) as error:
             raise self._broken() from error

@@ -1,4 +1,4 @@
-"""Restoring: a server made of a backup, with whichever kind of database."""
+"""Restoring: a server made of a backup, with any kind of database."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
 Claims: what one of several servers on a database holds for a while, and may hold again.
 
-A claim has a token, which grows each time that it is taken. Whatever its holder writes is
+A claim has a token, which grows each time that it is taken. All that its holder writes is
 written with a check of the token, in the same transaction, so that a holder which stood still
 for too long, and whose claim was taken, changes nothing any more. All times are those of the
 clock of the database.
@@ -135,7 +135,7 @@ class Fence:
             Fenced: It is not.
         """
         held = sa.select(claims.c.token).where(_is_held(self.name, self.holder, self.token))
-        # Renewals go on beside this lock, and whoever takes the claim waits for it.
+        # Renewals go on beside this lock, and a server that takes the claim waits for it.
         if connection.scalar(held.with_for_update(read=True, key_share=True)) is None:
             refuse_writes(connection)
 

@@ -149,8 +149,8 @@ class Membership:
 
     def _ring(self) -> None:
         with contextlib.suppress(OSError):
-            # A full bell rings already, and one that is closed needs to ring no more: whoever
-            # decides looks for itself each second.
+            # A full bell rings already, and one that is closed needs to ring no more: the
+            # leader looks for itself each second.
             self._bell[0].send(b"!")
 
     # -- in the thread ---------------------------------------------------------------------

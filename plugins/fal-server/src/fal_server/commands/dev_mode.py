@@ -48,7 +48,7 @@ def take_dev_mode(settings: dict[str, Any]) -> None:
                 "With '--dev' everybody knows the key, so that the server is for this machine "
                 f"alone. Leave out {option!r}, or '--dev'."
             )
-    # Whoever has a user on this machine may use the applications anyway.
+    # Every local user may use the applications anyway.
     settings["allow_open_runners"] = True
     if settings.get("lead_runners") is None:
         # What was written for fal's runners works without a variable being known.

@@ -92,7 +92,7 @@ class Turn:
         """Wait on, and tell if the *reason* is another."""
         if (self.reason, self.is_possible) != (reason, is_possible):
             self.reason, self.is_possible = reason, is_possible
-            # Whatever comes of that, others are told as well.
+            # In a callback of the event loop: if it fails, others are told nevertheless.
             asyncio.get_running_loop().call_soon(self._changed)
 
 
@@ -176,7 +176,7 @@ class DeviceLine:
         try:
             self._wish(held)
         except ClaimsUnavailable:
-            # Whoever claims devices is told.
+            # The runners that claim devices are told.
             pass
         return outcomes
 

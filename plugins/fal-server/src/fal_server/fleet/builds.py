@@ -113,7 +113,7 @@ class EnvironmentBuilds:
             self._make(environment, log, cancelled, again=is_forced)
 
         def built(building: asyncio.Future[None]) -> None:
-            # Whoever has closed the generator does not ask for the error.
+            # Once the generator is closed, nothing asks for the error.
             _ = building.cancelled() or building.exception()
             lines.put_nowait(None)
 

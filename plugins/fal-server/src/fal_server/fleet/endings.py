@@ -33,7 +33,7 @@ class AgentError:
     An error of the agent itself.
 
     Attributes:
-        sentence: The error, for whoever waits for the runner.
+        sentence: The error, for clients that wait for the runner.
 
         traceback: Its traceback. Empty where that would not help.
 

@@ -20,7 +20,7 @@ LONGEST_HEAD = 1 << 16
 #: The bytes of a body that are buffered before reading is paused.
 _HIGH_WATER = 1 << 18
 
-#: Statuses of responses that have no body, whatever their headers say.
+#: Statuses of responses that have no body, regardless of their headers.
 _BODILESS = frozenset({204, 304})
 
 
@@ -120,7 +120,7 @@ class Upstream(asyncio.Protocol):
         Send a request, or its head, in one write.
 
         Arguments:
-            is_bodiless: Whether the response has no body, whatever its headers say.
+            is_bodiless: Whether the response has no body, regardless of its headers.
         """
         self._reset(is_bodiless=is_bodiless)
         self._transport.writelines(message)
@@ -196,7 +196,7 @@ class Upstream(asyncio.Protocol):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def abort(self, error: Exception | None = None) -> None:
-        """Close the connection, and raise *error* for whoever waits for the response."""
+        """Close the connection, and raise *error* in the task that waits for the response."""
         if not self._is_complete:
             self._error = self._error or error or BrokenUpstream("It was ended.")
         self._keeps_alive = False
@@ -279,7 +279,7 @@ class Upstream(asyncio.Protocol):
             self.headers.add(name.decode("latin-1"), _decode(value))
 
     def on_headers_complete(self) -> None:
-        """Wake whoever waits for the headers."""
+        """Wake the task that waits for the headers."""
         status = self._parser.get_status_code()
         if status < 200:
             if status == 101:

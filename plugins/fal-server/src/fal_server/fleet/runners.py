@@ -316,7 +316,7 @@ class Runner:
         found = (not self.reason and self._reported) or self._events.raised
         self.traceback = found.traceback if found else ""
         for line in make_lines(sentence, self.traceback, self.cause, now):
-            # Whoever waits for a runner to come up gets the reason in another way.
+            # Clients that wait for a runner to come up get the reason in another way.
             self.lines.take(line, is_echoed=self.agent.url is not None and bool(self.reason))
 
     # -- requests --------------------------------------------------------------------

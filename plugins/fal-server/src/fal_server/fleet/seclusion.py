@@ -88,8 +88,8 @@ class Seclusion:
 
     def warn(self, spec: RunnerSpec) -> str:
         """
-        Return what whoever deploys *spec* is told about its port, if anybody reaches it, and
-        about a network that leads to nothing of this machine. Empty if there is neither.
+        Return what a client that deploys *spec* is told about its port, if anybody reaches it,
+        and about a network that leads to nothing of this machine. Empty if there is neither.
         """
         problem, environment = self.problem(spec), spec.environment
         told = [f"{_open_port(spec)}. {problem}"] if problem else []
@@ -126,7 +126,7 @@ class Seclusion:
     def url_check(self, spec: RunnerSpec, runner_id: str) -> Callable[[object], bool]:
         """
         Return what tells whether a URL that a runner reports may lead to it. One that sees
-        nothing of this machine is reached at its own sockets alone, whatever it reports.
+        nothing of this machine is reached at its own sockets alone, even if it reports others.
         """
         if not spec.environment.isolates_files or self._isolating is None:
             return is_url

@@ -22,7 +22,7 @@ class IncomingWebSocket:
     A websocket that a client asks for.
 
     Attributes:
-        messages: Its messages. Whoever has dealt with one says so there.
+        messages: Its messages. The gateway that has dealt with one says so there.
 
         idle: Seconds without a message after which it ends. None for no limit.
 

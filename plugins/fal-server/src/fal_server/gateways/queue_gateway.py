@@ -60,7 +60,7 @@ _CANCELLED = "The request was cancelled."
 
 
 class Queue(Protocol):
-    """What accepts requests, whoever has them answered."""
+    """A queue that accepts requests, regardless of which replica has them answered."""
 
     reception: Reception
     requests: QueuedRequests

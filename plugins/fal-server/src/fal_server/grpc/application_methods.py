@@ -214,7 +214,7 @@ class ApplicationMethods:
 
 def _warnings(takeover: Takeover, open_port: str) -> Iterator[Log]:
     """
-    Yield what whoever deploys is warned of.
+    Yield the warnings for the client that deploys.
 
     Arguments:
         open_port: What to say about a port that local users reach. Empty where none is.

@@ -209,9 +209,9 @@ class StorageRoutes:
         Return the URL of a file that *request* sends.
 
         Arguments:
-            caller: Who gets it to hand it on. If that is a runner, it names the server as
-                whoever has launched that, and not by its address for runners. None where the
-                file is sent to that same URL.
+            caller: Who gets the URL to hand it on. For a runner, it names the server as the
+                client that launched the runner does, and not by its address for runners. None
+                where the file is sent to that same URL.
         """
         named = self._identity.runner_keys.server_host(caller.key_id) if caller else ""
         base = self._urls.file_base(named or request.host)

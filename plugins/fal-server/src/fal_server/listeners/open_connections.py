@@ -44,7 +44,7 @@ class OpenConnection:
     One connection, from when it is accepted until it has ended.
 
     Attributes:
-        abort: Closes it at once. Whoever handles the connection sets it.
+        abort: Closes it at once. The protocol that handles the connection sets it.
 
         is_known: Whether its client has shown a valid key.
 

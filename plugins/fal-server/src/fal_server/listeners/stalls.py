@@ -64,7 +64,7 @@ class Incoming(Protocol):
         """Return whether nothing is to come of what has begun."""
 
     def set_exception(self, exc: TooSlow) -> None:
-        """Tell whoever reads it that it has stalled."""
+        """Tell its reader that it has stalled."""
 
 
 class HttpEnd(Protocol):
@@ -254,7 +254,7 @@ class StallWatch:
         incoming = self._incoming
         is_late = incoming.total_bytes < self._mark + LEAST and not incoming.is_eof()
         if is_late and self._transport.is_reading() and not self._was_paused:
-            # Whoever reads it gets the exception.
+            # Its reader gets the exception.
             incoming.set_exception(TooSlow(self._longest_stall))
         else:
             self._await_incoming()

@@ -1,8 +1,8 @@
 """
 Turns: clients without a key are read a little at a time, one after the other.
 
-Many of them may send at once what takes seconds to read. Whoever comes meanwhile, with a key or
-about to show one, waits for one round at most.
+Many of them may send at once what takes seconds to read. A client that comes meanwhile, with
+a key or about to show one, waits for one round at most.
 """
 
 from __future__ import annotations

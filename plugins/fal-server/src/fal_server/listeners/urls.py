@@ -148,8 +148,8 @@ class Urls:
         Arguments:
             page: The page that people are shown, relative to the URL of the application.
 
-            server_host: What whoever is given them names the server. Empty where that is
-                unknown.
+            server_host: The name of the server, as used by the client that is given the URLs.
+                Empty where that is unknown.
         """
         path = f"/{owner}/{alias}"
         run, queue, ws = (

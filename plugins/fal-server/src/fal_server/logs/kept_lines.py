@@ -199,7 +199,7 @@ def _trim(
 
         largest: What they may have.
     """
-    # Whoever else drops lines of the account waits, and sees what is left then.
+    # Another transaction that drops lines of the account waits, and sees what is left then.
     connection.execute(sa.select(shares.c.size).where(_is(account_id, None)).with_for_update())
     excess = size - largest + 2 * (largest // _PART)
     # By one column, so that an index has them in this order.

@@ -31,7 +31,7 @@ logs = sa.Table(
 )
 
 #: The levels of lines, and how severe each is. Output that names none is as an INFO: programs
-#: write to standard error whatever is no result.
+#: write to standard error everything that is no result.
 LEVELS: Mapping[str, int] = {
     "TRACE": 0,
     "DEBUG": 1,

@@ -82,7 +82,7 @@ class Follower:
 
 
 class StoredLogs:
-    """The lines that are stored, whichever server writes them."""
+    """The lines that are stored, regardless of which server writes them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""The lines that runners print: stored, and passed to whoever waits for them."""
+"""The lines that runners print: stored, and passed to clients that wait for them."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ class RunnerLines:
         Store a line, unless an earlier server has.
 
         Arguments:
-            is_echoed: Whether to pass it to whoever waits for lines.
+            is_echoed: Whether to pass it to clients that wait for lines.
         """
         # Lines that do not go through Python, as those of child processes, name no call.
         request = event.request_id or self.call_id

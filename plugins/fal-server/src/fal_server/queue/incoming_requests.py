@@ -60,7 +60,7 @@ class IncomingRequest:
         return self.body
 
     def submit(self) -> None:
-        """Note that whoever submits it keeps or discards it."""
+        """Note that the queue that it is submitted to keeps or discards it."""
         self._is_submitted = True
 
     def keep(self) -> None:

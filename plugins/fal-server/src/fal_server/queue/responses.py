@@ -99,8 +99,8 @@ async def ask(
     """
     headers = to_runner(request.headers, request.id, request.path.partition("?")[0])
     headers[ATTEMPT] = str(request.attempts)
-    # The response is read later, perhaps by a webhook, and not by whoever accepted an
-    # encoding in the request.
+    # The response is read later, perhaps by a webhook, and not by the client that
+    # accepted an encoding in the request.
     headers["Accept-Encoding"] = "identity"
     if body.files is not None:
         headers["Content-Length"] = str(body.size)

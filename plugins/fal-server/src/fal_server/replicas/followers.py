@@ -297,7 +297,7 @@ class Follower:
         if is_ours and await self._applications.load(*_name_of(request)):
             await self._queue.look()
             return await self._gateway.answer(request)
-        # Applications that live as long as a run are known to whoever runs them.
+        # Applications that live as long as a run are known to the leader, which runs them.
         return await self._relay.forward(request, "queue", await self._identify(request))
 
     async def _identify(self, request: BaseRequest) -> Caller | None:

@@ -60,7 +60,7 @@ class Line:
 @attrs.define(eq=False)
 class Lines:
     """
-    The line to whoever decides.
+    The line to the leader.
 
     Attributes:
         secret: What replicas share, so that they know each other's requests.
@@ -72,7 +72,7 @@ class Lines:
     _tasks: Tasks = attrs.field(factory=Tasks)
 
     async def wait(self, until: float) -> Line:
-        """Return the line to whoever decides, as :meth:`Seats.wait` does."""
+        """Return the line to the leader, as :meth:`Seats.wait` does."""
         seat = await self.seats.wait(until)
         if self._line is None or self._line.seat is not seat:
             self._line = Line.open(seat)

@@ -114,7 +114,7 @@ class Roles:
         Give requests time to finish, and let another replica decide.
 
         Until they have finished, this one is among the others: what it has stored meanwhile is
-        announced to whoever decides, and what it has passed on is answered.
+        announced to the leader, and what it has passed on is answered.
         """
         membership, ends = self._membership, [self._follower.close()]
         for task in (self._task, self._watching, self._renewing):

@@ -152,7 +152,7 @@ class Application:
         self.supersede(tasks)
         self.takeover = takeover
         self._taking_over = tasks.spawn(self._take_over(takeover, tasks))
-        # Whoever follows it is told, also if the server ends.
+        # Its followers are told, even if the server ends.
         self._taking_over.add_done_callback(lambda _: takeover.end(superseded=True))
 
     def complete(self, takeover: Takeover, tasks: Tasks) -> None:

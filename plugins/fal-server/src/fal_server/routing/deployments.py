@@ -2,7 +2,7 @@
 Deployments: how a revision takes over the requests of an application.
 
 A runner of the revision is started first, and the alias leads to the revision once that
-has come up. Whatever happens before, the previous revision goes on.
+has come up. Until then, the previous revision goes on in any case.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ Condition = Literal["server_error", "timeout", "connection_error"]
 
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 
-#: The most attempts of one request, whatever is asked for.
+#: The most attempts of one request, regardless of how many are asked for.
 MOST = 10
 
 #: The response headers that say whether to retry the request, and whether to end the

@@ -92,7 +92,7 @@ def read_environment(
     if definition.force and "force" in known:
         written["force"] = True
     if "trusted" in known:
-        # Whatever the client says.
+        # Regardless of what the client says.
         written["trusted"] = False
     if "tenant" in known:
         written["tenant"] = owner
@@ -197,7 +197,7 @@ def _class_of(kind: str) -> type[Any]:
     try:
         return find_environment(kind)
     except UnknownNameError as error:
-        # The hint of the error is for whoever installs plugins here, not for clients.
+        # The hint of the error is for the operator who installs plugins here, not for clients.
         known = " and ".join(error.known)
         raise Invalid(
             f"This server has no environments of kind {kind[:80]!r}, it has those of {known}."

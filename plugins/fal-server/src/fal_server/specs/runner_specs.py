@@ -262,7 +262,7 @@ def check_name(name: str) -> str:
 
 def _check_printed(name: str) -> str:
     """
-    Return *name* if the log can show it, whatever language a function is named in.
+    Return *name*, which may be in any language, if the log can show it.
 
     Raises:
         Invalid: It is too long, or has a character that separates names, or that cannot be

@@ -210,8 +210,8 @@ class FolderStore(FileStore):
 
     def remove_older(self, name: str, time: float) -> None:
         """
-        Remove an old file. Whoever puts a new one there at the same moment keeps theirs, on
-        whatever machine: the file is looked at again once it has another name.
+        Remove an old file. A new one that a process on any machine puts there at the same
+        moment is kept: the file is looked at again once it has another name.
         """
         path = self.folder / name
         aside = path.with_name(f"{path.name}{_ASIDE}")

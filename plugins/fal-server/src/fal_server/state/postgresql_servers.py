@@ -37,7 +37,7 @@ _CONNECTING = {
     "tcp_user_timeout": "20000",
 }
 
-#: Whoever stands still within a transaction holds up no one, and what is accepted is on disk.
+#: A server that stalls within a transaction holds up no one, and what is accepted is on disk.
 _SETTINGS = """
 SELECT set_config('idle_in_transaction_session_timeout', '15s', false),
     set_config('lock_timeout', '5s', false),

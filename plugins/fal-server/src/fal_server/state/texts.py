@@ -1,4 +1,4 @@
-"""Text that can be stored and sent, and compared whatever its case."""
+"""Text that can be stored and sent, and compared regardless of its case."""
 
 from __future__ import annotations
 

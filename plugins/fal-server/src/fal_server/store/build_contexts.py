@@ -238,6 +238,6 @@ def _put_in_place(made: Path, target: Path) -> None:
     """Rename the directory *made* to *target*."""
     with translated():
         for folder, _, _ in os.walk(made):
-            # Permissions of directories are part of an image, whatever those of new ones are.
+            # Directory permissions are part of an image, and do not depend on the defaults.
             os.chmod(folder, 0o755)
         os.rename(made, target)

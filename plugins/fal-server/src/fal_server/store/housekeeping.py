@@ -79,7 +79,7 @@ class Housekeeping:
             try:
                 await step()
             except Fenced:
-                # Whoever decides now deletes it.
+                # The new leader deletes it.
                 return
             except Exception:
                 logger.exception("%s could not be deleted", name)

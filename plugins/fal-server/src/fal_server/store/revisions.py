@@ -192,7 +192,7 @@ class Revisions:
 
     async def point(self, alias: Alias, *, record: DeploymentRecord | None = None) -> None:
         """
-        Store an alias, whatever was planned for it.
+        Store an alias, regardless of what was planned for it.
 
         Arguments:
             record: What the history keeps of it, until a runner has come up. None where one

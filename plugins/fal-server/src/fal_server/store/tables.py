@@ -1,4 +1,4 @@
-"""All tables of the database, for whoever opens it without the whole server."""
+"""All tables of the database, for code that opens it without the whole server."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ class AppFiles:
         with translated():
             target.parent.mkdir(parents=True, exist_ok=True)
             if shares and source is not None and _linked(source, target):
-                # The hash stands for the mode too: whoever has this content has this mode.
+                # The hash stands for the mode too: every file with this content has this mode.
                 target.chmod(permissions)
                 return
             file = os.open(target, flags, 0o600)
@@ -309,7 +309,7 @@ class StoredFiles:
             return digests
 
         for digest in await self._database.write(write):
-            # Whoever has sent the same content just now may not have recorded it yet.
+            # The same content may have been sent again just now, and not be recorded yet.
             await asyncio.to_thread(self._blobs.drop, digest, unless_within=_RECORDED)
 
     async def drop_unused(self) -> None:

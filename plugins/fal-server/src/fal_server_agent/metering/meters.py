@@ -18,7 +18,7 @@ from fal_server_agent.limits import find_mounts
 #: Seconds for which what was measured is good enough, and how many times what it takes.
 _FRESH, _SHARE = 1.0, 20
 
-#: Seconds that whoever asks waits.
+#: Seconds that a client waits for an answer.
 _PATIENCE = 5.0
 
 

@@ -87,7 +87,7 @@ class ConnectProxy:
 
         bypasses: Tells of a host and its port whether it is reached directly nevertheless.
 
-        token: What clients have to show. Empty where whoever reaches the port may use it.
+        token: What clients have to show. Empty where all that reach the port may use it.
 
         leads_home: Whether it connects to addresses of this machine's loopback too, which its
             clients reach without it.
@@ -367,7 +367,7 @@ def _shows(lines: Collection[str], credentials: str) -> bool:
 
 
 def _is_home(text: str) -> bool:
-    """Tell whether *text* is an address that leads to the machine of whoever connects to it."""
+    """Tell whether *text* is an address that leads back to the machine that connects to it."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

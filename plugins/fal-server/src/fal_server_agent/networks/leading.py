@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 #: take the first that is set.
 _HTTPS, _ALL, _NONE = "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"
 
-#: Hosts that programs reach without a proxy, whatever is led where.
+#: Hosts that programs always reach without a proxy.
 _HERE = ("127.0.0.1", "localhost", "::1")
 
 #: The variable with the URL of the proxy where it connects as programs would themselves: those

@@ -71,7 +71,7 @@ class Graph:
         for name, node in nodes.items():
             kind = node.get("type") if isinstance(node, dict) else None
             if kind == "display":
-                # It shows something to whoever runs the workflow in a program of their own.
+                # It shows something to users who run the workflow in a program of their own.
                 continue
             application = node.get("app") if kind == "run" else None
             if not isinstance(application, str) or not _APPLICATION.fullmatch(application):

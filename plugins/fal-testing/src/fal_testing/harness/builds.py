@@ -30,7 +30,7 @@ def with_build(environment: Environment, before: Callable[[Event], None]) -> Env
     cls: Any = type(environment)
     own_key = f"{environment.key}-{os.urandom(8).hex()}"
 
-    class Watched(cls):  # type: ignore[misc]  # whatever class it is
+    class Watched(cls):  # type: ignore[misc]  # its class may be any
         @property
         def key(self) -> str:
             return own_key

@@ -1,4 +1,4 @@
-"""Deadlines: a law that takes too long fails, whatever the host does."""
+"""Deadlines: a law that takes too long fails, regardless of what the host does."""
 
 from __future__ import annotations
 

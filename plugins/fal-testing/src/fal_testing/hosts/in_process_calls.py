@@ -105,7 +105,7 @@ class InProcessExecution:
         self._credit.release()
         with self._answered:
             self._answered.notify_all()
-        # Whoever cancels may hold a lock that the sink needs.
+        # The thread that cancels may hold a lock that the sink needs.
         end = Exited(reason=Cancelled())
         threading.Thread(target=self.deliver, args=(end,), daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""Which packages are asked for, and where they come from, whatever they are installed into."""
+"""Which packages are asked for, and where they come from, for any kind of environment."""
 
 from __future__ import annotations
 

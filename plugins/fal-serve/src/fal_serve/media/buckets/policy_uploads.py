@@ -1,4 +1,4 @@
-"""Uploads by a policy: files that are put into the bucket of whoever has sent a request."""
+"""Uploads by a policy: files that are put into the bucket of the client that sent a request."""
 
 from __future__ import annotations
 

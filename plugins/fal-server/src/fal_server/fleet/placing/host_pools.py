@@ -268,7 +268,7 @@ class HostPool:
         self.choose(spec).seclusion.check(spec, is_public=is_public)
 
     def warn(self, spec: RunnerSpec) -> str:
-        """Return what whoever deploys *spec* is told about its port. Empty if that is nothing."""
+        """Return what a client deploying *spec* is told about its port. Empty if that is nothing."""
         return self.choose(spec).seclusion.warn(spec)
 
     def crowding(self, present: Sequence[Runner], another: RunnerSpec) -> str:

@@ -133,7 +133,7 @@ def test_a_worker_has_the_variables_of_its_environment(host: Host[..., Any]) -> 
         except Exception:
             if was_built_here(value):
                 raise
-            # Whoever builds it elsewhere does not know this kind.
+            # The process that builds it elsewhere does not know this kind.
             found = None
     if not was_built_here(value):
         pytest.skip("The host asks for no build in this process.")

@@ -57,7 +57,7 @@ def _skip_unless_built_here(launched: Launched) -> None:
 
 
 def _try(launched: Launched, call: Callable[[], Any]) -> Any:
-    """Return what *call* returns; skip the law where the kind is unknown to whoever builds it."""
+    """Return what *call* returns; skip the law where the builder does not know the kind."""
     try:
         return call()
     except Exception:
@@ -71,8 +71,8 @@ def test_what_a_launcher_prints_is_no_part_of_the_stream(
     through: Decorate, launched: Launched, channel: str
 ) -> None:
     """
-    A call runs where another program starts the worker, whatever that program prints and
-    whichever descriptors it passes on.
+    A call runs where another program starts the worker, regardless of what that program
+    prints and which descriptors it passes on.
     """
 
     @through(law_channel=channel)

@@ -53,7 +53,7 @@ def test_options_are_kept_on_the_way(host: Host[..., Any]) -> None:
 
 
 def test_options_that_are_of_no_use_stop_nothing(isolated: Isolated) -> None:
-    """A function runs whatever options for other hosts it has."""
+    """A function runs regardless of its options for other hosts."""
 
     @isolated(**OTHERS)
     def give() -> int:

@@ -23,8 +23,8 @@ _SIZE = 1 << 20
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_process_forked_by_the_caller_keeps_results(isolated: Isolated) -> None:
     """
-    A process that the caller forks reads results as they were, whatever later calls return to
-    its parent.
+    A process that the caller forks reads results as they were, regardless of what later calls
+    return to its parent.
     """
     Block = make_block()
 
@@ -89,8 +89,8 @@ def test_a_process_forked_by_a_function_keeps_arguments(
     isolated: Isolated, marks: Marks, law_timeout: float
 ) -> None:
     """
-    A process that a function forks reads its arguments as they were, whatever later calls are
-    given. A host may end it with the call.
+    A process that a function forks reads its arguments as they were, regardless of what later
+    calls are given. A host may end it with the call.
     """
     Block = make_block()
     add, look, identify = marks.add, marks.look, make_identify()

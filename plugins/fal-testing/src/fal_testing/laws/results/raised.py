@@ -112,7 +112,7 @@ def test_what_caused_an_error_is_kept(isolated: Isolated) -> None:
 
 def test_an_exit_of_the_function_is_an_error(isolated: Isolated) -> None:
     """
-    ``SystemExit`` ends the call, not the caller, whatever its code: it is the cause of a
+    ``SystemExit`` ends the call, not the caller, regardless of its code: it is the cause of a
     ``UserFunctionException``.
     """
 

@@ -1,4 +1,4 @@
-"""Laws of values: what arrives belongs to whoever got it, and may be changed."""
+"""Laws of values: what arrives belongs to its receiver, and may be changed."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_the_items_of_a_map_share_nothing(isolated: Isolated) -> None:
 @requires("stream")
 @pytest.mark.parametrize("size", SIZES)
 def test_the_items_of_a_stream_may_be_changed(isolated: Isolated, size: int) -> None:
-    """A function may yield one value again and again, and whoever gets it may change it."""
+    """A function may yield one value again and again, and the caller may change it."""
     Block = make_block()
 
     @isolated()

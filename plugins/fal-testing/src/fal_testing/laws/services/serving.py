@@ -69,7 +69,7 @@ def test_a_service_says_when_it_is_ready(
 def test_a_service_that_is_called_says_where_it_serves(
     served: Isolated, capsys: pytest.CaptureFixture[str], law_timeout: float
 ) -> None:
-    """Whoever calls a served function, and waits, reads its URL on the standard error."""
+    """A caller that waits for a served function reads its URL on the standard error."""
 
     @served()
     def greet_caller() -> str:

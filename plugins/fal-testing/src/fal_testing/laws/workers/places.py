@@ -39,7 +39,7 @@ def test_more_calls_than_places_all_end(
     host: Host[..., Any], isolated: Isolated, follow: Follow, law_timeout: float
 ) -> None:
     """
-    Many calls that are launched at once all end, each with its own result, in whatever order,
+    Many calls that are launched at once all end, each with its own result, in any order,
     where there are places for a few of them.
     """
     count = min(max(12, host.capabilities.concurrency + 4), _MANY)
