@@ -36,7 +36,7 @@ BUDGETS = {
     "bytes of the worker's archive": 158962,
     "modules in the largest knot": 56,
     "module names in several places": 131,
-    "lines with vague words": 247,
+    "lines with vague words": 2,
     "tests": 141400,
     "source": 145765,
     "fal_core": 35135,
@@ -77,7 +77,7 @@ def measure_texts(modules: Mapping[str, Module]) -> dict[str, int]:
         "modules in the largest knot": max(map(len, knots), default=0),
         "module names in several places": len(find_repeated(modules)),
         "lines with vague words": sum(bool(VAGUE.search(line)) for line in list_lines()),
-        "tests": sum(len(path.read_text("utf-8").splitlines()) for path in list_tests()),
+        "tests": 141400sum(len(path.read_text("utf-8").splitlines()) for path in list_tests()),
         "source": sizes.total(),
         **sizes,
     }

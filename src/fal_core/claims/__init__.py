@@ -1,5 +1,5 @@
 """
-Claims: devices of this machine, each given to one worker at a time, whoever starts it.
+Claims: devices of this machine, each given to one worker at a time, across all processes.
 
 A claim is a lock on one file for each device, in a directory that all users of the machine
 share. It is free again once the last process has ended that holds it, however that ends.

@@ -82,6 +82,10 @@ class Selects(Broken):
         # All laws are asked of it, whatever the broken one would take upon itself.
         return self.whole.capabilities
 
+    def ability(self, kind: type[Any]) -> Any:
+        # Past the one that asks the broken host.
+        return None if self.whole.ability(kind) is None else Host.ability(self, kind)
+
     def launch(self, call: Call, sink: Sink) -> Execution:
         host = self.inner if call.name in self.names else self.whole
         return host.launch(call, sink)

@@ -1,1 +1,1 @@
-"""Metering: the memory and the GPUs that a runner uses, for whoever looks at it."""
+"""Metering: the memory and the GPUs that a runner uses."""
