@@ -77,7 +77,7 @@ def measure_texts(modules: Mapping[str, Module]) -> dict[str, int]:
         "modules in the largest knot": max(map(len, knots), default=0),
         "module names in several places": len(find_repeated(modules)),
         "lines with vague words": sum(bool(VAGUE.search(line)) for line in list_lines()),
-        "tests": 141400sum(len(path.read_text("utf-8").splitlines()) for path in list_tests()),
+        "tests": sum(len(path.read_text("utf-8").splitlines()) for path in list_tests()),
         "source": sizes.total(),
         **sizes,
     }

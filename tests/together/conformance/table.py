@@ -407,8 +407,7 @@ MUTANTS: tuple[Mutant, ...] = (
     around(claims.ClaimsSecretsByName, "test_options_and_capabilities_agree"),
     around(claims.SharesNoOption, "test_options_and_capabilities_agree"),
     around(claims.DetachesUnsaid, "test_it_detaches_work_if_it_says_so"),
-    around(claims.CannotDetach, "test_it_detaches_work_if_it_says_so"),
-    around(claims.AnswersAnything, "test_a_host_around_it_has_its_abilities"),
+    around(claims.AnswersWithItself, "test_a_host_around_it_has_its_abilities"),
     around(claims.ForgetsAbilities, "test_a_host_around_it_has_its_abilities"),
     around(
         claims.IgnoresStartupTimeout, "test_a_worker_that_is_not_ready_in_time_ends_its_call"

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from fal_core.abilities import MeasuringHost, TunnellingHost
 from fal_core.calls import Call
 from mutants.serving import is_service
 from mutants.wrappers import Broken
@@ -45,27 +46,23 @@ class DetachesUnsaid(Broken):
         return attrs.evolve(self.inner.capabilities, detach=False)
 
 
-class CannotDetach(Broken):
-    """Says that it detaches work, and does not."""
+class AnswersWithItself(Broken):
+    """Answers with itself where it is asked for an ability that it does not have."""
 
     def ability(self, kind: type[Any]) -> Any:
-        return None
-
-
-class AnswersAnything(Broken):
-    """Answers with itself, whatever it is asked for."""
-
-    def ability(self, kind: type[Any]) -> Any:
-        return self
+        return self if kind is TunnellingHost else super().ability(kind)
 
 
 class ForgetsAbilities(Broken):
-    """Has abilities the first time that it is asked."""
+    """Measures the first time that it is asked."""
 
     def ability(self, kind: type[Any]) -> Any:
-        asked = self.__dict__.setdefault("asked", set())
-        found = None if kind in asked else super().ability(kind)
-        asked.add(kind)
+        if kind is not MeasuringHost:
+            return super().ability(kind)
+        found, self.__dict__["found"] = (
+            self.__dict__.get("found", self.inner.ability(kind)),
+            None,
+        )
         return found
 
 
