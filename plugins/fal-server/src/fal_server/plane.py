@@ -130,6 +130,7 @@ class ControlPlane(Ground):
         """
         self._ends.callback(self.directory.drop_sockets, if_empty=True)
         self._ends.callback(self.database.close)
+        self._ends.push_async_callback(self.identity.lookups.close)
         try:
             self.doors = Doors.create(self.settings, self.directory, self.ports, self._ends)
             if self.database.is_shared:

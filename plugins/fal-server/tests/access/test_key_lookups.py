@@ -91,3 +91,25 @@ def test_read_that_fails_fails_for_those_who_asked(database: Any):
         assert await lookups.find("nobody") == (None, None)
 
     asyncio.run(main())
+
+
+def test_reads_that_are_left_end_with_the_server(database: Any):
+    """A read whose request has gone, and one that waits behind it, are ended by ``close``."""
+
+    async def main() -> None:
+        reads = Reads(database)
+        lookups = KeyLookups(reads)  # type: ignore[arg-type] # It is read from alone.
+        reads.may_go.clear()
+        first = asyncio.create_task(lookups.find("nobody"))
+        await reads.begun.wait()
+        second = asyncio.create_task(lookups.find("another"))
+        await asyncio.sleep(0)
+        first.cancel()
+        second.cancel()
+        await asyncio.wait([first, second])
+        assert len(asyncio.all_tasks()) == 3
+        await lookups.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        reads.may_go.set()
+
+    asyncio.run(main())

@@ -78,6 +78,8 @@ class CallerIdentity:
 
         runner_keys: The keys of live runners.
 
+        lookups: Finds keys, and is closed before the database.
+
         revocations: Ends streams and websockets whose key is revoked.
 
         dev_key: A key that everybody knows, on a server for one developer. None elsewhere.
@@ -85,7 +87,7 @@ class CallerIdentity:
 
     def __init__(self, database: Database, tokens: Tokens, runner_keys: RunnerKeys) -> None:
         self._database = database
-        self._lookups = KeyLookups(database)
+        self.lookups = KeyLookups(database)
         self.tokens = tokens
         self.runner_keys = runner_keys
         self.revocations = Revocations(self.is_valid, REMEMBERED / 2)
@@ -265,7 +267,7 @@ class CallerIdentity:
         now, revoked = time.monotonic(), self._revoked
         if known is not None and now - known[0] < REMEMBERED:
             return known[1:]
-        key, account = await self._lookups.find(id)
+        key, account = await self.lookups.find(id)
         if key is None or not key.is_usable(time.time()):
             return None, None
         key = attrs.evolve(key, permissions=granted(key.preset, key.permissions))
@@ -309,6 +311,7 @@ class KeyLookups:
     #: The keys that the next read looks for, and that read, once there is one to come.
     _ids: set[str] = attrs.field(factory=set)
     _next: asyncio.Task[Found] | None = None
+    _reads: set[asyncio.Task[Found]] = attrs.field(factory=set)
     _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
     async def find(self, id: str) -> tuple[Key | None, Account | None]:
@@ -322,9 +325,17 @@ class KeyLookups:
         self._ids.add(id)
         if self._next is None:
             self._next = asyncio.create_task(self._read())
+            self._reads.add(self._next)
+            self._next.add_done_callback(self._reads.discard)
         # Who asks may be gone before the others have their answer.
         found = await asyncio.shield(self._next)
         return found.get(id, (None, None))
+
+    async def close(self) -> None:
+        """End the reads that are left by requests which are gone."""
+        for read in self._reads:
+            read.cancel()
+        await asyncio.gather(*self._reads, return_exceptions=True)
 
     async def _read(self) -> Found:
         async with self._turn:
