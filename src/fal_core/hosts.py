@@ -109,7 +109,7 @@ class Capabilities:
     own_machines: bool = False
 
     if TYPE_CHECKING:
-        # It takes the fields of this class.
+        # For type checkers it is the constructor, whose keywords it takes.
         of_workers: ClassVar[type[Capabilities]]
     else:
 
